@@ -1,0 +1,206 @@
+/* The object layer: what the S3 operations call. It knows buckets, keys, objects, uploads and
+ * parts; it knows neither HTTP nor XML.
+ *
+ * Reads are synchronous and touch memory-mapped pages and the page cache only; object bytes
+ * that are not cached are announced by KIST_E_BUSY and fetched by a worker. Changes are
+ * asynchronous: they fill a `struct store_op` and call its done() from another thread when the
+ * change is durable and visible, or refused. Strings in rows (Kist__Object and so on) are those
+ * of storage/schema/kist.proto.
+ */
+#ifndef KIST_STORAGE_OBJECT_STORE_H
+#define KIST_STORAGE_OBJECT_STORE_H
+
+#include "storage/base/digest.h"
+#include "storage/base/env.h"
+#include "storage/index/apply.h"
+#include "storage/log/log.h"
+#include "storage/schema/schema.h"
+
+struct store;
+
+struct store_config {
+    const char *dir; /* made when missing, mode 0700 */
+    struct env *env; /* NULL: env_real() */
+    bool sync;       /* false: for measurement only */
+    bool manual;     /* no threads: store_step() (simulator) */
+    size_t log_segment_bytes;    /* 0: default */
+    size_t memory_bytes;         /* ceiling for buffered bodies, default 64 MiB */
+    uint64_t reserve_bytes;      /* refuse new data when the disk has less free */
+    unsigned scrub_days;         /* a full scrub takes this long; 0: no background scrub */
+};
+#define STORE_CONFIG_DEFAULT                                                                     \
+    ((struct store_config){                                                                      \
+        .sync = true, .memory_bytes = 64U << 20, .reserve_bytes = 64U << 20, .scrub_days = 30 })
+
+/* KIST_E_LOCKED, KIST_E_NEWER_FORMAT, KIST_E_CORRUPT, KIST_E_NOSPC, KIST_E_IO. */
+enum kist_err store_open(const struct store_config *config, struct store **out) MUST_CHECK;
+/* Commits what is queued, flushes the index, and closes. NULL is allowed. */
+void store_close(struct store *s);
+struct env *store_env(struct store *s);
+
+/* ---- changes ---- */
+
+struct store_op {
+    /* From a storage thread, after which the store no longer touches the op. */
+    void (*done)(struct store_op *op);
+    void *user;
+    enum kist_err err; /* set before done() */
+    struct apply_result result;
+    /* the store's: */
+    struct store *store;
+    struct log_request request;
+    struct buf command;
+    struct object_writer *writer;
+};
+/* Zeroes and sets; must come first, and store_op_release() after done(). */
+void store_op_init(struct store_op *op, void (*done)(struct store_op *op), void *user);
+void store_op_release(struct store_op *op);
+
+/* Encodes the command into the op and submits it. The command may live on the stack. Bucket
+ * commands, DeleteObjects, CopyObject, tags, CreateUpload, CompleteUpload, AbortUpload. */
+void store_submit(struct store *s, struct store_op *op, const Kist__Command *command);
+
+/* Where an object's bytes go while they arrive. One per upload; not thread-safe. */
+struct object_writer;
+/* length: exact, or UINT64_MAX when unknown. digests: DIGEST_BIT()s to compute over the body
+ * (MD5 is always there). KIST_E_BUSY: memory is exhausted; wake(user) will be called, once,
+ * when trying again makes sense. KIST_E_NOSPC. */
+enum kist_err object_writer_open(struct store *s, uint64_t length, unsigned digests,
+                                 void (*wake)(void *user), void *user,
+                                 struct object_writer **out) MUST_CHECK;
+/* Takes all of the piece, or fails. */
+enum kist_err object_writer_write(struct object_writer *w, struct bytes piece) MUST_CHECK;
+uint64_t object_writer_size(const struct object_writer *w);
+/* After the last write: a digest of the whole body; each kind any number of times. */
+void object_writer_digest(struct object_writer *w, enum digest_kind kind, uint8_t *out);
+/* Drops the bytes. Not after store_put*(), which takes the writer over. NULL is allowed. */
+void object_writer_abort(struct object_writer *w);
+
+/* Makes the writer's bytes durable and commits the command (of kind PutObject or PutPart) that
+ * refers to them: data, chunks, size, etag and body_crc of its object or part are filled in
+ * here. The writer is the op's from now on, freed before done(). */
+void store_put(struct store *s, struct store_op *op, Kist__Command *command,
+               struct object_writer *w);
+
+/* ---- reads ---- */
+
+/* Rows are unpacked into the arena. */
+enum kist_err store_bucket(struct store *s, struct bytes name, struct arena *arena,
+                           Kist__Bucket **out) MUST_CHECK;
+enum kist_err store_bucket_stats(struct store *s, uint64_t bucket_id, struct arena *arena,
+                                 Kist__BucketStats **out) MUST_CHECK;
+/* Buckets in name order with name > after and this prefix; each() returns false to stop. */
+enum kist_err store_list_buckets(struct store *s, struct bytes prefix, struct bytes after,
+                                 bool (*each)(void *ctx, const Kist__Bucket *bucket), void *ctx)
+    MUST_CHECK;
+
+/* KIST_E_NO_BUCKET, KIST_E_NO_KEY. */
+enum kist_err store_head(struct store *s, struct bytes bucket, struct bytes key,
+                         struct arena *arena, Kist__Object **out) MUST_CHECK;
+
+/* An open object: its bytes stay readable until closed, whatever happens to the key. The arena
+ * must outlive it. */
+struct object_reader;
+enum kist_err object_reader_open(struct store *s, struct bytes bucket, struct bytes key,
+                                 struct arena *arena, struct object_reader **out) MUST_CHECK;
+void object_reader_close(struct object_reader *r);
+const Kist__Object *object_reader_object(const struct object_reader *r);
+/* Reads up to max verified bytes at pos (short at block and chunk ends). With may_block false,
+ * KIST_E_BUSY means the bytes are not in the page cache: call object_reader_fetch().
+ * KIST_E_CORRUPT: damage; nothing of the bad block was copied. */
+enum kist_err object_reader_read(struct object_reader *r, uint64_t pos, uint8_t *buf, size_t max,
+                                 bool may_block, size_t *got) MUST_CHECK;
+/* Brings the block at pos into the page cache on a worker, then calls wake(user). */
+void object_reader_fetch(struct object_reader *r, uint64_t pos, void (*wake)(void *user),
+                         void *user);
+/* The part with that number (1 for an object that was not multipart): its range. With number 0,
+ * *part is the first part with a number above *after. KIST_E_INVALID_PART when there is none. */
+struct part_info {
+    uint32_t number;
+    uint64_t start;
+    uint64_t size;
+    const Kist__Checksum *checksum; /* NULL: none */
+};
+enum kist_err object_reader_part(struct object_reader *r, uint32_t number, struct part_info *part)
+    MUST_CHECK;
+/* The first part with a number above `after`. */
+enum kist_err object_reader_next_part(struct object_reader *r, uint32_t after,
+                                      struct part_info *part) MUST_CHECK;
+
+/* One page of a listing in key order. */
+struct list_query {
+    struct bytes prefix;
+    struct bytes delimiter; /* empty: none */
+    struct bytes after;     /* keys (and common prefixes) greater than this; ptr NULL: from the
+                               start. When it ends a common prefix, all below it is skipped. */
+    size_t max;
+};
+struct list_page {
+    /* Either an object or (object NULL) a common prefix. Both live until each() returns. */
+    bool (*each)(void *ctx, struct bytes key, const Kist__Object *object);
+    void *ctx;
+    /* out: */
+    bool truncated;
+    struct bytes last; /* last key or common prefix delivered, in the arena */
+};
+enum kist_err store_list(struct store *s, struct bytes bucket, const struct list_query *query,
+                         struct arena *arena, struct list_page *page) MUST_CHECK;
+
+/* Uploads in progress, by key, then age. After (after_key, after_id). With a delimiter, common
+ * prefixes are delivered with upload NULL. */
+struct upload_query {
+    struct bytes prefix;
+    struct bytes delimiter;
+    struct bytes after_key;
+    uint64_t after_id; /* UINT64_MAX: after every upload of after_key */
+    size_t max;
+};
+struct upload_page {
+    bool (*each)(void *ctx, struct bytes key, const Kist__Upload *upload);
+    void *ctx;
+    bool truncated;
+    struct bytes last_key;
+    uint64_t last_id;
+};
+enum kist_err store_list_uploads(struct store *s, struct bytes bucket,
+                                 const struct upload_query *query, struct arena *arena,
+                                 struct upload_page *page) MUST_CHECK;
+/* KIST_E_NO_UPLOAD unless id and nonce (8 bytes) match. */
+enum kist_err store_upload(struct store *s, struct bytes bucket, struct bytes key, uint64_t id,
+                           struct bytes nonce, struct arena *arena, Kist__Upload **out)
+    MUST_CHECK;
+/* Parts with number > after, at most max. */
+enum kist_err store_list_parts(struct store *s, uint64_t upload_id, uint32_t after, size_t max,
+                               bool (*each)(void *ctx, uint32_t number, const Kist__Part *part),
+                               void *ctx, bool *truncated) MUST_CHECK;
+
+/* Copies a range of an open object's bytes into a writer on a worker thread (reading, hashing
+ * and writing block), then calls done(user, err). Used by UploadPartCopy, and by CopyObject
+ * when the bytes cannot be shared. */
+void store_copy_bytes(struct store *s, struct object_reader *from, uint64_t start,
+                      uint64_t length, struct object_writer *to,
+                      void (*done)(void *user, enum kist_err err), void *user);
+/* True when CopyObject (the command) can share this object's data; otherwise its bytes are
+ * copied: store_copy_bytes(), then store_put() of a PutObject. */
+bool store_can_share(const Kist__Object *object);
+
+/* Runs a job on the store's worker threads: for callers with blocking work of their own. */
+struct job;
+void store_run(struct store *s, struct job *job);
+
+/* ---- upkeep ---- */
+
+struct store_stats {
+    struct log_stats log;
+    struct kv_stats kv;
+    uint64_t buckets, packs, pack_bytes, free_bytes, memory_used_bytes;
+    uint64_t reads_damaged, scrubbed_bytes, reclaimed_bytes;
+    bool accepting_writes;
+};
+void store_stats(struct store *s, struct store_stats *out);
+/* Manual mode: one step of the log, and (when asked) a checkpoint and a reclaim round. */
+bool store_step(struct store *s);
+enum kist_err store_checkpoint(struct store *s) MUST_CHECK;
+enum kist_err store_reclaim(struct store *s) MUST_CHECK;
+
+#endif
