@@ -1,0 +1,93 @@
+#include "storage/index/apply_internal.h"
+
+enum kist_err apply_create_bucket(struct apply *a, Kist__CreateBucket *c)
+{
+    Kist__Bucket *wanted = c->bucket;
+    Kist__Bucket *existing;
+    if (!wanted)
+        return KIST_E_CORRUPT;
+    enum kist_err err = apply_bucket(a, wanted->name, &existing);
+    if (err == KIST_OK)
+        return strcmp(existing->owner, wanted->owner) == 0 ? KIST_E_BUCKET_OWNED
+                                                           : KIST_E_BUCKET_EXISTS;
+    if (err != KIST_E_NO_BUCKET)
+        return err;
+    struct row_key key;
+    row_bucket(&key, bytes_str(wanted->name));
+    wanted->id = a->input->index;
+    return apply_set(a, &key, wanted);
+}
+
+/* True when some row begins with table and bucket id. */
+static enum kist_err holds_any(struct apply *a, enum row_table table, uint64_t bucket_id,
+                               bool *any)
+{
+    struct row_key prefix;
+    row_start(&prefix, table);
+    row_add_u64(&prefix, bucket_id);
+    struct kv_cursor *cursor;
+    TRY(kv_cursor_open(&a->read, &cursor));
+    struct bytes key, value;
+    enum kist_err err = kv_cursor_seek(cursor, row_bytes(&prefix), &key, &value);
+    bool found = err == KIST_OK && bytes_starts_with(key, row_bytes(&prefix));
+    kv_cursor_close(cursor);
+    if (err != KIST_OK && err != KIST_E_NOT_FOUND)
+        return err;
+    *any = found;
+    return KIST_OK;
+}
+
+/* AWS deletes a bucket only when it holds no objects; incomplete multipart uploads do not keep
+ * it. They are aborted with it: one row each, their parts go by way of the garbage queue. */
+static enum kist_err drop_uploads(struct apply *a, uint64_t bucket_id)
+{
+    struct row_key prefix;
+    row_start(&prefix, ROW_UPLOAD);
+    row_add_u64(&prefix, bucket_id);
+    struct kv_cursor *cursor;
+    TRY(kv_cursor_open(&a->read, &cursor));
+    struct bytes key, value;
+    enum kist_err err = kv_cursor_seek(cursor, row_bytes(&prefix), &key, &value);
+    while (err == KIST_OK && bytes_starts_with(key, row_bytes(&prefix))) {
+        uint64_t id = row_read_u64(key.ptr + key.len - 8);
+        Kist__Data data = KIST__DATA__INIT;
+        data.manifest = id;
+        struct row_key row = { .len = 0 };
+        row_add(&row, key);
+        err = apply_discard(a, &data, 0);
+        if (err != KIST_OK)
+            break;
+        apply_drop(a, &row);
+        err = kv_cursor_next(cursor, &key, &value);
+    }
+    kv_cursor_close(cursor);
+    return err == KIST_E_NOT_FOUND ? KIST_OK : err;
+}
+
+enum kist_err apply_delete_bucket(struct apply *a, const Kist__DeleteBucket *c)
+{
+    Kist__Bucket *bucket;
+    bool any = false;
+    TRY(apply_bucket(a, c->name, &bucket));
+    TRY(holds_any(a, ROW_OBJECT, bucket->id, &any));
+    if (any)
+        return KIST_E_BUCKET_NOT_EMPTY;
+    TRY(drop_uploads(a, bucket->id));
+    struct row_key key;
+    row_bucket(&key, bytes_str(c->name));
+    apply_drop(a, &key);
+    row_stats(&key, bucket->id);
+    apply_drop(a, &key);
+    return KIST_OK;
+}
+
+enum kist_err apply_put_bucket_tags(struct apply *a, const Kist__PutBucketTags *c)
+{
+    Kist__Bucket *bucket;
+    TRY(apply_bucket(a, c->name, &bucket));
+    bucket->n_tags = c->n_tags;
+    bucket->tags = c->tags;
+    struct row_key key;
+    row_bucket(&key, bytes_str(c->name));
+    return apply_set(a, &key, bucket);
+}

@@ -1,0 +1,71 @@
+/* Shared by the files that apply commands: one per family.
+ *
+ * The order of writes inside a command matters to readers, who see rows one by one: what is
+ * referenced is written before what refers to it, and removed after.
+ */
+#ifndef KIST_STORAGE_INDEX_APPLY_INTERNAL_H
+#define KIST_STORAGE_INDEX_APPLY_INTERNAL_H
+
+#include "storage/index/apply.h"
+#include "storage/index/rows.h"
+#include "storage/schema/schema.h"
+
+struct apply {
+    struct kv *kv;
+    struct arena arena; /* cleared for every command */
+    struct buf value;   /* packing */
+    struct kv_read read;
+    const struct apply_input *input;
+    struct apply_result *result; /* never NULL inside */
+    uint32_t garbage_count;      /* rows made by this command */
+};
+
+/* Reads and unpacks a row. KIST_E_NOT_FOUND, KIST_E_CORRUPT. */
+enum kist_err apply_get(struct apply *a, const struct row_key *key,
+                        const ProtobufCMessageDescriptor *type, void *out) MUST_CHECK;
+enum kist_err apply_set(struct apply *a, const struct row_key *key, const void *message)
+    MUST_CHECK;
+void apply_drop(struct apply *a, const struct row_key *key);
+/* KIST_E_NO_BUCKET. */
+enum kist_err apply_bucket(struct apply *a, const char *name, Kist__Bucket **out) MUST_CHECK;
+enum kist_err apply_count(struct apply *a, uint64_t bucket_id, int64_t objects, int64_t bytes,
+                          int64_t uploads) MUST_CHECK;
+
+/* apply_data.c: chunks, extents, garbage */
+/* Takes over what a command brings along: its chunks, and the riding body as an extent owned
+ * by data_id, which is then put into *data. */
+enum kist_err apply_adopt(struct apply *a, size_t count, Kist__NewChunk **chunks,
+                          uint64_t data_id, uint32_t body_crc, Kist__Data **data) MUST_CHECK;
+/* The verdict went against the command: its chunks and body are freed. */
+enum kist_err apply_disown(struct apply *a, size_t count, Kist__NewChunk **chunks) MUST_CHECK;
+/* Queues dereferenced data. NULL and empty data are nothing. */
+enum kist_err apply_discard(struct apply *a, const Kist__Data *data, uint64_t bytes) MUST_CHECK;
+/* One more reference to data that is shared by a copy; false in *ok when it cannot be. */
+enum kist_err apply_share(struct apply *a, const Kist__Data *data) MUST_CHECK;
+enum kist_err apply_release(struct apply *a, const Kist__Release *c) MUST_CHECK;
+enum kist_err apply_freed(struct apply *a, const Kist__Freed *c) MUST_CHECK;
+enum kist_err apply_mark_chunk(struct apply *a, const Kist__MarkChunk *c) MUST_CHECK;
+
+/* apply_bucket.c */
+enum kist_err apply_create_bucket(struct apply *a, Kist__CreateBucket *c) MUST_CHECK;
+enum kist_err apply_delete_bucket(struct apply *a, const Kist__DeleteBucket *c) MUST_CHECK;
+enum kist_err apply_put_bucket_tags(struct apply *a, const Kist__PutBucketTags *c) MUST_CHECK;
+
+/* apply_object.c */
+/* Puts an object row in place of what is there: conditions, statistics, garbage, result. */
+enum kist_err apply_check(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
+                          const Kist__Condition *condition, Kist__Object **current) MUST_CHECK;
+enum kist_err apply_replace(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
+                            const Kist__Object *current, Kist__Object *object) MUST_CHECK;
+enum kist_err apply_put_object(struct apply *a, Kist__PutObject *c) MUST_CHECK;
+enum kist_err apply_delete_objects(struct apply *a, const Kist__DeleteObjects *c) MUST_CHECK;
+enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c) MUST_CHECK;
+enum kist_err apply_put_object_tags(struct apply *a, const Kist__PutObjectTags *c) MUST_CHECK;
+
+/* apply_multipart.c */
+enum kist_err apply_create_upload(struct apply *a, Kist__CreateUpload *c) MUST_CHECK;
+enum kist_err apply_put_part(struct apply *a, Kist__PutPart *c) MUST_CHECK;
+enum kist_err apply_complete_upload(struct apply *a, const Kist__CompleteUpload *c) MUST_CHECK;
+enum kist_err apply_abort_upload(struct apply *a, const Kist__AbortUpload *c) MUST_CHECK;
+
+#endif

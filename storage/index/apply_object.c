@@ -1,0 +1,184 @@
+#include "storage/index/apply_internal.h"
+
+#include "storage/base/codec.h"
+
+/* The ETag as clients see it, without quotes: hex, and "-parts" for multipart. */
+static void etag_text(const Kist__Object *o, char out[48])
+{
+    hex_encode(schema_bytes(o->etag), out);
+    if (o->part_count)
+        snprintf(out + 2 * o->etag.len, 48 - 2 * o->etag.len, "-%u", o->part_count);
+}
+
+static bool etag_in(const Kist__Object *o, size_t count, char **etags)
+{
+    char text[48];
+    etag_text(o, text);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(text, etags[i]) == 0 || strcmp("*", etags[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Conditional writes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+ * If-Match on a missing key is 404, every other failed condition 412. */
+static enum kist_err check(const Kist__Condition *c, const Kist__Object *o)
+{
+    if (!c)
+        return KIST_OK;
+    if (c->must_not_exist && o)
+        return KIST_E_PRECONDITION;
+    bool needs = c->must_exist || c->n_etags || c->mtime_ms || c->size;
+    if (needs && !o)
+        return KIST_E_NO_KEY;
+    if (!o)
+        return KIST_OK;
+    if (c->n_etags && !etag_in(o, c->n_etags, c->etags))
+        return KIST_E_PRECONDITION;
+    if (c->n_not_etags && etag_in(o, c->n_not_etags, c->not_etags))
+        return KIST_E_PRECONDITION;
+    if (c->mtime_ms && o->mtime_ms / 1000 != c->mtime_ms / 1000)
+        return KIST_E_PRECONDITION;
+    if (c->size && o->size != (uint64_t)(c->size - 1))
+        return KIST_E_PRECONDITION;
+    return KIST_OK;
+}
+
+/* *current is NULL when the key holds nothing. */
+enum kist_err apply_check(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
+                          const Kist__Condition *condition, Kist__Object **current)
+{
+    struct row_key row;
+    if (key.len == 0 || key.len > 1024)
+        return KIST_E_INVALID;
+    row_object(&row, bucket->id, schema_bytes(key));
+    Kist__Object *found = NULL;
+    enum kist_err err = apply_get(a, &row, &kist__object__descriptor, &found);
+    if (err != KIST_OK && err != KIST_E_NOT_FOUND)
+        return err;
+    TRY(check(condition, found));
+    *current = found;
+    return KIST_OK;
+}
+
+static void describe(struct apply_result *r, const Kist__Object *o)
+{
+    r->data_id = o->data_id;
+    r->size = o->size;
+    r->mtime_ms = o->mtime_ms;
+    r->part_count = o->part_count;
+    if (o->etag.len == sizeof(r->etag))
+        memcpy(r->etag, o->etag.data, sizeof(r->etag));
+    if (o->checksum && o->checksum->value.len <= sizeof(r->checksum)) {
+        r->checksum_algorithm = o->checksum->algorithm + 1;
+        r->checksum_composite = o->checksum->composite;
+        memcpy(r->checksum, o->checksum->value.data, o->checksum->value.len);
+    }
+}
+
+enum kist_err apply_replace(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
+                            const Kist__Object *current, Kist__Object *object)
+{
+    struct row_key row;
+    row_object(&row, bucket->id, schema_bytes(key));
+    object->data_id = a->input->index;
+    TRY(apply_set(a, &row, object));
+    int64_t bytes = (int64_t)object->size;
+    if (current) {
+        bytes -= (int64_t)current->size;
+        TRY(apply_discard(a, current->data, current->size));
+    }
+    describe(a->result, object);
+    return apply_count(a, bucket->id, current ? 0 : 1, bytes, 0);
+}
+
+enum kist_err apply_put_object(struct apply *a, Kist__PutObject *c)
+{
+    Kist__Bucket *bucket = NULL;
+    Kist__Object *current = NULL;
+    if (!c->object)
+        return KIST_E_CORRUPT;
+    enum kist_err verdict = apply_bucket(a, c->bucket, &bucket);
+    if (verdict == KIST_OK)
+        verdict = apply_check(a, bucket, c->key, c->condition, &current);
+    if (verdict != KIST_OK) {
+        TRY(apply_disown(a, c->n_chunks, c->chunks));
+        return verdict;
+    }
+    TRY(apply_adopt(a, c->n_chunks, c->chunks, a->input->index, c->body_crc, &c->object->data));
+    return apply_replace(a, bucket, c->key, current, c->object);
+}
+
+static enum kist_err delete_key(struct apply *a, const Kist__Bucket *bucket,
+                                const Kist__DeleteKey *c)
+{
+    Kist__Object *current = NULL;
+    TRY(apply_check(a, bucket, c->key, c->condition, &current));
+    if (!current)
+        return KIST_E_NO_KEY;
+    struct row_key row;
+    row_object(&row, bucket->id, schema_bytes(c->key));
+    apply_drop(a, &row);
+    TRY(apply_discard(a, current->data, current->size));
+    return apply_count(a, bucket->id, -1, -(int64_t)current->size, 0);
+}
+
+/* One verdict per key: a failed condition of one does not hold back the others. */
+enum kist_err apply_delete_objects(struct apply *a, const Kist__DeleteObjects *c)
+{
+    Kist__Bucket *bucket;
+    TRY(apply_bucket(a, c->bucket, &bucket));
+    for (size_t i = 0; i < c->n_keys; i++) {
+        enum kist_err verdict = delete_key(a, bucket, c->keys[i]);
+        if (verdict == KIST_E_CORRUPT || verdict == KIST_E_IO)
+            return verdict;
+        if (a->result->key_verdicts)
+            a->result->key_verdicts[i] = verdict;
+    }
+    return KIST_OK;
+}
+
+/* Source and target may be the same key: metadata changes, the data stays with the row. */
+enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c)
+{
+    Kist__Bucket *from, *to;
+    Kist__Object *source = NULL, *current = NULL;
+    if (!c->object)
+        return KIST_E_CORRUPT;
+    TRY(apply_bucket(a, c->source_bucket, &from));
+    TRY(apply_check(a, from, c->source_key, NULL, &source));
+    if (!source)
+        return KIST_E_NO_KEY;
+    if (source->data_id != c->source_data_id)
+        return KIST_E_CONFLICT;
+    TRY(apply_bucket(a, c->bucket, &to));
+    TRY(apply_check(a, to, c->key, c->condition, &current));
+    bool same = from->id == to->id && bytes_equal(schema_bytes(c->source_key), schema_bytes(c->key));
+    c->object->data = source->data;
+    c->object->size = source->size;
+    c->object->etag = source->etag;
+    c->object->part_count = source->part_count;
+    if (same) {
+        current->data = NULL; /* stays referenced, by the new row */
+        return apply_replace(a, to, c->key, current, c->object);
+    }
+    if (source->data && source->data->extent)
+        return KIST_E_CONFLICT; /* owned by one object alone: its bytes are copied above us */
+    TRY(apply_share(a, source->data));
+    return apply_replace(a, to, c->key, current, c->object);
+}
+
+enum kist_err apply_put_object_tags(struct apply *a, const Kist__PutObjectTags *c)
+{
+    Kist__Bucket *bucket;
+    Kist__Object *object = NULL;
+    TRY(apply_bucket(a, c->bucket, &bucket));
+    TRY(apply_check(a, bucket, c->key, NULL, &object));
+    if (!object)
+        return KIST_E_NO_KEY;
+    object->n_tags = c->n_tags;
+    object->tags = c->tags;
+    struct row_key row;
+    row_object(&row, bucket->id, schema_bytes(c->key));
+    return apply_set(a, &row, object);
+}

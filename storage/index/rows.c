@@ -1,0 +1,106 @@
+#include "storage/index/rows.h"
+
+#include <assert.h>
+
+void row_start(struct row_key *k, enum row_table table)
+{
+    k->len = 1;
+    k->data[0] = (uint8_t)table;
+}
+
+void row_add(struct row_key *k, struct bytes part)
+{
+    assert(part.len <= sizeof(k->data) - k->len);
+    if (part.len)
+        memcpy(k->data + k->len, part.ptr, part.len);
+    k->len += part.len;
+}
+
+void row_add_u32(struct row_key *k, uint32_t v)
+{
+    uint8_t b[4] = { (uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v };
+    row_add(k, bytes_of(b, sizeof(b)));
+}
+
+void row_add_u64(struct row_key *k, uint64_t v)
+{
+    row_add_u32(k, (uint32_t)(v >> 32));
+    row_add_u32(k, (uint32_t)v);
+}
+
+void row_bucket(struct row_key *k, struct bytes name)
+{
+    row_start(k, ROW_BUCKET);
+    row_add(k, name);
+}
+
+void row_stats(struct row_key *k, uint64_t bucket_id)
+{
+    row_start(k, ROW_STATS);
+    row_add_u64(k, bucket_id);
+}
+
+void row_object(struct row_key *k, uint64_t bucket_id, struct bytes key)
+{
+    row_start(k, ROW_OBJECT);
+    row_add_u64(k, bucket_id);
+    row_add(k, key);
+    row_add(k, bytes_of("", 1));
+}
+
+void row_upload(struct row_key *k, uint64_t bucket_id, struct bytes key, uint64_t upload_id)
+{
+    row_object(k, bucket_id, key);
+    k->data[0] = ROW_UPLOAD;
+    row_add_u64(k, upload_id);
+}
+
+void row_part(struct row_key *k, uint64_t data_id, uint32_t number)
+{
+    row_start(k, ROW_PART);
+    row_add_u64(k, data_id);
+    row_add_u32(k, number);
+}
+
+void row_manifest(struct row_key *k, uint64_t data_id)
+{
+    row_start(k, ROW_MANIFEST);
+    row_add_u64(k, data_id);
+}
+
+void row_chunk(struct row_key *k, struct bytes hash)
+{
+    row_start(k, ROW_CHUNK);
+    row_add(k, hash);
+}
+
+void row_extent(struct row_key *k, enum row_table table, uint32_t pack, uint64_t offset)
+{
+    row_start(k, table);
+    row_add_u32(k, pack);
+    row_add_u64(k, offset);
+}
+
+void row_garbage(struct row_key *k, uint64_t index, uint32_t counter)
+{
+    row_start(k, ROW_GARBAGE);
+    row_add_u64(k, index);
+    row_add_u32(k, counter);
+}
+
+uint32_t row_read_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+uint64_t row_read_u64(const uint8_t *p)
+{
+    return (uint64_t)row_read_u32(p) << 32 | row_read_u32(p + 4);
+}
+
+struct bytes row_s3_key(struct bytes row)
+{
+    size_t tail = row.ptr[0] == ROW_UPLOAD ? 9 : 1;
+    assert(row.len >= 9 + tail);
+    return bytes_of(row.ptr + 9, row.len - 9 - tail);
+}

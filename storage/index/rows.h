@@ -1,0 +1,66 @@
+/* Keys of the index's rows. Integers are big-endian, so that byte order is numeric order.
+ *
+ *   B name                       Bucket
+ *   S bucket-id                  BucketStats
+ *   O bucket-id key 00           Object, the current one; older versions will follow it
+ *   U bucket-id key 00 upload-id Upload in progress
+ *   P data-id part-number        Part of an upload, or of a completed object's manifest
+ *   M data-id                    ManifestRefs: absent means one reference
+ *   C sha-256                    Chunk
+ *   E pack offset                ExtentOwner: every live extent
+ *   F pack offset                Extent that is dead but not yet punched out of its pack
+ *   G index counter              Garbage: data waiting for release
+ *
+ * S3 keys hold no NUL, so that "key 00" sorts before every longer key: listings are in byte
+ * order, and what belongs to one key stays together.
+ */
+#ifndef KIST_STORAGE_INDEX_ROWS_H
+#define KIST_STORAGE_INDEX_ROWS_H
+
+#include "storage/index/kv.h"
+
+enum row_table {
+    ROW_BUCKET = 'B',
+    ROW_STATS = 'S',
+    ROW_OBJECT = 'O',
+    ROW_UPLOAD = 'U',
+    ROW_PART = 'P',
+    ROW_MANIFEST = 'M',
+    ROW_CHUNK = 'C',
+    ROW_EXTENT = 'E',
+    ROW_FREED = 'F',
+    ROW_GARBAGE = 'G',
+};
+
+/* A key being built; bounded by KV_KEY_MAX, which no valid input exceeds. */
+struct row_key {
+    size_t len;
+    uint8_t data[KV_KEY_MAX];
+};
+
+static inline struct bytes row_bytes(const struct row_key *k)
+{
+    return bytes_of(k->data, k->len);
+}
+
+void row_start(struct row_key *k, enum row_table table);
+void row_add(struct row_key *k, struct bytes part);
+void row_add_u32(struct row_key *k, uint32_t v);
+void row_add_u64(struct row_key *k, uint64_t v);
+
+void row_bucket(struct row_key *k, struct bytes name);
+void row_stats(struct row_key *k, uint64_t bucket_id);
+void row_object(struct row_key *k, uint64_t bucket_id, struct bytes key);
+void row_upload(struct row_key *k, uint64_t bucket_id, struct bytes key, uint64_t upload_id);
+void row_part(struct row_key *k, uint64_t data_id, uint32_t number);
+void row_manifest(struct row_key *k, uint64_t data_id);
+void row_chunk(struct row_key *k, struct bytes hash);
+void row_extent(struct row_key *k, enum row_table table, uint32_t pack, uint64_t offset);
+void row_garbage(struct row_key *k, uint64_t index, uint32_t counter);
+
+uint32_t row_read_u32(const uint8_t *p);
+uint64_t row_read_u64(const uint8_t *p);
+/* The S3 key inside an O or U row's key; the row's key is whole and valid. */
+struct bytes row_s3_key(struct bytes row);
+
+#endif
