@@ -1,0 +1,50 @@
+/* Who may sign: access keys, their secrets and the identities behind them.
+ *
+ * A `struct credential_store` is embedded as the first member of an implementation, which fills
+ * `find`. Today there is one root key; stored users will be another implementation.
+ */
+#ifndef KIST_AUTH_CREDENTIALS_H
+#define KIST_AUTH_CREDENTIALS_H
+
+#include "storage/base/bytes.h"
+
+/* Limits of what is looked up at all; longer ids are unknown by definition. */
+#define AUTH_ACCESS_KEY_MAX 128
+#define AUTH_SECRET_MAX 128
+
+/* Who a request acts for. Lives in the arena given to find(), or longer. */
+struct auth_identity {
+    bool is_root;
+    struct bytes id;           /* the owner id that S3 shows: 64 lower-case hex digits */
+    struct bytes display_name; /* "root" */
+};
+
+struct credential {
+    struct bytes secret;
+    const struct auth_identity *identity;
+};
+
+struct credential_store {
+    /* Thread-safe. KIST_E_NO_SUCH_ACCESS_KEY when the id is unknown. The result's slices live in
+     * the arena or as long as the store. */
+    enum kist_err (*find)(struct credential_store *store, struct bytes access_key_id,
+                          struct arena *arena, struct credential *out) MUST_CHECK;
+};
+
+/* The one root key. Plain data: copies what it is given, needs no release. */
+struct auth_root_store {
+    struct credential_store base;
+    char access_key[AUTH_ACCESS_KEY_MAX + 1];
+    char secret[AUTH_SECRET_MAX + 1];
+    size_t access_key_len;
+    size_t secret_len;
+    char owner_id[65];
+    struct auth_identity identity;
+};
+
+/* KIST_E_INVALID when either is empty or too long, or when the access key holds a byte other
+ * than printable ASCII without '/' and ','. The struct must not move afterwards. */
+enum kist_err auth_root_store_init(struct auth_root_store *store, struct bytes access_key,
+                                   struct bytes secret) MUST_CHECK;
+
+#endif
