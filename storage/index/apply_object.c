@@ -1,5 +1,7 @@
 #include "storage/index/apply_internal.h"
 
+#include <stdio.h>
+
 #include "storage/base/codec.h"
 
 /* The ETag as clients see it, without quotes: hex, and "-parts" for multipart. */
