@@ -12,6 +12,8 @@
 #include "auth/credentials.h"
 #include "storage/base/digest.h"
 
+#define AUTH_KEY_LEN 32
+
 struct auth_keyring;
 struct signing_key;
 

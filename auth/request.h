@@ -7,7 +7,7 @@
 #ifndef KIST_AUTH_REQUEST_H
 #define KIST_AUTH_REQUEST_H
 
-#include "auth/credentials.h"
+#include "auth/keyring.h"
 #include "storage/base/bytes.h"
 
 /* The same shape as a header of any HTTP layer: a name in any case, a value without CR or LF. */
@@ -44,12 +44,15 @@ enum auth_payload {
     AUTH_PAYLOAD_SIGNED_DEFERRED
 };
 
+/* Ways to write the same target that clients are known to sign (auth/canonical.h). */
+#define AUTH_FORM_COUNT 4
+
 #define AUTH_SIGNATURE_HEX 64
-#define AUTH_KEY_LEN 32
 
 struct auth_result {
+    struct bytes access_key_id; /* after a failure: as claimed, or empty */
+
     /* After KIST_OK: */
-    struct bytes access_key_id;
     const struct auth_identity *identity;
     enum auth_payload payload;
     uint8_t payload_sha256[32]; /* AUTH_PAYLOAD_SIGNED_SHA256 */
@@ -67,11 +70,15 @@ struct auth_result {
     int64_t expires_ms; /* KIST_E_EXPIRED: when it ended */
     int64_t request_ms; /* KIST_E_CLOCK_SKEW: the request's time */
 
-    /* With KIST_E_SIGNATURE, for the error's body as AWS shows it (they hold no secret);
-     * canonical_request is also needed by auth_verify_deferred(). */
+    /* With KIST_E_SIGNATURE, for the error's body as AWS shows it. They hold no secret, but they
+     * do hold the client's bytes: escape them. */
     struct bytes canonical_request;
     struct bytes string_to_sign;
     struct bytes signature_provided;
+
+    /* auth_verify_deferred()'s: canonical requests that lack their last line. */
+    struct bytes deferred[AUTH_FORM_COUNT];
+    size_t deferred_count;
 };
 
 #endif

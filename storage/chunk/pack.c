@@ -37,9 +37,12 @@ enum kist_err pack_store_open(const struct pack_config *config, struct pack_stor
     for (unsigned i = 0; i < PACK_LANES; i++)
         pthread_mutex_init(&s->lanes[i].lock, NULL);
     buf_init(&s->dirty, DIRTY_MAX);
+    buf_init(&s->sweep, SIZE_MAX);
     enum kist_err err = s->dir ? pack_lanes_load(s) : KIST_E_NOMEM;
     if (err == KIST_OK)
         err = pack_each(s, note_pack, s);
+    if (err == KIST_OK && s->sync)
+        err = dir_sync(s->dir); /* names that an earlier process made but did not sync */
     if (err != KIST_OK) {
         pack_store_close(s);
         return err;
@@ -58,6 +61,7 @@ void pack_store_close(struct pack_store *s)
     pthread_mutex_destroy(&s->lanes_lock);
     pthread_mutex_destroy(&s->files_lock);
     buf_release(&s->dirty);
+    buf_release(&s->sweep);
     free(s->dir);
     free(s);
 }
@@ -130,6 +134,8 @@ enum kist_err pack_store_body(struct pack_store *s, uint32_t pack, uint64_t offs
     if (!p->body_dirty) {
         err = buf_append(&s->dirty, &pack, sizeof(pack));
         p->body_dirty = err == KIST_OK;
+        if (!s->replayed && err == KIST_OK)
+            err = buf_append(&s->sweep, &pack, sizeof(pack));
     }
     pthread_mutex_unlock(&s->files_lock);
     if (err == KIST_OK)
@@ -156,6 +162,7 @@ static bool take_dirty(struct pack_store *s, uint32_t *pack)
 enum kist_err pack_sync_bodies(struct pack_store *s)
 {
     uint32_t id;
+    s->replayed = true;
     while (take_dirty(s, &id)) {
         struct pack *p;
         TRY(pack_get(s, id, false, &p));
@@ -213,7 +220,8 @@ enum kist_err pack_remove(struct pack_store *s, uint32_t pack)
     CLEANUP_FREE char *path = pack_path(s, pack);
     if (!path)
         return KIST_E_NOMEM;
-    pack_forget(s, pack);
+    if (!pack_forget(s, pack))
+        return KIST_OK;
     if (unlink(path) != 0 && errno != ENOENT)
         return kist_err_from_errno(errno);
     return KIST_OK;

@@ -7,11 +7,13 @@
  * moment share their syncs.
  *
  *   dir/00000001.pack ...   the bytes
- *   dir/lanes               text: which pack each lane appends to, and the next pack's number
+ *   dir/lanes               text: the packs that may hold reserved bytes, and the next number
  *
  * Space is never reused below a lane's end: reservations only append, dead extents are punched
  * out, and a pack without live extents is unlinked. What a crash leaves reserved but
- * unreferenced lies in the lanes' packs, where the sweep (storage/object) finds it.
+ * unreferenced lies in a pack that the lanes file names: one that a lane appends to, or one
+ * that an upload in flight held when a lane moved on. The sweep (storage/object) looks there,
+ * and nowhere else.
  *
  * Thread-safe. Functions block on disk I/O except where they say otherwise.
  */
@@ -43,10 +45,20 @@ void pack_store_close(struct pack_store *s);
 
 /* The pack that a lane appended to when the store was last open; 0: none. */
 uint32_t pack_lane_pack(struct pack_store *s, unsigned lane);
-/* Goes on appending to it, from `end` (nothing at or above is referenced). Before any reserve. */
-void pack_lane_resume(struct pack_store *s, unsigned lane, uint64_t end);
+/* Goes on appending to it from `end`: nothing at or above is referenced, and is cut off. Before
+ * any reserve. */
+enum kist_err pack_lane_resume(struct pack_store *s, unsigned lane, uint64_t end) MUST_CHECK;
 /* Where the lane will append next: everything below may be swept. */
 uint64_t pack_lane_end(struct pack_store *s, unsigned lane);
+
+/* The packs that may hold bytes which nothing refers to: named by the lanes file, or written to
+ * by pack_store_body before the first pack_sync_bodies (replay). Count, then the i-th. */
+size_t pack_sweep_count(struct pack_store *s);
+uint32_t pack_sweep_at(struct pack_store *s, size_t i);
+
+/* While held, a pack is not removed, and stays in the lanes file. */
+enum kist_err pack_hold(struct pack_store *s, uint32_t pack) MUST_CHECK;
+void pack_unhold(struct pack_store *s, uint32_t pack);
 
 /* Finds room for bytes (at most PACK_BYTES_MAX) in one piece. Only I/O when a pack is begun. */
 enum kist_err pack_reserve(struct pack_store *s, unsigned lane, uint64_t bytes, uint32_t *pack,
@@ -77,7 +89,7 @@ enum kist_err pack_read(struct pack_store *s, uint32_t pack, uint64_t offset, vo
 /* Gives the bytes back to the file system; whole pages only. */
 enum kist_err pack_punch(struct pack_store *s, uint32_t pack, uint64_t offset, uint64_t length)
     MUST_CHECK;
-/* Removes the file unless a lane appends to it. */
+/* Removes the file unless a lane appends to it or somebody holds it. */
 enum kist_err pack_remove(struct pack_store *s, uint32_t pack) MUST_CHECK;
 bool pack_is_open_lane(struct pack_store *s, uint32_t pack);
 

@@ -122,15 +122,51 @@ void pack_put(struct pack_store *s, struct pack *p)
     pthread_mutex_unlock(&s->files_lock);
 }
 
-void pack_forget(struct pack_store *s, uint32_t id)
+enum kist_err pack_hold(struct pack_store *s, uint32_t pack)
+{
+    struct pack *p;
+    TRY(pack_get(s, pack, true, &p));
+    pthread_mutex_lock(&s->files_lock);
+    p->holds++;
+    pthread_mutex_unlock(&s->files_lock);
+    return KIST_OK;
+}
+
+void pack_unhold(struct pack_store *s, uint32_t pack)
 {
     pthread_mutex_lock(&s->files_lock);
+    struct pack *p = *slot_of(s, pack);
+    assert(p && p->holds > 0);
+    p->holds--;
+    pthread_mutex_unlock(&s->files_lock);
+    pack_put(s, p);
+}
+
+enum kist_err pack_files_held(struct pack_store *s, struct buf *out)
+{
+    enum kist_err err = KIST_OK;
+    pthread_mutex_lock(&s->files_lock);
+    for (size_t i = 0; i < PACK_TABLE_SIZE; i++)
+        for (struct pack *p = s->table[i]; p && err == KIST_OK; p = p->chain)
+            if (p->holds)
+                err = buf_append(out, &p->id, sizeof(p->id));
+    pthread_mutex_unlock(&s->files_lock);
+    return err;
+}
+
+bool pack_forget(struct pack_store *s, uint32_t id)
+{
+    bool free_now = true;
+    pthread_mutex_lock(&s->files_lock);
     struct pack *p = *slot_of(s, id);
-    if (p && p->users == 0 && !p->body_dirty) {
+    if (p && (p->users || p->body_dirty)) {
+        free_now = false;
+    } else if (p) {
         lru_unlink(s, p);
         pack_free(s, p);
     }
     pthread_mutex_unlock(&s->files_lock);
+    return free_now;
 }
 
 void pack_files_close(struct pack_store *s)

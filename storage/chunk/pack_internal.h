@@ -16,6 +16,7 @@ struct pack {
     int fd;
     /* under store->files_lock */
     unsigned users;
+    unsigned holds; /* each is a user, too */
     struct pack *chain;
     struct pack *older, *newer; /* LRU of those without users */
     bool body_dirty;            /* wants pack_sync_bodies */
@@ -43,6 +44,8 @@ struct pack_store {
     struct pack *lru_old, *lru_new;
     size_t open_files;
     struct buf dirty; /* uint32_t ids with body_dirty */
+    struct buf sweep; /* uint32_t ids, see pack_sweep_count() */
+    bool replayed;    /* the first pack_sync_bodies has been: sweep is settled */
     /* lanes_lock is taken inside a lane's lock */
     pthread_mutex_t lanes_lock;
     uint32_t next_pack;
@@ -54,9 +57,11 @@ struct pack_store {
 enum kist_err pack_get(struct pack_store *s, uint32_t id, bool create, struct pack **out)
     MUST_CHECK;
 void pack_put(struct pack_store *s, struct pack *p);
+/* The ids of held packs, appended as uint32_t. */
+enum kist_err pack_files_held(struct pack_store *s, struct buf *out) MUST_CHECK;
 void pack_files_close(struct pack_store *s);
-/* Forgets an open file whose name goes away. */
-void pack_forget(struct pack_store *s, uint32_t id);
+/* Closes a file whose name is to go away; false when somebody uses it. */
+bool pack_forget(struct pack_store *s, uint32_t id);
 char *pack_path(const struct pack_store *s, uint32_t id); /* malloc'ed, or NULL */
 
 /* pack_lanes.c: the lanes file. */

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "storage/base/cleanup.h"
 #include "storage/base/env.h"
@@ -27,22 +28,40 @@ enum kist_err pack_lanes_load(struct pack_store *s)
     if (revision > LANES_REVISION)
         return KIST_E_NEWER_FORMAT;
     for (unsigned i = 0; i < PACK_LANES; i++)
-        if (fscanf(f, "%" SCNu32, &s->lanes[i].pack) != 1)
+        if (fscanf(f, " lane %" SCNu32, &s->lanes[i].pack) != 1)
             return KIST_E_CORRUPT;
+    for (unsigned i = 0; i < PACK_LANES; i++)
+        if (s->lanes[i].pack)
+            TRY(buf_append(&s->sweep, &s->lanes[i].pack, sizeof(uint32_t)));
+    uint32_t held;
+    while (fscanf(f, " held %" SCNu32, &held) == 1)
+        TRY(buf_append(&s->sweep, &held, sizeof(held)));
     return KIST_OK;
 }
 
-static enum kist_err write_file(struct pack_store *s, const char *path)
+static enum kist_err lanes_text(struct pack_store *s, struct buf *text)
+{
+    struct buf held;
+    buf_init(&held, SIZE_MAX);
+    TRY(buf_printf(text, "kist-lanes %d next %" PRIu32 "\n", LANES_REVISION, s->next_pack));
+    for (unsigned i = 0; i < PACK_LANES; i++)
+        TRY(buf_printf(text, "lane %" PRIu32 "\n", s->lanes[i].pack));
+    enum kist_err err = pack_files_held(s, &held);
+    for (size_t at = 0; at < held.len && err == KIST_OK; at += sizeof(uint32_t)) {
+        uint32_t id;
+        memcpy(&id, held.ptr + at, sizeof(id));
+        err = buf_printf(text, "held %" PRIu32 "\n", id);
+    }
+    buf_release(&held);
+    return err;
+}
+
+static enum kist_err write_file(struct pack_store *s, const char *path, struct bytes text)
 {
     CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return kist_err_from_errno(errno);
-    char text[256];
-    int n = snprintf(text, sizeof(text), "kist-lanes %u next %" PRIu32 "\n", LANES_REVISION,
-                     s->next_pack);
-    for (unsigned i = 0; i < PACK_LANES; i++)
-        n += snprintf(text + n, sizeof(text) - (size_t)n, "%" PRIu32 "\n", s->lanes[i].pack);
-    TRY(file_pwrite(fd, text, (size_t)n, 0));
+    TRY(file_pwrite(fd, text.ptr, text.len, 0));
     return s->sync ? file_datasync(fd) : KIST_OK;
 }
 
@@ -52,7 +71,13 @@ enum kist_err pack_lanes_save(struct pack_store *s)
     CLEANUP_FREE char *path = NULL;
     if (asprintf(&temporary, "%s/lanes.new", s->dir) < 0 || asprintf(&path, "%s/lanes", s->dir) < 0)
         return KIST_E_NOMEM;
-    TRY(write_file(s, temporary));
+    struct buf text;
+    buf_init(&text, SIZE_MAX);
+    enum kist_err err = lanes_text(s, &text);
+    if (err == KIST_OK)
+        err = write_file(s, temporary, buf_bytes(&text));
+    buf_release(&text);
+    TRY(err);
     if (rename(temporary, path) != 0)
         return kist_err_from_errno(errno);
     return s->sync ? dir_sync(s->dir) : KIST_OK;
@@ -109,10 +134,30 @@ uint32_t pack_lane_pack(struct pack_store *s, unsigned lane)
     return s->lanes[lane].pack;
 }
 
-void pack_lane_resume(struct pack_store *s, unsigned lane, uint64_t end)
+enum kist_err pack_lane_resume(struct pack_store *s, unsigned lane, uint64_t end)
 {
-    s->lanes[lane].end = (end + PACK_ALIGN - 1) & ~(PACK_ALIGN - 1);
+    struct pack *p;
+    uint64_t aligned = (end + PACK_ALIGN - 1) & ~(PACK_ALIGN - 1);
+    TRY(pack_get(s, s->lanes[lane].pack, true, &p));
+    enum kist_err err = ftruncate(p->fd, (off_t)end) == 0 ? KIST_OK : kist_err_from_errno(errno);
+    p->written++;
+    pack_put(s, p);
+    TRY(err);
+    s->lanes[lane].end = aligned;
     s->lanes[lane].resumed = true;
+    return KIST_OK;
+}
+
+size_t pack_sweep_count(struct pack_store *s)
+{
+    return s->sweep.len / sizeof(uint32_t);
+}
+
+uint32_t pack_sweep_at(struct pack_store *s, size_t i)
+{
+    uint32_t id;
+    memcpy(&id, s->sweep.ptr + i * sizeof(id), sizeof(id));
+    return id;
 }
 
 uint64_t pack_lane_end(struct pack_store *s, unsigned lane)

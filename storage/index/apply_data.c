@@ -232,10 +232,10 @@ static enum kist_err chunk_release(struct apply *a, const Kist__ChunkRef *ref)
 /* Releases up to *budget chunks from the end of the list; *data keeps the rest. */
 static enum kist_err data_release(struct apply *a, Kist__Data *data, uint32_t *budget)
 {
-    if (data->extent) {
+    if (data->extent && *budget) {
         TRY(extent_free(a, data->extent));
         data->extent = NULL;
-        *budget -= *budget > 0;
+        --*budget;
     }
     for (; data->n_chunks && *budget; data->n_chunks--, --*budget)
         TRY(chunk_release(a, data->chunks[data->n_chunks - 1]));
@@ -295,27 +295,35 @@ static enum kist_err manifest_release(struct apply *a, uint64_t manifest, uint32
     return KIST_OK;
 }
 
-enum kist_err apply_release(struct apply *a, const Kist__Release *c)
+static enum kist_err garbage_release(struct apply *a, struct bytes garbage_key, uint32_t *budget)
 {
     struct row_key key = { .len = 0 };
     Kist__Garbage *garbage;
-    if (c->garbage_key.len != 13 || c->garbage_key.data[0] != ROW_GARBAGE)
+    if (garbage_key.len != 13 || garbage_key.ptr[0] != ROW_GARBAGE)
         return KIST_E_CORRUPT;
-    row_add(&key, schema_bytes(c->garbage_key));
-    TRY(apply_get(a, &key, &kist__garbage__descriptor, &garbage));
-    uint32_t budget = c->chunks_max ? c->chunks_max : 1;
+    row_add(&key, garbage_key);
+    enum kist_err err = apply_get(a, &key, &kist__garbage__descriptor, &garbage);
+    if (err != KIST_OK)
+        return err == KIST_E_NOT_FOUND ? KIST_OK : err;
     bool done = true;
     if (garbage->data) {
-        TRY(data_release(a, garbage->data, &budget));
-        done = garbage->data->n_chunks == 0;
+        TRY(data_release(a, garbage->data, budget));
+        done = garbage->data->n_chunks == 0 && !garbage->data->extent;
         if (done && garbage->data->manifest)
-            TRY(manifest_release(a, garbage->data->manifest, &budget, &done));
+            TRY(manifest_release(a, garbage->data->manifest, budget, &done));
     }
-    if (done) {
-        apply_drop(a, &key);
-        return KIST_OK;
-    }
-    return apply_set(a, &key, garbage);
+    if (!done)
+        return apply_set(a, &key, garbage);
+    apply_drop(a, &key);
+    return KIST_OK;
+}
+
+enum kist_err apply_release(struct apply *a, const Kist__Release *c)
+{
+    uint32_t budget = c->chunks_max ? c->chunks_max : 1;
+    for (size_t i = 0; i < c->n_garbage_keys && budget; i++)
+        TRY(garbage_release(a, schema_bytes(c->garbage_keys[i]), &budget));
+    return KIST_OK;
 }
 
 enum kist_err apply_freed(struct apply *a, const Kist__Freed *c)
