@@ -124,20 +124,26 @@ enum kist_err pack_sync(struct pack_store *s, uint32_t pack)
     return err;
 }
 
+static enum kist_err note_dirty(struct pack_store *s, struct pack *p)
+{
+    enum kist_err err = KIST_OK;
+    pthread_mutex_lock(&s->files_lock);
+    if (!p->body_dirty) {
+        err = buf_append(&s->dirty, &p->id, sizeof(p->id));
+        p->body_dirty = err == KIST_OK;
+        if (!s->replayed && err == KIST_OK)
+            err = buf_append(&s->sweep, &p->id, sizeof(p->id));
+    }
+    pthread_mutex_unlock(&s->files_lock);
+    return err;
+}
+
 enum kist_err pack_store_body(struct pack_store *s, uint32_t pack, uint64_t offset,
                               struct bytes data)
 {
     struct pack *p;
     TRY(pack_get(s, pack, true, &p));
-    enum kist_err err = KIST_OK;
-    pthread_mutex_lock(&s->files_lock);
-    if (!p->body_dirty) {
-        err = buf_append(&s->dirty, &pack, sizeof(pack));
-        p->body_dirty = err == KIST_OK;
-        if (!s->replayed && err == KIST_OK)
-            err = buf_append(&s->sweep, &pack, sizeof(pack));
-    }
-    pthread_mutex_unlock(&s->files_lock);
+    enum kist_err err = note_dirty(s, p);
     if (err == KIST_OK)
         err = file_pwrite(p->fd, data.ptr, data.len, offset);
     p->written++;
@@ -170,6 +176,8 @@ enum kist_err pack_sync_bodies(struct pack_store *s)
         p->body_dirty = false;
         pthread_mutex_unlock(&s->files_lock);
         enum kist_err err = sync_shared(s, p);
+        if (err != KIST_OK)
+            (void)!note_dirty(s, p); /* the log must not be recycled over it, now or later */
         pack_put(s, p);
         TRY(err);
     }

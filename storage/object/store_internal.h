@@ -1,0 +1,157 @@
+/* The parts of a store.
+ *
+ *   writer --bytes--> packs          ops --command--> log --apply--> kv (overlay, LMDB)
+ *   reader <--bytes-- packs          checkpoint: packs synced, overlay flushed, log recycled
+ *                                    reclaim: garbage rows -> Release -> freed rows -> punch
+ *
+ * Lock order: pins.gate, kv's write lock, packs' locks. None is held across a sync but the
+ * packs' own.
+ */
+#ifndef KIST_STORAGE_OBJECT_STORE_INTERNAL_H
+#define KIST_STORAGE_OBJECT_STORE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "storage/base/worker.h"
+#include "storage/chunk/pack.h"
+#include "storage/index/rows.h"
+#include "storage/object/store.h"
+
+/* Bodies up to this ride in the log and own their extent: a chunk row each would cost more than
+ * equal small bodies could save, and random keys are what LMDB is slowest at. */
+#define SMALL_BODY_MAX ((size_t)64 << 10)
+
+/* ---- budget.c: memory for buffered bodies ---- */
+struct budget_waiter {
+    void (*wake)(void *user);
+    void *user;
+    struct budget_waiter *next;
+};
+struct budget {
+    pthread_mutex_t lock;
+    size_t used_bytes, max_bytes;
+    struct budget_waiter *first, **last;
+};
+void budget_init(struct budget *b, size_t max_bytes);
+void budget_release(struct budget *b);
+/* KIST_E_BUSY: wake(user) follows. KIST_E_NOMEM. */
+enum kist_err budget_take(struct budget *b, size_t bytes, void (*wake)(void *), void *user)
+    MUST_CHECK;
+void budget_give(struct budget *b, size_t bytes);
+
+/* ---- pins.c: data that readers still want ---- */
+#define PIN_SHARDS 64
+struct pin;
+struct pins {
+    /* Readers look a row up and pin its data inside a read lock; the reclaimer passes through
+     * the write lock before it asks, so that whoever saw the row has pinned by then. */
+    pthread_rwlock_t gate;
+    struct pin_shard {
+        pthread_mutex_t lock;
+        struct pin *first;
+    } shards[PIN_SHARDS];
+};
+void pins_init(struct pins *p);
+void pins_release(struct pins *p);
+/* What identifies data, whichever row refers to it; 0 for none. Collisions only delay. */
+uint64_t pin_identity(const Kist__Data *data);
+enum kist_err pin_take(struct pins *p, uint64_t identity) MUST_CHECK;
+void pin_drop(struct pins *p, uint64_t identity);
+bool pin_held(struct pins *p, uint64_t identity);
+
+/* ---- store ---- */
+struct upkeep {
+    pthread_mutex_t lock;
+    pthread_cond_t wake; /* the thread: something to do, or stop */
+    pthread_cond_t room; /* the log's thread: the overlay was flushed */
+    pthread_t thread;
+    bool started, stop;
+    bool dirty;   /* the overlay holds something */
+    bool urgent;  /* it is half full: do not wait for the second */
+    bool garbage; /* the reclaimer has work */
+    enum kist_err flush_error; /* of the last checkpoint */
+};
+
+struct store {
+    struct store_config config;
+    struct env *env;
+    int lock_fd;
+    char *dir, *log_dir, *index_dir, *pack_dir;
+    struct pack_store *packs;
+    struct kv *kv;
+    struct apply *apply;
+    struct log *log;
+    struct worker_pool *workers;
+    struct budget budget;
+    struct pins pins;
+    struct upkeep checkpoint;
+    struct upkeep reclaim;
+    pthread_t scrub_thread;
+    bool scrub_started;
+    _Atomic bool stopping;
+    _Atomic uint64_t free_bytes;
+    _Atomic uint64_t reads_damaged, scrubbed_bytes, reclaimed_bytes;
+    uint32_t held_pack; /* log's thread: held between place and batch end; 0 none */
+};
+
+/* Unless new data must be refused: KIST_E_NOSPC. */
+enum kist_err store_admit(struct store *s, uint64_t bytes) MUST_CHECK;
+void store_measure_free(struct store *s);
+void store_run(struct store *s, struct job *job);
+
+/* checkpoint.c */
+enum kist_err checkpoint_start(struct store *s) MUST_CHECK;
+void checkpoint_stop(struct store *s);
+/* From the log's thread after each batch: tells the thread, and holds writers back at the
+ * overlay's ceiling. */
+void checkpoint_note(struct store *s);
+
+/* reclaim.c */
+enum kist_err reclaim_start(struct store *s) MUST_CHECK;
+void reclaim_stop(struct store *s);
+void reclaim_note(struct store *s);
+/* sweep.c: packs after a crash */
+enum kist_err sweep_resume_lanes(struct store *s) MUST_CHECK;
+enum kist_err sweep_packs(struct store *s) MUST_CHECK;
+/* Punches [start, end) widened to whole pages where the neighbours are dead, too. */
+enum kist_err sweep_punch(struct store *s, uint32_t pack, uint64_t start, uint64_t end)
+    MUST_CHECK;
+/* Removes the pack file when nothing lives in it. */
+enum kist_err sweep_remove_empty(struct store *s, uint32_t pack) MUST_CHECK;
+
+/* scrub.c */
+enum kist_err scrub_start(struct store *s) MUST_CHECK;
+void scrub_stop(struct store *s);
+
+/* lookup.c */
+enum kist_err lookup(struct kv_read *read, const struct row_key *key,
+                     const ProtobufCMessageDescriptor *type, struct arena *arena, void *out)
+    MUST_CHECK;
+enum kist_err lookup_bucket(struct kv_read *read, struct bytes name, struct arena *arena,
+                            Kist__Bucket **out) MUST_CHECK;
+enum kist_err lookup_object(struct kv_read *read, struct bytes bucket, struct bytes key,
+                            struct arena *arena, Kist__Object **out) MUST_CHECK;
+
+/* writer.c: for put.c */
+struct writer_chunk {
+    uint8_t hash[32];
+    uint32_t length, pack;
+    uint64_t offset;
+    uint32_t crcs[CHUNK_BYTES / PACK_BLOCK_BYTES];
+};
+/* Ends the last chunk. */
+enum kist_err writer_seal(struct object_writer *w) MUST_CHECK;
+struct bytes writer_small_body(const struct object_writer *w);
+size_t writer_chunks(const struct object_writer *w, const struct writer_chunk **out);
+enum kist_err writer_sync(struct object_writer *w) MUST_CHECK;
+/* Frees the writer; with keep, its extents belong to the index now. */
+void writer_free(struct object_writer *w, bool keep);
+
+/* verify.c: reads blocks of an extent and checks them */
+/* Reads the block that holds `at` (an offset inside the extent) into buf, which has room for
+ * PACK_BLOCK_BYTES, and verifies it. KIST_E_BUSY as pack_read. */
+enum kist_err extent_read_block(struct store *s, const Kist__Extent *extent, uint32_t at,
+                                uint8_t *buf, bool cached_only, uint32_t *block_bytes) MUST_CHECK;
+
+#endif

@@ -1,0 +1,244 @@
+/* Bytes on their way in.
+ *
+ *   small:  pieces --> buffer (from the budget) ------------------------> rides in the log
+ *   large:  pieces --> pack, chunk by chunk of CHUNK_BYTES, hashed as they pass; nothing is
+ *           kept in memory but the chunk list. An unknown length starts small and spills.
+ *
+ * Failure: object_writer_abort() punches what was reserved; after a crash the sweep does.
+ */
+#include "storage/object/store_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct object_writer {
+    struct store *store;
+    uint64_t length; /* announced; UINT64_MAX: unknown */
+    uint64_t size;   /* so far */
+    struct digest_set whole;
+    uint8_t finals[DIGEST_KIND_COUNT][DIGEST_MAX_LEN];
+    unsigned finals_done;
+    /* small */
+    struct buf body;
+    size_t budgeted_bytes;
+    /* large */
+    bool large;
+    unsigned lane;
+    struct digest_set chunk_hash;
+    struct buf chunks; /* struct writer_chunk: sealed ones */
+    struct buf held;   /* uint32_t: packs */
+    bool open;         /* current is being filled */
+    struct writer_chunk current;
+    uint32_t block_filled;
+};
+
+enum kist_err object_writer_open(struct store *s, uint64_t length, unsigned digests,
+                                 void (*wake)(void *user), void *user,
+                                 struct object_writer **out)
+{
+    bool small = length == UINT64_MAX || length <= SMALL_BODY_MAX;
+    size_t budgeted = length > SMALL_BODY_MAX ? (small ? SMALL_BODY_MAX : 0) : (size_t)length;
+    TRY(store_admit(s, length == UINT64_MAX ? 0 : length));
+    TRY(budget_take(&s->budget, budgeted, wake, user));
+    struct object_writer *w = calloc(1, sizeof(*w));
+    enum kist_err err = w ? digest_set_init(&w->whole, digests | DIGEST_BIT(DIGEST_MD5))
+                          : KIST_E_NOMEM;
+    if (err != KIST_OK) {
+        free(w);
+        budget_give(&s->budget, budgeted);
+        return err;
+    }
+    w->store = s;
+    w->length = length;
+    w->budgeted_bytes = budgeted;
+    buf_init(&w->body, SMALL_BODY_MAX);
+    buf_init(&w->chunks, SIZE_MAX);
+    buf_init(&w->held, SIZE_MAX);
+    *out = w;
+    return KIST_OK;
+}
+
+static void budget_return(struct object_writer *w)
+{
+    size_t bytes = w->budgeted_bytes;
+    w->budgeted_bytes = 0;
+    buf_release(&w->body);
+    if (bytes)
+        budget_give(&w->store->budget, bytes);
+}
+
+static enum kist_err hold_pack(struct object_writer *w, uint32_t pack)
+{
+    size_t n = w->held.len / sizeof(pack);
+    uint32_t last = 0;
+    if (n)
+        memcpy(&last, w->held.ptr + (n - 1) * sizeof(last), sizeof(last));
+    if (last == pack)
+        return KIST_OK;
+    TRY(buf_reserve(&w->held, sizeof(pack)));
+    TRY(pack_hold(w->store->packs, pack));
+    return buf_append(&w->held, &pack, sizeof(pack));
+}
+
+static enum kist_err chunk_open(struct object_writer *w)
+{
+    uint64_t rest = w->length == UINT64_MAX ? CHUNK_BYTES : w->length - w->size;
+    uint64_t bytes = rest < CHUNK_BYTES ? rest : CHUNK_BYTES;
+    memset(&w->current, 0, sizeof(w->current));
+    TRY(pack_reserve(w->store->packs, w->lane, bytes, &w->current.pack, &w->current.offset));
+    TRY(hold_pack(w, w->current.pack));
+    digest_set_restart(&w->chunk_hash, DIGEST_SHA256);
+    w->block_filled = 0;
+    w->open = true;
+    return KIST_OK;
+}
+
+static enum kist_err chunk_seal(struct object_writer *w)
+{
+    if (!w->open)
+        return KIST_OK;
+    digest_set_final(&w->chunk_hash, DIGEST_SHA256, w->current.hash);
+    TRY(buf_append(&w->chunks, &w->current, sizeof(w->current)));
+    w->open = false;
+    pack_write_hint(w->store->packs, w->current.pack, w->current.offset, w->current.length);
+    return KIST_OK;
+}
+
+static void block_crcs(struct object_writer *w, struct bytes piece)
+{
+    while (piece.len) {
+        size_t room = PACK_BLOCK_BYTES - w->block_filled;
+        size_t n = piece.len < room ? piece.len : room;
+        uint32_t block = (w->current.length) / PACK_BLOCK_BYTES;
+        w->current.crcs[block] = crc32c_update(w->current.crcs[block], piece.ptr, n);
+        w->current.length += (uint32_t)n;
+        w->block_filled = (uint32_t)((w->block_filled + n) % PACK_BLOCK_BYTES);
+        piece = bytes_of(piece.ptr + n, piece.len - n);
+    }
+}
+
+/* size counts what went before this piece: chunk_open() relies on it. */
+static enum kist_err write_chunks(struct object_writer *w, struct bytes piece)
+{
+    while (piece.len) {
+        if (!w->open)
+            TRY(chunk_open(w));
+        size_t room = CHUNK_BYTES - w->current.length;
+        size_t n = piece.len < room ? piece.len : room;
+        struct bytes part = bytes_of(piece.ptr, n);
+        TRY(pack_write(w->store->packs, w->current.pack,
+                       w->current.offset + w->current.length, part));
+        digest_set_update(&w->chunk_hash, part.ptr, part.len);
+        block_crcs(w, part);
+        w->size += n;
+        if (w->current.length == CHUNK_BYTES)
+            TRY(chunk_seal(w));
+        piece = bytes_of(piece.ptr + n, piece.len - n);
+    }
+    return KIST_OK;
+}
+
+static enum kist_err spill(struct object_writer *w)
+{
+    TRY(digest_set_init(&w->chunk_hash, DIGEST_BIT(DIGEST_SHA256)));
+    w->large = true;
+    w->lane = pack_next_lane(w->store->packs);
+    w->size = 0;
+    TRY(write_chunks(w, buf_bytes(&w->body)));
+    budget_return(w);
+    return KIST_OK;
+}
+
+enum kist_err object_writer_write(struct object_writer *w, struct bytes piece)
+{
+    if (w->length != UINT64_MAX && piece.len > w->length - w->size)
+        return KIST_E_TOO_LARGE;
+    digest_set_update(&w->whole, piece.ptr, piece.len);
+    bool fits = w->size + piece.len <= SMALL_BODY_MAX
+                && (w->length == UINT64_MAX || w->length <= SMALL_BODY_MAX);
+    if (!w->large && fits) {
+        if (w->length != UINT64_MAX)
+            TRY(buf_reserve(&w->body, (size_t)w->length - w->body.len));
+        TRY(buf_append_bytes(&w->body, piece));
+        w->size += piece.len;
+        return KIST_OK;
+    }
+    if (!w->large)
+        TRY(spill(w));
+    return write_chunks(w, piece);
+}
+
+uint64_t object_writer_size(const struct object_writer *w)
+{
+    return w->size;
+}
+
+void object_writer_digest(struct object_writer *w, enum digest_kind kind, uint8_t *out)
+{
+    if (!(w->finals_done & DIGEST_BIT(kind))) {
+        digest_set_final(&w->whole, kind, w->finals[kind]);
+        w->finals_done |= DIGEST_BIT(kind);
+    }
+    memcpy(out, w->finals[kind], digest_len(kind));
+}
+
+enum kist_err writer_seal(struct object_writer *w)
+{
+    return w->large ? chunk_seal(w) : KIST_OK;
+}
+
+struct bytes writer_small_body(const struct object_writer *w)
+{
+    return w->large ? BYTES_EMPTY : buf_bytes(&w->body);
+}
+
+size_t writer_chunks(const struct object_writer *w, const struct writer_chunk **out)
+{
+    *out = (const struct writer_chunk *)(const void *)w->chunks.ptr;
+    return w->chunks.len / sizeof(struct writer_chunk);
+}
+
+enum kist_err writer_sync(struct object_writer *w)
+{
+    for (size_t at = 0; at < w->held.len; at += sizeof(uint32_t)) {
+        uint32_t pack;
+        memcpy(&pack, w->held.ptr + at, sizeof(pack));
+        TRY(pack_sync(w->store->packs, pack));
+    }
+    return KIST_OK;
+}
+
+static void punch(struct object_writer *w, const struct writer_chunk *c)
+{
+    /* Failure leaks until the next start's sweep; there is nobody to tell. */
+    (void)!pack_punch(w->store->packs, c->pack, c->offset,
+                      (c->length + PACK_ALIGN - 1) & ~(PACK_ALIGN - 1));
+}
+
+void writer_free(struct object_writer *w, bool keep)
+{
+    if (!w)
+        return;
+    const struct writer_chunk *chunks;
+    size_t count = writer_chunks(w, &chunks);
+    for (size_t i = 0; i < count && !keep; i++)
+        punch(w, &chunks[i]);
+    if (w->open)
+        punch(w, &w->current);
+    for (size_t at = 0; at < w->held.len; at += sizeof(uint32_t)) {
+        uint32_t pack;
+        memcpy(&pack, w->held.ptr + at, sizeof(pack));
+        pack_unhold(w->store->packs, pack);
+    }
+    budget_return(w);
+    digest_set_release(&w->whole);
+    digest_set_release(&w->chunk_hash);
+    buf_release(&w->chunks);
+    buf_release(&w->held);
+    free(w);
+}
+
+void object_writer_abort(struct object_writer *w)
+{
+    writer_free(w, false);
+}
