@@ -41,60 +41,75 @@ struct chunked_config {
 /* Takes decoded bytes; an error stops the decoder and is returned by chunked_feed(). */
 typedef enum kist_err chunked_sink(void *ctx, const void *data, size_t len);
 
+/*      .--------------------------------------.
+ *      v                                      |
+ *   HEADER --size > 0--> DATA --> DATA_CR --> DATA_LF
+ *      |--size 0, trailers--> TRAILER <--> TRAILER_CR --> TRAILER_LF --> TRAILER ...
+ *      '--size 0, none--> END_CR --> END_LF --> DONE <-- blank line of TRAILER
+ */
 enum chunked_state {
     CHUNKED_HEADER,
     CHUNKED_DATA,
     CHUNKED_DATA_CR,
     CHUNKED_DATA_LF,
     CHUNKED_TRAILER,
+    CHUNKED_TRAILER_CR, /* a trailer ended with a bare LF: CRLF belongs to its line end */
+    CHUNKED_TRAILER_LF,
     CHUNKED_END_CR,
     CHUNKED_END_LF,
     CHUNKED_DONE,
     CHUNKED_FAILED
 };
 
-/* Fields are private but for the trailers, valid after chunked_finish(). About 9 KiB. */
+/* Private, but for the trailers, which are valid after chunked_finish(). About 10 KiB; must not
+ * move after chunked_init(). */
 struct chunked_decoder {
     struct chunked_trailer trailers[CHUNKED_TRAILER_COUNT];
-    size_t trailer_count;
+    size_t trailer_count; /* announced */
 
     enum chunked_state state;
     enum kist_err failure;
-    bool is_signed;
     bool has_trailer;
-    bool hash_open;
-    bool trailer_signed_seen;
-    bool blank_seen;
+    bool trailer_signed; /* x-amz-trailer-signature was seen */
     uint64_t decoded_length;
     uint64_t decoded_so_far;
     uint64_t chunk_left;
-    struct hmac_key *key;
+    size_t seen_count; /* trailers that came */
+
+    struct hmac_key *key; /* NULL: unsigned */
     struct digest_set hash;
     char previous[AUTH_SIGNATURE_HEX + 1];
     char claimed[AUTH_SIGNATURE_HEX + 1];
-    char trailer_claimed[AUTH_SIGNATURE_HEX + 1];
     char scope[160];
+    size_t scope_len;
     char amz_date[17];
+
     char line[CHUNKED_LINE_MAX + 2];
     size_t line_len;
-    char names[512];
+    uint8_t names[512]; /* what trailers[].name point into */
     uint8_t text[CHUNKED_TRAILERS_MAX];
     size_t text_len;
-    size_t trailer_line_start;
+    size_t text_line; /* where the unfinished trailer line starts */
+    /* "name:value\n" of each trailer, as its signature wants it. */
+    uint8_t canonical[CHUNKED_TRAILERS_MAX];
+    size_t canonical_len;
 };
 
 /* Copies what it needs. KIST_E_TRAILER: trailer names that are malformed, doubled, too many, or
- * announced in a mode without trailers. KIST_E_NOMEM. On failure nothing is to be released. */
+ * announced in a mode without trailers; KIST_E_INVALID: not a streaming payload; KIST_E_NOMEM.
+ * On failure nothing is to be released. */
 enum kist_err chunked_init(struct chunked_decoder *d, const struct chunked_config *config)
     MUST_CHECK;
 void chunked_release(struct chunked_decoder *d);
 
-/* Consumes all of the input or fails for good: KIST_E_CHUNK_FRAMING, KIST_E_CHUNK_SIGNATURE,
- * KIST_E_TRAILER, KIST_E_TOO_LARGE (more data than decoded_length), or the sink's error. */
+/* Consumes all of the input or fails for good: KIST_E_CHUNK_FRAMING (also for more data than
+ * decoded_length), KIST_E_CHUNK_SIGNATURE, KIST_E_TRAILER, or the sink's error. */
 enum kist_err chunked_feed(struct chunked_decoder *d, struct bytes input, chunked_sink *sink,
                            void *ctx) MUST_CHECK;
 
-/* The body ended. KIST_E_TRUNCATED when the framing or the decoded length is incomplete. */
+/* The body ended. KIST_E_TRUNCATED when the framing or the decoded length is incomplete,
+ * KIST_E_TRAILER when an announced trailer is missing, or the earlier failure. The blank line
+ * after the last trailer may be missing: some clients leave it out. */
 enum kist_err chunked_finish(struct chunked_decoder *d) MUST_CHECK;
 
 /* The value of an announced trailer after chunked_finish(); ptr NULL when there is none. */

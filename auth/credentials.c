@@ -1,0 +1,53 @@
+/* The root key, the one credential of a store without users. */
+#include "auth/credentials.h"
+
+#include "storage/base/codec.h"
+#include "storage/base/digest.h"
+
+static enum kist_err root_find(struct credential_store *base, struct bytes access_key_id,
+                               struct arena *arena, struct credential *out)
+{
+    struct auth_root_store *store = (struct auth_root_store *)base;
+    (void)arena; /* everything lives in the store */
+    if (!bytes_equal(access_key_id, bytes_of(store->access_key, store->access_key_len)))
+        return KIST_E_NO_SUCH_ACCESS_KEY;
+    out->secret = bytes_of(store->secret, store->secret_len);
+    out->identity = &store->identity;
+    return KIST_OK;
+}
+
+static bool is_key_id(struct bytes s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] <= ' ' || s.ptr[i] > '~' || s.ptr[i] == '/' || s.ptr[i] == ',')
+            return false;
+    return true;
+}
+
+/* S3 shows owners as 64 hex digits that do not change; they must not betray the secret, so they
+ * come from the key's public half. */
+static void owner_id(struct bytes access_key, char out[65])
+{
+    uint8_t hash[32];
+    hmac_sha256(BYTES_LIT("kist owner id"), access_key, hash);
+    hex_encode(bytes_of(hash, sizeof hash), out);
+}
+
+enum kist_err auth_root_store_init(struct auth_root_store *store, struct bytes access_key,
+                                   struct bytes secret)
+{
+    if (access_key.len == 0 || access_key.len > AUTH_ACCESS_KEY_MAX || !is_key_id(access_key) ||
+        secret.len == 0 || secret.len > AUTH_SECRET_MAX)
+        return KIST_E_INVALID;
+    memset(store, 0, sizeof *store);
+    store->base.find = root_find;
+    memcpy(store->access_key, access_key.ptr, access_key.len);
+    store->access_key_len = access_key.len;
+    memcpy(store->secret, secret.ptr, secret.len);
+    store->secret_len = secret.len;
+    owner_id(access_key, store->owner_id);
+    store->identity = (struct auth_identity){ .is_root = true,
+                                              .id = bytes_of(store->owner_id, 64),
+                                              .display_name = BYTES_LIT("root") };
+    return KIST_OK;
+}
