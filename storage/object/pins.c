@@ -6,6 +6,7 @@
 struct pin {
     uint64_t identity;
     unsigned count;
+    bool wanted; /* by the reclaimer */
     struct pin *next;
 };
 
@@ -72,8 +73,9 @@ enum kist_err pin_take(struct pins *p, uint64_t identity)
     return err;
 }
 
-void pin_drop(struct pins *p, uint64_t identity)
+bool pin_drop(struct pins *p, uint64_t identity)
 {
+    bool wanted = false;
     struct pin_shard *shard = shard_of(p, identity);
     pthread_mutex_lock(&shard->lock);
     struct pin **slot = find(shard, identity);
@@ -81,16 +83,21 @@ void pin_drop(struct pins *p, uint64_t identity)
     if (--(*slot)->count == 0) {
         struct pin *gone = *slot;
         *slot = gone->next;
+        wanted = gone->wanted;
         free(gone);
     }
     pthread_mutex_unlock(&shard->lock);
+    return wanted;
 }
 
 bool pin_held(struct pins *p, uint64_t identity)
 {
     struct pin_shard *shard = shard_of(p, identity);
     pthread_mutex_lock(&shard->lock);
-    bool held = *find(shard, identity) != NULL;
+    struct pin *pin = *find(shard, identity);
+    bool held = pin != NULL;
+    if (held)
+        pin->wanted = true;
     pthread_mutex_unlock(&shard->lock);
     return held;
 }

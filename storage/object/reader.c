@@ -62,8 +62,8 @@ void object_reader_close(struct object_reader *r)
 {
     if (!r)
         return;
-    if (r->pin)
-        pin_drop(&r->store->pins, r->pin);
+    if (r->pin && pin_drop(&r->store->pins, r->pin))
+        reclaim_note(r->store);
     arena_release(&r->part_arena);
     arena_release(&r->chunk_arena);
 }

@@ -198,6 +198,26 @@ struct store_stats {
     bool accepting_writes;
 };
 void store_stats(struct store *s, struct store_stats *out);
+/* Reads every live extent and checks it against its hash. damaged counts extents; chunks found
+ * bad are marked, so that the next upload of equal content heals them. progress() returns false
+ * to stop early; it is called for every extent. */
+struct scrub_report {
+    uint64_t extents, bytes, damaged, bytes_total;
+};
+enum kist_err store_scrub(struct store *s,
+                          bool (*progress)(void *ctx, const struct scrub_report *report),
+                          void *ctx, struct scrub_report *out) MUST_CHECK;
+
+/* Checks every cross-reference of the index and what the packs hold: objects and parts against
+ * chunks and extents, reference counts, statistics, space that nothing refers to. Each finding
+ * is told to report(). For a store that nobody uses. */
+struct fsck_report {
+    uint64_t objects, uploads, parts, chunks, extents, garbage, freed;
+    uint64_t live_bytes, pack_bytes, problems;
+};
+enum kist_err store_fsck(struct store *s, void (*report)(void *ctx, const char *finding),
+                         void *ctx, struct fsck_report *out) MUST_CHECK;
+
 /* Manual mode: one step of the log, and (when asked) a checkpoint and a reclaim round. */
 bool store_step(struct store *s);
 enum kist_err store_checkpoint(struct store *s) MUST_CHECK;

@@ -57,13 +57,14 @@ void pins_release(struct pins *p);
 /* What identifies data, whichever row refers to it; 0 for none. Collisions only delay. */
 uint64_t pin_identity(const Kist__Data *data);
 enum kist_err pin_take(struct pins *p, uint64_t identity) MUST_CHECK;
-void pin_drop(struct pins *p, uint64_t identity);
+/* True when the reclaimer has asked for it meanwhile and can now have it. */
+bool pin_drop(struct pins *p, uint64_t identity);
 bool pin_held(struct pins *p, uint64_t identity);
 
 /* ---- store ---- */
 struct upkeep {
     pthread_mutex_t lock;
-    pthread_cond_t wake; /* the thread: something to do, or stop */
+    pthread_cond_t wake; /* the thread: something to do, or stop; monotonic clock */
     pthread_cond_t room; /* the log's thread: the overlay was flushed */
     pthread_t thread;
     bool started, stop;
@@ -87,29 +88,36 @@ struct store {
     struct pins pins;
     struct upkeep checkpoint;
     struct upkeep reclaim;
-    pthread_t scrub_thread;
-    bool scrub_started;
+    struct upkeep scrub;
     _Atomic bool stopping;
     _Atomic uint64_t free_bytes;
     _Atomic uint64_t reads_damaged, scrubbed_bytes, reclaimed_bytes;
+    struct {
+        uint32_t pack;
+        uint64_t end;
+    } resumed[PACK_LANES]; /* where the lanes stood at open */
     uint32_t held_pack; /* log's thread: held between place and batch end; 0 none */
 };
+
+/* upkeep.c: a background thread's life. init before start; stop joins; release last. */
+void upkeep_init(struct upkeep *u);
+enum kist_err upkeep_start(struct upkeep *u, void *(*run)(void *), struct store *s) MUST_CHECK;
+void upkeep_stop(struct upkeep *u);
+void upkeep_release(struct upkeep *u);
 
 /* Unless new data must be refused: KIST_E_NOSPC. */
 enum kist_err store_admit(struct store *s, uint64_t bytes) MUST_CHECK;
 void store_measure_free(struct store *s);
-void store_run(struct store *s, struct job *job);
 
 /* checkpoint.c */
 enum kist_err checkpoint_start(struct store *s) MUST_CHECK;
-void checkpoint_stop(struct store *s);
+void checkpoint_last(struct store *s);
 /* From the log's thread after each batch: tells the thread, and holds writers back at the
  * overlay's ceiling. */
 void checkpoint_note(struct store *s);
 
 /* reclaim.c */
 enum kist_err reclaim_start(struct store *s) MUST_CHECK;
-void reclaim_stop(struct store *s);
 void reclaim_note(struct store *s);
 /* sweep.c: packs after a crash */
 enum kist_err sweep_resume_lanes(struct store *s) MUST_CHECK;
@@ -122,7 +130,6 @@ enum kist_err sweep_remove_empty(struct store *s, uint32_t pack) MUST_CHECK;
 
 /* scrub.c */
 enum kist_err scrub_start(struct store *s) MUST_CHECK;
-void scrub_stop(struct store *s);
 
 /* lookup.c */
 enum kist_err lookup(struct kv_read *read, const struct row_key *key,
