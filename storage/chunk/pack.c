@@ -168,7 +168,6 @@ static bool take_dirty(struct pack_store *s, uint32_t *pack)
 enum kist_err pack_sync_bodies(struct pack_store *s)
 {
     uint32_t id;
-    s->replayed = true;
     while (take_dirty(s, &id)) {
         struct pack *p;
         TRY(pack_get(s, id, false, &p));

@@ -52,7 +52,8 @@ enum kist_err pack_lane_resume(struct pack_store *s, unsigned lane, uint64_t end
 uint64_t pack_lane_end(struct pack_store *s, unsigned lane);
 
 /* The packs that may hold bytes which nothing refers to: named by the lanes file, or written to
- * by pack_store_body before the first pack_sync_bodies (replay). Count, then the i-th. */
+ * by pack_store_body before pack_replay_done(). Count, then the i-th. */
+void pack_replay_done(struct pack_store *s);
 size_t pack_sweep_count(struct pack_store *s);
 uint32_t pack_sweep_at(struct pack_store *s, size_t i);
 

@@ -45,7 +45,7 @@ struct pack_store {
     size_t open_files;
     struct buf dirty; /* uint32_t ids with body_dirty */
     struct buf sweep; /* uint32_t ids, see pack_sweep_count() */
-    bool replayed;    /* the first pack_sync_bodies has been: sweep is settled */
+    bool replayed;    /* sweep is settled */
     /* lanes_lock is taken inside a lane's lock */
     pthread_mutex_t lanes_lock;
     uint32_t next_pack;

@@ -148,6 +148,11 @@ enum kist_err pack_lane_resume(struct pack_store *s, unsigned lane, uint64_t end
     return KIST_OK;
 }
 
+void pack_replay_done(struct pack_store *s)
+{
+    s->replayed = true;
+}
+
 size_t pack_sweep_count(struct pack_store *s)
 {
     return s->sweep.len / sizeof(uint32_t);

@@ -26,7 +26,8 @@ enum kist_err store_checkpoint(struct store *s)
     }
     TRY(pack_sync_bodies(s->packs));
     TRY(kv_flush(s->kv));
-    log_checkpointed(s->log, kv_durable_index(s->kv));
+    if (s->log) /* not while it is being replayed */
+        log_checkpointed(s->log, kv_durable_index(s->kv));
     store_measure_free(s);
     return KIST_OK;
 }
@@ -72,7 +73,10 @@ static void *checkpoint_main(void *arg)
 
 enum kist_err checkpoint_start(struct store *s)
 {
-    return s->config.manual ? KIST_OK : upkeep_start(&s->checkpoint, checkpoint_main, s);
+    if (s->config.manual)
+        return KIST_OK;
+    s->checkpoint.dirty = true; /* what was replayed */
+    return upkeep_start(&s->checkpoint, checkpoint_main, s);
 }
 
 /* Not needed for safety: it makes the next start short. A first call may only flush what an
@@ -86,17 +90,20 @@ void checkpoint_last(struct store *s)
 void checkpoint_note(struct store *s)
 {
     struct upkeep *u = &s->checkpoint;
-    if (!u->started)
-        return;
     size_t bytes = kv_active_bytes(s->kv);
     bool urgent = bytes > OVERLAY_BYTES_MAX / 2;
+    if (!u->started) {
+        if (urgent) /* replay, or the simulator: no thread to leave it to */
+            (void)!store_checkpoint(s);
+        return;
+    }
     pthread_mutex_lock(&u->lock);
     if (!u->dirty || (urgent && !u->urgent)) {
         u->dirty = true;
         u->urgent = urgent;
         pthread_cond_signal(&u->wake);
     }
-    while (bytes > OVERLAY_BYTES_MAX && !u->stop && s->log) {
+    while (bytes > OVERLAY_BYTES_MAX && !u->stop) {
         pthread_cond_wait(&u->room, &u->lock);
         bytes = kv_active_bytes(s->kv);
     }

@@ -166,9 +166,9 @@ static enum kist_err open_all(struct store *s)
     TRY(open_index(s));
     if (!s->config.manual)
         TRY(worker_pool_open("store", WORKERS, &s->workers));
-    TRY(checkpoint_start(s));
     TRY(open_log(s));
     TRY(sweep_resume_lanes(s));
+    TRY(checkpoint_start(s));
     TRY(reclaim_start(s));
     return scrub_start(s);
 }
@@ -220,9 +220,9 @@ void store_close(struct store *s)
     upkeep_stop(&s->scrub);
     upkeep_stop(&s->reclaim);
     worker_pool_close(s->workers);
+    upkeep_stop(&s->checkpoint);
     checkpoint_last(s);
     log_close(s->log);
-    upkeep_stop(&s->checkpoint);
     apply_close(s->apply);
     kv_close(s->kv);
     pack_store_close(s->packs);

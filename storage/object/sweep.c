@@ -50,6 +50,7 @@ static enum kist_err pack_end(struct kv_read *read, uint32_t pack, uint64_t *end
 
 enum kist_err sweep_resume_lanes(struct store *s)
 {
+    pack_replay_done(s->packs);
     for (unsigned lane = 0; lane < PACK_LANES; lane++) {
         struct kv_read read;
         uint64_t end = 0;
