@@ -1,0 +1,255 @@
+/* What the S3 operations share. One request is one `struct s3_request`, from its arena:
+ *
+ *   route -> authenticate -> op->handle -> (s3_read_xml | object body) -> store -> reply
+ *
+ * A handler ends in exactly one s3_reply_* or s3_error*, at once or after a wait.
+ */
+#ifndef KIST_SERVER_S3_INTERNAL_H
+#define KIST_SERVER_S3_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "auth/chunked.h"
+#include "auth/sigv4.h"
+#include "server/s3/s3.h"
+#include "storage/base/codec.h"
+
+enum s3_error {
+#define X(name, code, status, message) S3_##name,
+#include "server/s3/errors.def"
+#undef X
+    S3_ERROR_COUNT
+};
+
+enum s3_scope { S3_SCOPE_SERVICE, S3_SCOPE_BUCKET, S3_SCOPE_OBJECT };
+
+struct s3_request;
+
+struct s3_operation {
+    const char *name;
+    int method; /* enum http_method, or -1 for any */
+    enum s3_scope scope;
+    const char *query;  /* "a&b" or "a=v": all required */
+    const char *header; /* required */
+    void (*handle)(struct s3_request *r);
+};
+extern const struct s3_operation s3_operations[];
+extern const size_t s3_operation_count;
+
+struct s3_param {
+    struct bytes name, value; /* decoded */
+};
+
+struct s3_service {
+    struct s3_config config;
+    struct http_handler handler;
+    _Atomic uint64_t (*counters)[6]; /* by operation; the last is for unrouted requests */
+};
+
+/* Where a body goes; see body.c. */
+struct s3_body {
+    struct s3_request *request;
+    bool chunked; /* aws-chunked */
+    struct chunked_decoder decoder;
+    struct buf xml; /* XML bodies */
+    size_t xml_max_bytes;
+    struct object_writer *writer; /* object bodies */
+    uint64_t length;              /* decoded; UINT64_MAX: unknown */
+    unsigned digests;             /* DIGEST_BIT()s wanted */
+    uint8_t md5[16];              /* Content-MD5 */
+    bool has_md5;
+    bool failed;
+    struct bytes waiting; /* of a piece, until memory is there */
+    void (*then)(struct s3_request *r); /* the body is whole and verified */
+};
+
+/* A checksum that the client gave, or asked for. */
+struct s3_checksum {
+    bool wanted;
+    bool in_trailer;
+    enum digest_kind kind;
+    uint8_t value[DIGEST_MAX_LEN];
+};
+
+struct s3_request {
+    struct s3_service *service;
+    struct exchange *x;
+    struct arena *arena;
+    const struct http_request *http;
+    size_t op_index;
+    enum s3_scope scope;
+    struct bytes bucket, key; /* decoded; borrowed from the arena */
+    struct s3_param *params;
+    size_t param_count;
+    struct auth_result who;
+    struct s3_body *body;
+    struct s3_checksum checksum;
+    struct store_op op;
+    bool op_used;
+    void (*op_then)(struct s3_request *r); /* the change is durable */
+    struct object_reader *reader;          /* closed with the request */
+    void *state;                           /* the operation's own, from the arena */
+};
+
+/* ---- request.c: what the request says ---- */
+/* ptr NULL when absent. Presigned queries may carry x-amz-* headers as parameters. */
+struct bytes s3_header(const struct s3_request *r, const char *name);
+struct bytes s3_param(const struct s3_request *r, const char *name);
+bool s3_has_param(const struct s3_request *r, const char *name);
+/* A decimal parameter of 0..max, or fallback when absent; on failure an error was replied. */
+bool s3_param_number(struct s3_request *r, const char *name, uint64_t max, uint64_t fallback,
+                     uint64_t *out);
+/* encoding-type: false (after an error reply) when it is neither absent nor "url". */
+bool s3_param_encoding(struct s3_request *r, bool *url);
+bool s3_bucket_name_valid(struct bytes name);
+/* Splits "/bucket/key?versionId=..." of x-amz-copy-source. */
+enum s3_copy_source { S3_COPY_SOURCE_OK, S3_COPY_SOURCE_BAD, S3_COPY_SOURCE_VERSION };
+enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *arena,
+                                         struct bytes *bucket, struct bytes *key);
+/* Target and Host to scope, bucket, key and parameters; S3_ERROR_COUNT when all is well. */
+enum s3_error s3_parse_target(struct s3_request *r);
+/* The row of the table, or an error. */
+enum s3_error s3_route(struct s3_request *r);
+
+/* ---- reply.c ---- */
+const char *s3_error_code(enum s3_error error);
+unsigned s3_error_status(enum s3_error error);
+/* The one place where storage and auth results become S3 errors. */
+enum s3_error s3_error_from(enum kist_err err);
+void s3_fail(struct s3_request *r, enum s3_error error);
+void s3_fail_message(struct s3_request *r, enum s3_error error, const char *message);
+/* InvalidArgument with ArgumentName and ArgumentValue. */
+void s3_fail_argument(struct s3_request *r, const char *name, struct bytes value,
+                      const char *message);
+void s3_fail_err(struct s3_request *r, enum kist_err err);
+void s3_fail_auth(struct s3_request *r, enum kist_err err);
+struct bytes s3_error_xml(struct arena *arena, const struct exchange *x, const char *code,
+                          const char *message, struct bytes resource, struct bytes extra);
+void s3_reply_empty(struct s3_request *r, unsigned status);
+/* Sends the buffer's bytes as application/xml and releases it. */
+void s3_reply_xml(struct s3_request *r, struct buf *xml);
+/* Errors of adding a header are out of memory: they fail the request. */
+void s3_add_header(struct s3_request *r, const char *name, struct bytes value);
+void s3_add_header_str(struct s3_request *r, const char *name, const char *value);
+
+/* ---- xml_out.c: rendering; a buffer that overflows renders an InternalError ---- */
+struct s3_xml {
+    struct buf out;
+    bool failed;
+    bool url; /* encoding-type=url for keys */
+};
+void s3_xml_begin(struct s3_xml *x, const char *root);
+void s3_xml_open(struct s3_xml *x, const char *name);
+void s3_xml_close(struct s3_xml *x, const char *name);
+void s3_xml_text(struct s3_xml *x, const char *name, struct bytes value);
+void s3_xml_str(struct s3_xml *x, const char *name, const char *value);
+void s3_xml_number(struct s3_xml *x, const char *name, uint64_t value);
+void s3_xml_bool(struct s3_xml *x, const char *name, bool value);
+void s3_xml_time(struct s3_xml *x, const char *name, int64_t ms);
+/* A key or prefix: percent-encoded when the request asked for it. */
+void s3_xml_key(struct s3_xml *x, const char *name, struct bytes value);
+void s3_xml_etag(struct s3_xml *x, struct bytes md5, uint32_t parts);
+void s3_xml_owner(struct s3_xml *x, const char *element, const struct auth_identity *who);
+void s3_xml_reply(struct s3_request *r, struct s3_xml *x, const char *root);
+
+/* ---- xml_in.c: parsing with bounded depth, no entities, no network ---- */
+struct s3_xml_node {
+    const char *name;
+    struct bytes text;
+    struct s3_xml_node *child, *next;
+};
+/* The tree in the arena; KIST_E_INVALID for anything but small, plain, well-formed XML. */
+enum kist_err s3_xml_parse(struct bytes in, struct arena *arena, struct s3_xml_node **root)
+    MUST_CHECK;
+/* First child of that name, or NULL; NULL in, NULL out. */
+const struct s3_xml_node *s3_xml_child(const struct s3_xml_node *node, const char *name);
+/* Its text, ptr NULL when absent. */
+struct bytes s3_xml_child_text(const struct s3_xml_node *node, const char *name);
+
+/* ---- body.c ---- */
+/* Reads an XML body of at most max bytes, verifies it, then calls then(); r->body->xml has it. */
+void s3_read_xml(struct s3_request *r, size_t max_bytes, void (*then)(struct s3_request *r));
+/* Reads an object's body into r->body->writer, verified against all that the headers claim. */
+void s3_read_object(struct s3_request *r, uint64_t max_bytes,
+                    void (*then)(struct s3_request *r));
+void s3_body_release(struct s3_body *b);
+
+/* ---- checksum.c ---- */
+/* What headers say about the body's checksum; false after an error reply. */
+bool s3_checksum_parse(struct s3_request *r);
+bool s3_checksum_kind(struct bytes name, enum digest_kind *out); /* "CRC32C", any case */
+const char *s3_checksum_name(enum digest_kind kind);            /* "CRC32C" */
+const char *s3_checksum_header(enum digest_kind kind);          /* "x-amz-checksum-crc32c" */
+/* Base64, and "-parts" when composite. */
+struct bytes s3_checksum_text(struct arena *arena, const Kist__Checksum *c, uint32_t parts);
+void s3_checksum_headers(struct s3_request *r, const Kist__Checksum *c, uint32_t parts);
+void s3_xml_checksum(struct s3_xml *x, struct arena *arena, const Kist__Checksum *c,
+                     uint32_t parts, bool type);
+/* From base64; false when the length is wrong. */
+bool s3_checksum_decode(enum digest_kind kind, struct bytes text, uint8_t *out);
+/* NULL when the request had none. */
+Kist__Checksum *s3_checksum_record(struct s3_request *r);
+
+/* ---- meta.c: an object's headers, metadata, tags, storage class ---- */
+struct s3_meta {
+    size_t n_headers, n_metadata, n_tags;
+    Kist__Pair **headers, **metadata, **tags;
+    char *storage_class;
+};
+/* From the request; false after an error reply. */
+bool s3_meta_parse(struct s3_request *r, struct s3_meta *out);
+bool s3_meta_tags(struct s3_request *r, struct s3_meta *out);
+/* Headers that ask for what is not built: refuse rather than ignore. */
+bool s3_refuse_unbuilt(struct s3_request *r);
+void s3_meta_reply(struct s3_request *r, const Kist__Object *o);
+/* Tagging documents. limit: 10 for objects, 50 for buckets. */
+bool s3_tags_from_xml(struct s3_request *r, size_t limit, size_t *n, Kist__Pair ***out);
+void s3_tags_reply(struct s3_request *r, size_t n, Kist__Pair **tags);
+
+/* ---- conditions.c ---- */
+struct bytes s3_etag(struct arena *arena, struct bytes md5, uint32_t parts); /* with quotes */
+/* If-Match and so on of a read; S3_ERROR_COUNT: go on. *not_modified: answer 304. */
+enum s3_error s3_check_read(const struct s3_request *r, const Kist__Object *o,
+                            const char *header_prefix, bool *not_modified);
+/* Conditional writes; false after an error reply. *out NULL when there is none. */
+bool s3_write_condition(struct s3_request *r, Kist__Condition **out);
+
+/* ---- op.c: waiting for the store ---- */
+void s3_commit(struct s3_request *r, const Kist__Command *command,
+               void (*then)(struct s3_request *r));
+void s3_commit_put(struct s3_request *r, Kist__Command *command,
+                   void (*then)(struct s3_request *r));
+/* A NUL-terminated copy in the arena; never NULL: fails the request by an empty string. */
+char *s3_str(struct s3_request *r, struct bytes b);
+int64_t s3_now(const struct s3_request *r);
+
+
+void s3_list_buckets(struct s3_request *r);
+void s3_create_bucket(struct s3_request *r);
+void s3_head_bucket(struct s3_request *r);
+void s3_delete_bucket(struct s3_request *r);
+void s3_get_bucket_location(struct s3_request *r);
+void s3_get_bucket_tagging(struct s3_request *r);
+void s3_put_bucket_tagging(struct s3_request *r);
+void s3_delete_bucket_tagging(struct s3_request *r);
+void s3_put_object(struct s3_request *r);
+void s3_get_object(struct s3_request *r);
+void s3_head_object(struct s3_request *r);
+void s3_delete_object(struct s3_request *r);
+void s3_delete_objects(struct s3_request *r);
+void s3_copy_object(struct s3_request *r);
+void s3_list_objects(struct s3_request *r);
+void s3_list_objects_v2(struct s3_request *r);
+void s3_get_object_tagging(struct s3_request *r);
+void s3_put_object_tagging(struct s3_request *r);
+void s3_delete_object_tagging(struct s3_request *r);
+void s3_get_object_attributes(struct s3_request *r);
+void s3_create_multipart_upload(struct s3_request *r);
+void s3_upload_part(struct s3_request *r);
+void s3_upload_part_copy(struct s3_request *r);
+void s3_complete_multipart_upload(struct s3_request *r);
+void s3_abort_multipart_upload(struct s3_request *r);
+void s3_list_parts(struct s3_request *r);
+void s3_list_multipart_uploads(struct s3_request *r);
+
+#endif

@@ -1,0 +1,39 @@
+/* The S3 REST API over a store: a handler for the HTTP layer.
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/Welcome.html */
+#ifndef KIST_SERVER_S3_S3_H
+#define KIST_SERVER_S3_S3_H
+
+#include "auth/keyring.h"
+#include "server/http/exchange.h"
+#include "storage/object/store.h"
+
+struct s3_config {
+    struct store *store;
+    struct auth_keyring *keyring;
+    const char *region;
+    const char *domain; /* buckets are also served as <bucket>.<domain> */
+};
+
+struct s3_service;
+/* The strings, the store and the keyring must outlive the service. */
+enum kist_err s3_service_open(const struct s3_config *config, struct s3_service **out) MUST_CHECK;
+void s3_service_close(struct s3_service *s);
+/* To give to http_server_start(); as long as the service lives. */
+const struct http_handler *s3_handler(struct s3_service *s);
+
+/* Requests by operation and status class, for the metrics page. Index i counts until false. */
+struct s3_counter {
+    const char *operation;
+    uint64_t by_class[6]; /* [2]: 2xx ... [5]: 5xx; [0]: connection lost */
+};
+bool s3_counter_at(struct s3_service *s, size_t i, struct s3_counter *out);
+
+/* Exposed for fuzzing: parsers of outside bytes. */
+struct s3_range {
+    uint64_t first, length;
+};
+enum s3_range_kind { S3_RANGE_NONE, S3_RANGE_OK, S3_RANGE_UNSATISFIABLE };
+/* RFC 9110 section 14.1.2, one range; anything else is as if no Range were there. */
+enum s3_range_kind s3_range_parse(struct bytes header, uint64_t size, struct s3_range *out);
+
+#endif
