@@ -38,7 +38,8 @@ enum kist_err canonical_request(const struct canonical_input *in, enum canonical
 /* False when the form can only give the same text as CANONICAL_AWS. */
 bool canonical_form_differs(const struct canonical_input *in, enum canonical_form form);
 
-/* Sorts header names, which must be lower case already; KIST_E_INVALID when one is empty or doubled. */
+/* Sorts header names, which must be lower case already; KIST_E_INVALID when one is empty or
+ * doubled. */
 enum kist_err canonical_names_sort(struct bytes *names, size_t count) MUST_CHECK;
 
 /* "AWS4-HMAC-SHA256\n<date>\n<scope>\n<sha256 of the canonical request>" */
