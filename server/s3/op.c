@@ -1,0 +1,45 @@
+/* Waiting for the store: the request is suspended until its change is durable. */
+#include "server/s3/internal.h"
+
+static void resume(struct exchange *x)
+{
+    struct s3_request *r = exchange_user(x);
+    if (r->op.err != KIST_OK)
+        s3_fail_err(r, r->op.err);
+    else
+        r->op_then(r);
+}
+
+static void op_done(struct store_op *op)
+{
+    struct s3_request *r = op->user;
+    exchange_wake(r->x, resume);
+}
+
+static void op_begin(struct s3_request *r, void (*then)(struct s3_request *r))
+{
+    if (r->op_used)
+        store_op_release(&r->op);
+    enum kist_err *verdicts = r->op.result.key_verdicts;
+    store_op_init(&r->op, op_done, r);
+    r->op.result.key_verdicts = verdicts;
+    r->op_used = true;
+    r->op_then = then;
+    exchange_wait(r->x);
+}
+
+void s3_commit(struct s3_request *r, const Kist__Command *command,
+               void (*then)(struct s3_request *r))
+{
+    op_begin(r, then);
+    store_submit(r->service->config.store, &r->op, command);
+}
+
+void s3_commit_put(struct s3_request *r, Kist__Command *command,
+                   void (*then)(struct s3_request *r))
+{
+    struct object_writer *w = r->body->writer;
+    r->body->writer = NULL;
+    op_begin(r, then);
+    store_put(r->service->config.store, &r->op, command, w);
+}
