@@ -1,0 +1,195 @@
+/* What the files of server/http share. libmicrohttpd ("MHD") is seen here and nowhere else.
+ *
+ *   server.c    start and stop              loop.c      MHD's callbacks
+ *   listen.c    the listening socket
+ *   admit.c     refuses what MHD lets in    exchange.c  stages, waiting and waking
+ *   reply.c     replies through MHD         early.c     replies in the middle of a body
+ *   deadline.c  cuts slow connections       linger.c    reads on after an early reply
+ *   tls.c       certificates (GnuTLS)       target.c    target and Host, no state
+ *
+ * Threads. Each MHD loop thread owns its connections and their exchanges. Others touch them
+ * only so: exchange_wake() (any thread) through `wait` and `then`; the deadline thread reads
+ * `conn.state` and, under the deadlines' lock, uses `conn.fd`, which lives until
+ * deadlines_remove(). Lock order: none is ever held while another is taken.
+ */
+#ifndef KIST_SERVER_HTTP_INTERNAL_H
+#define KIST_SERVER_HTTP_INTERNAL_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "server/http/server.h"
+
+#define HTTP_TARGET_MAX_BYTES 8192U
+#define HTTP_HEADERS_MAX_BYTES 8192U
+/* A 1,000-key listing with every key 1,024 bytes of %XX takes 4 MiB; requests stay far below. */
+#define HTTP_ARENA_MAX_BYTES (16U << 20)
+
+/* deadline.c: what a connection is about, as the deadline thread sees it. */
+enum conn_phase {
+    CONN_AWAIT, /* between requests, or inside a header */
+    CONN_BUSY,  /* our turn: no clock runs */
+    CONN_BODY,  /* the client must send */
+    CONN_REPLY  /* the client must read */
+};
+#define CONN_PHASE_MASK 3U
+#define CONN_WAITING 4U  /* suspended by us: no clock runs */
+#define CONN_LINE_SEEN 8U
+#define CONN_EPOCH_ONE 16U /* counts phase changes, so that none is missed */
+
+struct deadlines;
+struct lingerer;
+struct tls_store;
+struct tls_certs;
+
+struct conn {
+    struct http_server *server;
+    struct MHD_Connection *mhd;
+    int fd;
+    bool linger; /* unread input may be left: read on after our end is closed */
+    char peer[64];
+    struct tls_certs *certs; /* used by this connection's session */
+    _Atomic unsigned state;  /* enum conn_phase and flags; written by the loop only */
+    /* The deadline thread's, under its lock. */
+    struct conn *prev, *next;
+    uint64_t due_ns;     /* next look */
+    uint64_t looked_ns;  /* last look */
+    uint64_t mark_ns;    /* start of the window */
+    uint64_t mark_bytes; /* the peer's progress at that time */
+    unsigned mark_state;
+    bool header_begun;
+};
+
+enum exchange_stage {
+    STAGE_NEW,      /* request line parsed */
+    STAGE_ADMITTED, /* header good, no body: MHD's final call is still to come */
+    STAGE_BEGUN,    /* the handler has it */
+    STAGE_BODY,     /* the sink gets the body */
+    STAGE_FINISHED, /* the sink has it all */
+    STAGE_REPLIED,  /* a reply was chosen */
+    STAGE_SENDING,  /* MHD has the reply */
+    STAGE_CUT,      /* connection to be cut */
+    STAGE_ENDED,
+    STAGE_COUNT
+};
+
+/* RUNNING -> PARKED -> WOKEN -> RUNNING, or, with an early wake, RUNNING -> WOKEN -> RUNNING. */
+enum exchange_wait_state { WAIT_RUNNING, WAIT_PARKED, WAIT_WOKEN, WAIT_STATE_COUNT };
+
+struct reply_header {
+    const char *name;
+    const char *value;
+    struct reply_header *next;
+};
+
+struct exchange {
+    struct conn *conn;
+    struct MHD_Connection *mhd;
+    struct http_server *server;
+    struct http_request request;
+    struct arena arena;
+    void *user;
+    enum exchange_stage stage;
+    bool begun;      /* handler.end is owed */
+    bool counted;    /* in server->active */
+    bool has_body;   /* the header announces one */
+    bool past_first; /* MHD's first handler call is behind us: it accepts the body */
+    bool parked;     /* MHD_suspend_connection() was called and MHD has not yet resumed */
+    uint8_t held;    /* bytes taken by the sink, yet left with MHD so that it calls again */
+    uint64_t body_seen;
+    struct body_sink sink;
+    _Atomic int wait; /* enum exchange_wait_state */
+    void (*then)(struct exchange *x);
+    unsigned status;
+    bool reply_is_reader;
+    struct bytes reply_body;
+    uint64_t reply_length;
+    struct body_reader reader;
+    struct reply_header *reply_headers;
+    struct reply_header **reply_headers_end;
+    char *line_target; /* in MHD's read buffer */
+    bool target_too_long;
+    char id[17];
+    struct exchange *next_free;
+};
+
+struct http_server {
+    struct http_handler handler;
+    struct MHD_Daemon *daemon;
+    int listen_fd;
+    char address[96];
+    unsigned connections_max;
+    bool tls;
+    uint64_t id_seed;
+    char host_id[80];
+    struct deadlines *deadlines;
+    struct lingerer *lingerer;
+    struct tls_store *tls_store;
+    atomic_bool stopping;
+    _Atomic uint64_t ids, active;
+    _Atomic uint64_t connections, connections_active, requests, refused, bytes_in, bytes_out;
+    pthread_mutex_t drain_lock; /* with drained: active has become 0 while stopping */
+    pthread_cond_t drained;
+    /* Read-held by exchange_wake() while it still touches the daemon. */
+    pthread_rwlock_t wakers;
+};
+
+/* loop.c: starts MHD with its loops on server->listen_fd. */
+bool loop_start(struct http_server *server, unsigned loops);
+
+/* exchange.c */
+struct exchange *exchange_new(struct conn *conn, struct MHD_Connection *mhd);
+/* Calls handler.end where owed and recycles. */
+void exchange_end(struct exchange *x);
+void exchange_set_stage(struct exchange *x, enum exchange_stage to);
+/* Runs what was woken. False: the exchange is parked, MHD must come back later. */
+bool exchange_run(struct exchange *x);
+
+/* admit.c. On refusal *code and *message are set. 0: admitted, else the HTTP status. */
+unsigned admit(struct exchange *x, const char *method, const char *version, const char **code,
+               const char **message);
+
+/* reply.c */
+enum MHD_Result reply_queue(struct exchange *x);
+void reply_fixed_headers(struct exchange *x, void *ctx,
+                         void (*each)(void *ctx, const char *name, const char *value));
+/* early.c: MHD takes no reply in the middle of a body; this writes one past it. */
+enum MHD_Result reply_mid_body(struct exchange *x, size_t *left);
+
+/* deadline.c */
+enum kist_err deadlines_open(const struct http_config *config, struct deadlines **out)
+    MUST_CHECK;
+void deadlines_close(struct deadlines *d);
+void deadlines_add(struct deadlines *d, struct conn *conn);
+void deadlines_remove(struct deadlines *d, struct conn *conn);
+/* Shuts the sockets of all connections, or only of those between requests. */
+void deadlines_shut(struct deadlines *d, bool only_idle);
+void conn_set_phase(struct conn *conn, enum conn_phase phase);
+void conn_set_flag(struct conn *conn, unsigned flag, bool on);
+
+/* linger.c */
+enum kist_err lingerer_open(struct lingerer **out) MUST_CHECK;
+void lingerer_close(struct lingerer *l);
+/* Takes over fd, whose sending side the peer has seen or will see closed. */
+void lingerer_take(struct lingerer *l, int fd);
+
+/* listen.c */
+enum kist_err listen_open(const char *listen_text, int *fd, char *address, size_t address_size,
+                          const char **reason) MUST_CHECK;
+void peer_text(const struct sockaddr *addr, char *out, size_t size);
+void raise_file_limit(unsigned connections_max);
+
+/* tls.c */
+enum kist_err tls_store_open(const char *cert_file, const char *key_file,
+                             struct tls_store **out, const char **reason) MUST_CHECK;
+void tls_store_close(struct tls_store *s);
+enum kist_err tls_store_reload(struct tls_store *s) MUST_CHECK;
+void tls_certs_unref(struct tls_certs *c);
+/* MHD_OPTION_HTTPS_CERT_CALLBACK2's argument, without GnuTLS types. */
+void *tls_cert_callback(void);
+const char *tls_priorities(void);
+/* Bytes written or -1. */
+ptrdiff_t tls_write(struct MHD_Connection *mhd, const void *data, size_t len);
+
+#endif

@@ -1,0 +1,264 @@
+/* MHD's life and its callbacks.
+ *
+ * MHD's calls for one request, and what they mean here:
+ *
+ *   line      the request line is parsed: an exchange is made, the raw target kept
+ *   first     the header is whole: admit(). A reply now makes MHD close the connection, so
+ *             a request without a body only passes; one with a body begins here, because a
+ *             reply before the body suppresses 100 Continue
+ *   piece     body bytes: to the sink
+ *   final     the body is whole: requests without one begin here; replies are queued here
+ *   completed the reply was sent or the connection lost
+ *
+ * A suspended connection gets the call again in which it was suspended.
+ */
+#include <assert.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "server/http/internal.h"
+
+/* The pool is cleared for every request: larger ones cost more than they gain. */
+#define CONNECTION_MEMORY_BYTES ((size_t)64 << 10)
+
+static struct conn *conn_of(struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+static void on_connection_start(struct http_server *server, struct MHD_Connection *mhd,
+                                void **context)
+{
+    struct conn *conn = calloc(1, sizeof(*conn));
+    atomic_fetch_add_explicit(&server->connections, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&server->connections_active, 1, memory_order_relaxed);
+    *context = conn;
+    if (!conn)
+        return; /* its first request line finds no context and is refused */
+    conn->server = server;
+    conn->mhd = mhd;
+    conn->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    peer_text(MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr,
+              conn->peer, sizeof(conn->peer));
+    deadlines_add(server->deadlines, conn);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct http_server *server = cls;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        on_connection_start(server, mhd, context);
+        return;
+    }
+    struct conn *conn = *context;
+    atomic_fetch_sub_explicit(&server->connections_active, 1, memory_order_relaxed);
+    if (!conn)
+        return;
+    deadlines_remove(server->deadlines, conn);
+    /* MHD is about to close its descriptor; ours keeps the socket. */
+    int unread = 0;
+    bool linger = conn->linger || (ioctl(conn->fd, FIONREAD, &unread) == 0 && unread > 0);
+    int fd = linger ? fcntl(conn->fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (fd >= 0)
+        lingerer_take(server->lingerer, fd);
+    tls_certs_unref(conn->certs);
+    free(conn);
+    *context = NULL;
+}
+
+static enum MHD_Result on_accept(void *cls, const struct sockaddr *addr, socklen_t len)
+{
+    struct http_server *server = cls;
+    (void)addr;
+    (void)len;
+    return atomic_load_explicit(&server->connections_active, memory_order_relaxed) <
+                   server->connections_max
+               ? MHD_YES
+               : MHD_NO;
+}
+
+/* The target as received. MHD would now parse the query's arguments into its 64 KiB pool, and
+ * forget that it failed when they do not fit (the connection then spins for ever): the query
+ * is cut off in its buffer, which is writable memory of this connection. */
+static void *on_line(void *cls, const char *uri, struct MHD_Connection *mhd)
+{
+    (void)cls;
+    struct conn *conn = conn_of(mhd);
+    struct exchange *x = conn ? exchange_new(conn, mhd) : NULL;
+    char *line = (char *)(uintptr_t)uri;
+    char *mark = line ? strchr(line, '?') : NULL;
+    if (x && line) {
+        struct bytes target = bytes_str(line);
+        x->line_target = line;
+        x->target_too_long = target.len > HTTP_TARGET_MAX_BYTES;
+        if (!x->target_too_long)
+            x->request.target = arena_copy(&x->arena, target);
+        conn_set_flag(conn, CONN_LINE_SEEN, true);
+    }
+    if (mark)
+        mark[1] = 0;
+    return x;
+}
+
+static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *text)
+{
+    (void)cls;
+    (void)mhd;
+    return strlen(text);
+}
+
+static void begin(struct exchange *x)
+{
+    struct http_server *server = x->server;
+    exchange_set_stage(x, STAGE_BEGUN);
+    x->begun = true;
+    atomic_fetch_add_explicit(&server->requests, 1, memory_order_relaxed);
+    server->handler.begin(server->handler.ctx, x);
+}
+
+/* The first call. False: refused, the reply is chosen. */
+static bool start(struct exchange *x, const char *method, const char *version)
+{
+    struct http_server *server = x->server;
+    const char *code = NULL, *message = NULL;
+    x->counted = true;
+    atomic_fetch_add(&server->active, 1);
+    conn_set_phase(x->conn, CONN_BUSY);
+    unsigned status = admit(x, method, version, &code, &message);
+    if (status == 0) {
+        if (x->has_body)
+            begin(x);
+        else
+            exchange_set_stage(x, STAGE_ADMITTED);
+        return true;
+    }
+    atomic_fetch_add_explicit(&server->refused, 1, memory_order_relaxed);
+    exchange_reply_bytes(x, status,
+                         server->handler.refuse(server->handler.ctx, x, status, code, message));
+    return false;
+}
+
+/* Offers body bytes. Where the sink has taken all and waits, one byte is held back, because
+ * MHD calls again after a resume only while it has bytes to offer. */
+static void offer(struct exchange *x, const char *piece, size_t *left)
+{
+    struct bytes rest = bytes_of(piece, *left);
+    rest = bytes_of(rest.ptr + x->held, rest.len - x->held);
+    x->held = 0;
+    while (rest.len > 0 && x->stage == STAGE_BODY && exchange_run(x) &&
+           x->stage == STAGE_BODY) {
+        size_t taken = 0;
+        x->sink.write(x, x->sink.ctx, rest, &taken);
+        assert(taken <= rest.len);
+        assert(taken == rest.len || x->stage != STAGE_BODY || x->parked ||
+               atomic_load(&x->wait) == WAIT_WOKEN);
+        rest = bytes_of(rest.ptr + taken, rest.len - taken);
+        x->body_seen += taken;
+        atomic_fetch_add_explicit(&x->server->bytes_in, taken, memory_order_relaxed);
+    }
+    if (exchange_run(x) || rest.len > 0) {
+        *left = rest.len;
+        return;
+    }
+    x->held = 1;
+    *left = 1;
+}
+
+/* What the exchange's stage asks for, until it waits or MHD has its answer. */
+static enum MHD_Result answer(struct exchange *x, bool mid_body, size_t *left)
+{
+    while (exchange_run(x)) {
+        switch (x->stage) {
+        case STAGE_CUT:
+            return MHD_NO;
+        case STAGE_SENDING:
+            return MHD_YES;
+        case STAGE_REPLIED:
+            return mid_body ? reply_mid_body(x, left) : reply_queue(x);
+        case STAGE_BODY:
+            if (mid_body)
+                return MHD_YES;
+            if (!x->past_first) {
+                x->past_first = true;
+                conn_set_phase(x->conn, CONN_BODY);
+                return MHD_YES;
+            }
+            exchange_set_stage(x, STAGE_FINISHED);
+            conn_set_phase(x->conn, CONN_BUSY);
+            x->sink.finish(x, x->sink.ctx);
+            break;
+        default:
+            /* A handler that neither waits nor replies would hang its client. */
+            assert(x->parked || atomic_load(&x->wait) == WAIT_WOKEN);
+        }
+    }
+    return MHD_YES;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url,
+                                  const char *method, const char *version, const char *piece,
+                                  size_t *left, void **context)
+{
+    struct exchange *x = *context;
+    (void)cls;
+    (void)mhd;
+    (void)url;
+    if (!x)
+        return MHD_NO;
+    if (x->stage == STAGE_NEW) {
+        if (!start(x, method, version))
+            return reply_queue(x);
+        if (x->stage != STAGE_ADMITTED)
+            return answer(x, false, left);
+        x->past_first = true;
+        return MHD_YES;
+    }
+    if (!exchange_run(x))
+        return MHD_YES;
+    if (x->stage == STAGE_ADMITTED)
+        begin(x);
+    bool mid_body = piece && *left > 0;
+    if (mid_body)
+        offer(x, piece, left);
+    return answer(x, mid_body, left);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct exchange *x = *context;
+    (void)cls;
+    (void)mhd;
+    (void)code;
+    if (!x)
+        return;
+    *context = NULL;
+    conn_set_phase(x->conn, CONN_AWAIT);
+    exchange_end(x);
+}
+
+/* MHD divides its limit among the loops; ours, in on_accept(), counts them together. */
+bool loop_start(struct http_server *server, unsigned loops)
+{
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
+    if (server->tls)
+        flags |= MHD_USE_TLS;
+    unsigned limit = server->connections_max + 64;
+    limit = limit > UINT32_MAX / 2 / loops ? UINT32_MAX / 2 : limit * loops;
+    server->daemon = MHD_start_daemon(
+        flags, 0, on_accept, server, on_request, server, MHD_OPTION_LISTEN_SOCKET,
+        server->listen_fd, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_URI_LOG_CALLBACK, on_line,
+        server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, server,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES,
+        MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
+        /* A pool of one is no pool to MHD. */
+        MHD_OPTION_THREAD_POOL_SIZE, loops > 1 ? loops : 0U,
+        server->tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, tls_cert_callback(),
+        MHD_OPTION_HTTPS_PRIORITIES, tls_priorities(), MHD_OPTION_END);
+    return server->daemon != NULL;
+}
