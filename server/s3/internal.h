@@ -201,7 +201,8 @@ bool s3_meta_parse(struct s3_request *r, struct s3_meta *out);
 bool s3_meta_tags(struct s3_request *r, struct s3_meta *out);
 /* Headers that ask for what is not built: refuse rather than ignore. */
 bool s3_refuse_unbuilt(struct s3_request *r);
-void s3_meta_reply(struct s3_request *r, const Kist__Object *o);
+/* default_type: add binary/octet-stream when none is stored. */
+void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_type);
 /* Tagging documents. limit: 10 for objects, 50 for buckets. */
 bool s3_tags_from_xml(struct s3_request *r, size_t limit, size_t *n, Kist__Pair ***out);
 void s3_tags_reply(struct s3_request *r, size_t n, Kist__Pair **tags);
