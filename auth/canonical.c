@@ -61,7 +61,7 @@ char *canonical_recode(char *to, struct bytes in, bool is_path, enum canonical_f
             c = (uint8_t)(hex_digit(in.ptr[i + 1]) << 4 | hex_digit(in.ptr[i + 2]));
             keep_slash = is_path && form == CANONICAL_SLASH;
             i += 2;
-        } else if (c == '+' && !is_path && form != CANONICAL_PLUS) {
+        } else if (c == '+' && !is_path) {
             c = ' ';
         }
         if (is_unreserved(c) || (c == '/' && keep_slash)) {
@@ -276,8 +276,6 @@ bool canonical_form_differs(const struct canonical_input *in, enum canonical_for
     case CANONICAL_SLASH:
         return bytes_find(path, BYTES_LIT("%2F"), 0) != SIZE_MAX ||
                bytes_find(path, BYTES_LIT("%2f"), 0) != SIZE_MAX;
-    case CANONICAL_PLUS:
-        return bytes_find(in->raw_query, BYTES_LIT("+"), 0) != SIZE_MAX;
     case CANONICAL_RAW:
         break;
     }

@@ -11,11 +11,12 @@
 #define SIGV4_ALGORITHM "AWS4-HMAC-SHA256"
 
 /* How path and query are written. The first is AWS's rule; the others are what some clients sign
- * for the very same target, so accepting them gives no one a right that the signer did not. */
+ * for the very same target. A form is admissible only if no two targets that mean different
+ * things can share its text with each other or with another form: "'+' is itself" would not be,
+ * because our queries read '+' as a blank. */
 enum canonical_form {
     CANONICAL_AWS,   /* decode, encode again; an escaped slash stays escaped; '+' is a blank */
     CANONICAL_SLASH, /* an escaped slash in the path becomes '/' (clients that encode the key) */
-    CANONICAL_PLUS,  /* '+' in the query is itself */
     CANONICAL_RAW    /* as received, unsorted: curl 7.88 --aws-sigv4 */
 };
 

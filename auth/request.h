@@ -1,8 +1,8 @@
 /* What a signature check reads and what it finds out.
  *
  * auth knows no HTTP library: the caller fills a `struct auth_request` with slices of the
- * request exactly as it was received. Everything is borrowed and must outlive the call; the
- * result's slices live in the arena given to auth_verify().
+ * request exactly as it was received. Everything is borrowed; the result's slices live in the
+ * request's memory or in the arena given to auth_verify(), so both must outlive the result.
  */
 #ifndef KIST_AUTH_REQUEST_H
 #define KIST_AUTH_REQUEST_H
@@ -45,7 +45,7 @@ enum auth_payload {
 };
 
 /* Ways to write the same target that clients are known to sign (auth/canonical.h). */
-#define AUTH_FORM_COUNT 4
+#define AUTH_FORM_COUNT 3
 
 #define AUTH_SIGNATURE_HEX 64
 

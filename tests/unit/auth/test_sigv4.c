@@ -464,6 +464,21 @@ START_TEST(signer_gives_the_documented_signature)
 }
 END_TEST
 
+/* Our queries read '+' as a blank, so what was signed for "%2B" must not pass for "+". */
+START_TEST(plus_is_no_escaped_plus)
+{
+    sign_and_verify("/b?prefix=a%2Bb", 0);
+    f.request.raw_query = BYTES_LIT("prefix=a+b");
+    ck_assert_int_eq(fixture_verify(&f), KIST_E_SIGNATURE);
+    sign_and_verify("/b?prefix=a%20b", 0);
+    f.request.raw_query = BYTES_LIT("prefix=a+b");
+    ck_assert_int_eq(fixture_verify(&f), KIST_OK);
+    sign_and_verify("/b/a/b", 0);
+    f.request.raw_path = BYTES_LIT("/b/a%2fb"); /* the same key */
+    ck_assert_int_eq(fixture_verify(&f), KIST_OK);
+}
+END_TEST
+
 /* A hostile query costs an error, not memory. */
 START_TEST(too_many_parameters)
 {
@@ -510,6 +525,7 @@ int main(void)
     tcase_add_test(tc, curl_upload_of_unsigned_file);
     tcase_add_loop_test(tc, round_trips, 0, (int)ARRAY_LEN(odd_targets));
     tcase_add_test(tc, signer_gives_the_documented_signature);
+    tcase_add_test(tc, plus_is_no_escaped_plus);
     tcase_add_test(tc, too_many_parameters);
     tcase_add_test(tc, small_arena);
     suite_add_tcase(suite, tc);
