@@ -46,6 +46,9 @@ static void drop(struct lingerer *l, struct lingering *s)
     else
         l->tail = s->prev;
     l->count--;
+    /* MHD may not have closed its descriptor yet, and until then closing ours alone would
+     * leave the socket in the epoll set, with a dangling pointer. */
+    epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
     close(s->fd);
     free(s);
 }
