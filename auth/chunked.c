@@ -96,7 +96,7 @@ enum kist_err chunked_init(struct chunked_decoder *d, const struct chunked_confi
 {
     enum auth_payload mode = config->auth->payload;
     memset(d, 0, offsetof(struct chunked_decoder, line));
-    d->line_len = d->text_len = d->text_line = d->canonical_len = 0;
+    d->line_len = d->text_len = d->text_line = 0;
     d->decoded_length = config->decoded_length;
     d->has_trailer = mode == AUTH_PAYLOAD_STREAMING_SIGNED_TRAILER ||
                      mode == AUTH_PAYLOAD_STREAMING_UNSIGNED_TRAILER;
@@ -242,24 +242,26 @@ static enum kist_err check_trailer_signature(struct chunked_decoder *d, struct b
     if (!d->key || d->trailer_signed)
         return KIST_E_TRAILER;
     struct stream_scope scope = scope_of(d);
-    stream_trailer_signature(&scope, d->previous, bytes_of(d->canonical, d->canonical_len), hex);
+    stream_trailer_signature(&scope, d->previous, bytes_of(d->text, d->text_line), hex);
     if (!bytes_equal_secret(bytes_of(hex, 64), value))
         return KIST_E_CHUNK_SIGNATURE;
     d->trailer_signed = true;
     return KIST_OK;
 }
 
-/* The name is at most as long as in the line, and so is the value: it fits. */
-static void add_canonical(struct chunked_decoder *d, struct bytes name, struct bytes value)
+/* Rewrites the line in place as "name:value\n", which is never longer: its own line end is still
+ * free. */
+static struct bytes make_canonical(struct chunked_decoder *d, struct bytes name,
+                                   struct bytes value)
 {
-    uint8_t *to = d->canonical + d->canonical_len;
-    assert(d->canonical_len + name.len + value.len + 2 <= sizeof d->canonical);
+    uint8_t *to = d->text + d->text_line;
     memcpy(to, name.ptr, name.len);
-    to[name.len] = ':';
-    if (value.len > 0)
-        memcpy(to + name.len + 1, value.ptr, value.len);
-    to[name.len + 1 + value.len] = '\n';
-    d->canonical_len += name.len + value.len + 2;
+    to += name.len + 1; /* the colon stays */
+    memmove(to, value.ptr, value.len);
+    to[value.len] = '\n';
+    d->text_line += name.len + value.len + 2;
+    assert(d->text_line <= sizeof d->text);
+    return bytes_of(to, value.len);
 }
 
 static enum kist_err take_trailer(struct chunked_decoder *d, struct bytes line)
@@ -274,9 +276,8 @@ static enum kist_err take_trailer(struct chunked_decoder *d, struct bytes line)
     struct chunked_trailer *trailer = announced(d, name);
     if (!trailer || trailer->value.ptr || d->trailer_signed)
         return KIST_E_TRAILER;
-    trailer->value = value;
+    trailer->value = make_canonical(d, trailer->name, value);
     d->seen_count++;
-    add_canonical(d, trailer->name, value);
     return KIST_OK;
 }
 
@@ -302,9 +303,7 @@ static enum kist_err end_trailer_line(struct chunked_decoder *d)
     if (!crlf)
         d->state = CHUNKED_TRAILER_CR;
     TRY(take_trailer(d, line));
-    /* One byte stays between lines: add_canonical() counts on a byte for each line end. */
-    d->text[d->text_len++] = '\n';
-    d->text_line = d->text_len;
+    d->text_len = d->text_line;
     return KIST_OK;
 }
 
@@ -373,7 +372,7 @@ enum kist_err chunked_finish(struct chunked_decoder *d)
     bool at_line_start = d->state == CHUNKED_TRAILER && d->text_len == d->text_line;
     if (d->state == CHUNKED_FAILED)
         return d->failure;
-    if (at_line_start && d->text_len > 0)
+    if (at_line_start && (d->seen_count > 0 || d->trailer_signed))
         TRY(trailers_complete(d));
     else if (d->state != CHUNKED_DONE)
         return KIST_E_TRUNCATED;

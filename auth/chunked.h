@@ -61,7 +61,7 @@ enum chunked_state {
     CHUNKED_FAILED
 };
 
-/* Private, but for the trailers, which are valid after chunked_finish(). About 10 KiB; must not
+/* Private, but for the trailers, which are valid after chunked_finish(). About 6 KiB; must not
  * move after chunked_init(). */
 struct chunked_decoder {
     struct chunked_trailer trailers[CHUNKED_TRAILER_COUNT];
@@ -87,12 +87,11 @@ struct chunked_decoder {
     char line[CHUNKED_LINE_MAX + 2];
     size_t line_len;
     uint8_t names[512]; /* what trailers[].name point into */
+    /* "name:value\n" of each trailer that came, as its signature wants it, and behind that the
+     * line that is still coming. */
     uint8_t text[CHUNKED_TRAILERS_MAX];
     size_t text_len;
-    size_t text_line; /* where the unfinished trailer line starts */
-    /* "name:value\n" of each trailer, as its signature wants it. */
-    uint8_t canonical[CHUNKED_TRAILERS_MAX];
-    size_t canonical_len;
+    size_t text_line; /* where that line starts */
 };
 
 /* Copies what it needs. KIST_E_TRAILER: trailer names that are malformed, doubled, too many, or
