@@ -120,13 +120,18 @@ static void begin(struct exchange *x)
     server->handler.begin(server->handler.ctx, x);
 }
 
-/* The first call. False: refused, the reply is chosen. */
-static bool start(struct exchange *x, const char *method, const char *version)
+/* The first call. Counting comes before the look at `stopping`, so that http_server_stop(),
+ * which does it the other way round, never misses an exchange. */
+static void start(struct exchange *x, const char *method, const char *version)
 {
     struct http_server *server = x->server;
     const char *code = NULL, *message = NULL;
     x->counted = true;
     atomic_fetch_add(&server->active, 1);
+    if (atomic_load(&server->stopping)) {
+        exchange_set_stage(x, STAGE_CUT);
+        return;
+    }
     conn_set_phase(x->conn, CONN_BUSY);
     unsigned status = admit(x, method, version, &code, &message);
     if (status == 0) {
@@ -134,12 +139,11 @@ static bool start(struct exchange *x, const char *method, const char *version)
             begin(x);
         else
             exchange_set_stage(x, STAGE_ADMITTED);
-        return true;
+        return;
     }
     atomic_fetch_add_explicit(&server->refused, 1, memory_order_relaxed);
     exchange_reply_bytes(x, status,
                          server->handler.refuse(server->handler.ctx, x, status, code, message));
-    return false;
 }
 
 /* Offers body bytes. Where the sink has taken all and waits, one byte is held back, because
@@ -210,8 +214,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     if (!x)
         return MHD_NO;
     if (x->stage == STAGE_NEW) {
-        if (!start(x, method, version))
-            return reply_queue(x);
+        start(x, method, version);
         if (x->stage != STAGE_ADMITTED)
             return answer(x, false, left);
         x->past_first = true;
