@@ -9,6 +9,8 @@
  * To wait (for the log, a worker, memory), a callback calls exchange_wait() and returns; the
  * connection is suspended. Later any thread calls exchange_wake(x, then), once, and then(x)
  * runs on the loop's thread. exchange_wake() may come before exchange_wait() has returned.
+ * When the client has gone meanwhile, then(x) is not called: handler.end comes instead, and
+ * must also free what then(x) would have taken.
  * handler.end is called exactly once per begun exchange, after the reply was sent or the
  * connection was lost, and never while the exchange waits.
  */
@@ -55,7 +57,8 @@ struct http_handler {
     void (*begin)(void *ctx, struct exchange *x);
     void (*end)(void *ctx, struct exchange *x);
     /* A request that HTTP itself refuses (smuggling, too large, malformed): makes the body of
-     * the error reply in the exchange's arena. code is an S3 code such as "InvalidRequest". */
+     * the error reply in the exchange's arena. code is an S3 code such as "InvalidRequest". It
+     * may add headers. Neither begin nor end is called; parts of the request may be empty. */
     struct bytes (*refuse)(void *ctx, struct exchange *x, unsigned status, const char *code,
                            const char *message);
 };
@@ -103,8 +106,10 @@ void exchange_clear_headers(struct exchange *x);
 
 /* Exactly one of these ends the exchange's request phase; body bytes live in the arena or
  * longer. For HEAD no body is sent, but Content-Length says body.len or length. A reply before
- * the body was read closes the connection after it. Date, Server, x-amz-request-id and
- * x-amz-id-2 are added here. 204 and 304 carry no body; 304 no Content-Length. */
+ * the body was read closes the connection after it, unless little of the body is left. Date,
+ * Server, x-amz-request-id and x-amz-id-2 are added here. 204 and 304 carry no body; 304 says
+ * the Content-Length that 200 would have (RFC 9110 section 8.6), so give that length: MHD
+ * cannot leave it out. */
 void exchange_reply_bytes(struct exchange *x, unsigned status, struct bytes body);
 void exchange_reply_reader(struct exchange *x, unsigned status, uint64_t length,
                            const struct body_reader *reader);

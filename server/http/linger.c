@@ -62,7 +62,7 @@ static bool discard(struct lingering *s)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return errno == EAGAIN || errno == EWOULDBLOCK;
+            return errno == EAGAIN;
         s->seen_bytes += (uint64_t)n;
         if (n == 0 || s->seen_bytes > LINGER_MAX_BYTES)
             return false;

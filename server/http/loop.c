@@ -19,8 +19,10 @@
 
 #include "server/http/internal.h"
 
-/* The pool is cleared for every request: larger ones cost more than they gain. */
-#define CONNECTION_MEMORY_BYTES ((size_t)64 << 10)
+/* MHD clears the whole pool for every request, so that each idle connection that has made one
+ * holds it all. Measured on two cores, loopback: 64 KiB 140,000 small GETs a second and uploads
+ * at 2.4 GB/s, 32 KiB 206,000 and 3.0 GB/s. The largest target and header need 16 KiB. */
+#define CONNECTION_MEMORY_BYTES ((size_t)32 << 10)
 
 static struct conn *conn_of(struct MHD_Connection *mhd)
 {
@@ -81,7 +83,7 @@ static enum MHD_Result on_accept(void *cls, const struct sockaddr *addr, socklen
                : MHD_NO;
 }
 
-/* The target as received. MHD would now parse the query's arguments into its 64 KiB pool, and
+/* The target as received. MHD would now parse the query's arguments into its pool, and
  * forget that it failed when they do not fit (the connection then spins for ever): the query
  * is cut off in its buffer, which is writable memory of this connection. */
 static void *on_line(void *cls, const char *uri, struct MHD_Connection *mhd)

@@ -170,6 +170,20 @@ START_TEST(too_large)
 END_TEST
 #define LONG_CASES 11
 
+START_TEST(largest_admitted)
+{
+    char *line = make_long("GET /", "a", 8100, " HTTP/1.1\r\nHost: a\r\nX: ");
+    char *request = make_long(line, "b", 8100 + 8000, "\r\n\r\n");
+    for (int i = 0; i < 3; i++) {
+        struct answer a = ask(request);
+        ck_assert_uint_eq(a.status, 200);
+        free(a.body);
+    }
+    free(request);
+    free(line);
+}
+END_TEST
+
 static double cpu_seconds(void)
 {
     return (double)clock() / CLOCKS_PER_SEC;
@@ -222,6 +236,7 @@ static struct Suite *suite(void)
     tcase_add_loop_test(c, refused_nul_bytes, 0, NUL_CASES);
     tcase_add_loop_test(c, too_large, 0, LONG_CASES);
     tcase_add_loop_test(c, broken_chunks, 0, CHUNK_CASES);
+    tcase_add_test(c, largest_admitted);
     tcase_add_test(c, full_pool_does_not_spin);
     suite_add_tcase(s, c);
     return s;
