@@ -1,0 +1,92 @@
+#include "storage/base/env.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+static int64_t real_now_ms(struct env *env)
+{
+    struct timespec t;
+    (void)env;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Without randomness there are no secrets: better no process. */
+static void real_random(struct env *env, void *out, size_t len)
+{
+    uint8_t *p = out;
+    (void)env;
+    while (len) {
+        ssize_t n = getrandom(p, len, 0);
+        if (n < 0 && errno != EINTR)
+            abort();
+        if (n > 0) {
+            p += n;
+            len -= (size_t)n;
+        }
+    }
+}
+
+struct env *env_real(void)
+{
+    static struct env env = { .now_ms = real_now_ms, .random = real_random };
+    return &env;
+}
+
+uint64_t mono_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
+}
+
+enum kist_err file_pwrite(int fd, const void *data, size_t len, uint64_t offset)
+{
+    const uint8_t *p = data;
+    while (len) {
+        ssize_t n = pwrite(fd, p, len, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0 ? KIST_E_IO : kist_err_from_errno(errno);
+        p += n;
+        len -= (size_t)n;
+        offset += (uint64_t)n;
+    }
+    return KIST_OK;
+}
+
+enum kist_err file_pread(int fd, void *data, size_t len, uint64_t offset)
+{
+    uint8_t *p = data;
+    while (len) {
+        ssize_t n = pread(fd, p, len, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0 ? KIST_E_TRUNCATED : kist_err_from_errno(errno);
+        p += n;
+        len -= (size_t)n;
+        offset += (uint64_t)n;
+    }
+    return KIST_OK;
+}
+
+enum kist_err file_datasync(int fd)
+{
+    return fdatasync(fd) == 0 ? KIST_OK : kist_err_from_errno(errno);
+}
+
+enum kist_err dir_sync(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return kist_err_from_errno(errno);
+    enum kist_err err = fsync(fd) == 0 ? KIST_OK : kist_err_from_errno(errno);
+    close(fd);
+    return err;
+}
