@@ -22,14 +22,12 @@ struct kv;
 struct kv_config {
     const char *dir;            /* exists; LMDB's data.mdb is made in it */
     size_t map_bytes;           /* default 1 TiB, sparse */
-    size_t overlay_bytes_max;   /* ceiling of one overlay generation, default 64 MiB */
     unsigned readers_max;       /* LMDB reader slots, default 512 */
     bool sync;
     bool read_only;             /* fsck, dump */
 };
 #define KV_CONFIG_DEFAULT                                                                        \
-    ((struct kv_config){ .map_bytes = (size_t)1 << 40, .overlay_bytes_max = 64U << 20,           \
-                         .readers_max = 512, .sync = true })
+    ((struct kv_config){ .map_bytes = (size_t)1 << 40, .readers_max = 512, .sync = true })
 
 /* Clears stale readers. */
 enum kist_err kv_open(const struct kv_config *config, struct kv **out) MUST_CHECK;
@@ -82,7 +80,8 @@ enum kist_err kv_cursor_seek(struct kv_cursor *cursor, struct bytes key, struct 
                              struct bytes *value) MUST_CHECK;
 enum kist_err kv_cursor_next(struct kv_cursor *cursor, struct bytes *found, struct bytes *value)
     MUST_CHECK;
-/* The last row with key < `key` (not counting rows below `floor`); KIST_E_NOT_FOUND. The result
+/* The last row with key < `key` (not counting rows below `floor`), in a table whose keys are
+ * short (trie.h); KIST_E_NOT_FOUND. The result
  * lives until kv_read_end. found is copied into found_buf (KV_KEY_MAX bytes). */
 enum kist_err kv_find_before(struct kv_read *read, struct bytes key, struct bytes floor,
                              uint8_t *found_buf, struct bytes *found, struct bytes *value)

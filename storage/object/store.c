@@ -27,6 +27,9 @@
 static enum kist_err on_place(void *ctx, size_t bytes, uint32_t *pack, uint64_t *offset)
 {
     struct store *s = ctx;
+    if (s->held_pack) /* of a batch that failed before it was applied */
+        pack_unhold(s->packs, s->held_pack);
+    s->held_pack = 0;
     TRY(pack_reserve(s->packs, PACK_LANE_LOG, bytes, pack, offset));
     TRY(pack_hold(s->packs, *pack));
     s->held_pack = *pack;
@@ -225,6 +228,8 @@ void store_close(struct store *s)
     log_close(s->log);
     apply_close(s->apply);
     kv_close(s->kv);
+    if (s->held_pack)
+        pack_unhold(s->packs, s->held_pack);
     pack_store_close(s->packs);
     free_store(s);
 }

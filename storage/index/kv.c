@@ -1,0 +1,379 @@
+/* The ordered map: views over generations, LMDB transactions, checkpoints. */
+#include "storage/index/kv_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "storage/index/rows.h"
+
+#define KV_REVISION 1
+
+static const char key_revision[] = "\0revision";
+static const char key_index[] = "\0index";
+
+/* ---- views ---- */
+
+static struct kv_generation *generation_new(void)
+{
+    struct kv_generation *g = calloc(1, sizeof(*g));
+    if (g)
+        g->overlay = overlay_new();
+    if (!g || !g->overlay)
+        abort(); /* as in overlay_put() */
+    g->refs = 1;
+    return g;
+}
+
+static void generation_unref(struct kv_generation *g)
+{
+    if (g && atomic_fetch_sub(&g->refs, 1) == 1) {
+        overlay_free(g->overlay);
+        free(g);
+    }
+}
+
+static struct kv_view *view_new(struct kv_generation *active, struct kv_generation *frozen)
+{
+    struct kv_view *v = calloc(1, sizeof(*v));
+    if (!v)
+        abort();
+    v->refs = 1;
+    v->active = active;
+    v->frozen = frozen;
+    active->refs++;
+    if (frozen)
+        frozen->refs++;
+    return v;
+}
+
+static void view_unref(struct kv_view *v)
+{
+    if (v && atomic_fetch_sub(&v->refs, 1) == 1) {
+        generation_unref(v->active);
+        generation_unref(v->frozen);
+        free(v);
+    }
+}
+
+static struct kv_view *view_take(struct kv *kv)
+{
+    pthread_mutex_lock(&kv->view_lock);
+    struct kv_view *v = kv->view;
+    v->refs++;
+    pthread_mutex_unlock(&kv->view_lock);
+    return v;
+}
+
+static void view_set(struct kv *kv, struct kv_generation *active, struct kv_generation *frozen)
+{
+    struct kv_view *v = view_new(active, frozen);
+    pthread_mutex_lock(&kv->view_lock);
+    struct kv_view *old = kv->view;
+    kv->view = v;
+    pthread_mutex_unlock(&kv->view_lock);
+    view_unref(old);
+}
+
+/* ---- LMDB ---- */
+
+static enum kist_err read_number(MDB_txn *txn, MDB_dbi dbi, struct bytes key, uint64_t *out)
+{
+    struct bytes value;
+    enum kist_err err = trie_get(txn, dbi, key, &value);
+    if (err == KIST_E_NOT_FOUND) {
+        *out = 0;
+        return KIST_OK;
+    }
+    TRY(err);
+    if (value.len != 8)
+        return KIST_E_CORRUPT;
+    *out = row_read_u64(value.ptr);
+    return KIST_OK;
+}
+
+static enum kist_err write_number(MDB_txn *txn, MDB_dbi dbi, struct bytes key, uint64_t v)
+{
+    uint8_t value[8];
+    for (int i = 7; i >= 0; i--, v >>= 8)
+        value[i] = (uint8_t)v;
+    return trie_put(txn, dbi, key, bytes_of(value, 8));
+}
+
+static enum kist_err load_state(struct kv *kv, MDB_txn *txn, bool create)
+{
+    uint64_t revision, index;
+    TRY(trie_err(mdb_dbi_open(txn, NULL, 0, &kv->dbi)));
+    TRY(read_number(txn, kv->dbi, bytes_of(key_revision, 9), &revision));
+    if (revision > KV_REVISION)
+        return KIST_E_NEWER_FORMAT;
+    if (revision == 0 && create)
+        TRY(write_number(txn, kv->dbi, bytes_of(key_revision, 9), KV_REVISION));
+    TRY(read_number(txn, kv->dbi, bytes_of(key_index, 6), &index));
+    kv->durable_index = index;
+    return KIST_OK;
+}
+
+static enum kist_err open_lmdb(struct kv *kv, const struct kv_config *config)
+{
+    unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (config->sync ? 0 : MDB_NOSYNC)
+                     | (config->read_only ? MDB_RDONLY : 0);
+    int dead;
+    MDB_txn *txn;
+    TRY(trie_err(mdb_env_create(&kv->env)));
+    TRY(trie_err(mdb_env_set_mapsize(kv->env, config->map_bytes)));
+    TRY(trie_err(mdb_env_set_maxreaders(kv->env, config->readers_max)));
+    TRY(trie_err(mdb_env_open(kv->env, config->dir, flags, 0600)));
+    (void)mdb_reader_check(kv->env, &dead);
+    TRY(trie_err(mdb_txn_begin(kv->env, NULL, config->read_only ? MDB_RDONLY : 0, &txn)));
+    enum kist_err err = load_state(kv, txn, !config->read_only);
+    if (err != KIST_OK) {
+        mdb_txn_abort(txn);
+        return err;
+    }
+    return trie_err(mdb_txn_commit(txn));
+}
+
+enum kist_err kv_open(const struct kv_config *config, struct kv **out)
+{
+    struct kv *kv = calloc(1, sizeof(*kv));
+    if (!kv)
+        return KIST_E_NOMEM;
+    kv->config = *config;
+    pthread_mutex_init(&kv->write_lock, NULL);
+    pthread_mutex_init(&kv->view_lock, NULL);
+    pthread_mutex_init(&kv->txn_lock, NULL);
+    enum kist_err err = open_lmdb(kv, config);
+    if (err != KIST_OK) {
+        kv_close(kv);
+        return err;
+    }
+    struct kv_generation *active = generation_new();
+    view_set(kv, active, NULL);
+    generation_unref(active);
+    kv->index = kv->durable_index;
+    *out = kv;
+    return KIST_OK;
+}
+
+void kv_close(struct kv *kv)
+{
+    if (!kv)
+        return;
+    view_unref(kv->view);
+    while (kv->txn_count)
+        mdb_txn_abort(kv->txns[--kv->txn_count]);
+    if (kv->env)
+        mdb_env_close(kv->env);
+    pthread_mutex_destroy(&kv->write_lock);
+    pthread_mutex_destroy(&kv->view_lock);
+    pthread_mutex_destroy(&kv->txn_lock);
+    free(kv);
+}
+
+uint64_t kv_durable_index(const struct kv *kv)
+{
+    return kv->durable_index;
+}
+
+/* ---- writer ---- */
+
+void kv_write_lock(struct kv *kv)
+{
+    pthread_mutex_lock(&kv->write_lock);
+}
+
+void kv_write_unlock(struct kv *kv)
+{
+    pthread_mutex_unlock(&kv->write_lock);
+}
+
+/* The view only changes under the write lock or to drop what is frozen: the active generation
+ * is the writer's to read. */
+static struct overlay *active_overlay(struct kv *kv)
+{
+    struct kv_view *v = view_take(kv);
+    struct overlay *o = v->active->overlay;
+    view_unref(v);
+    return o;
+}
+
+void kv_put(struct kv *kv, struct bytes key, struct bytes value)
+{
+    overlay_put(active_overlay(kv), key, value);
+}
+
+void kv_delete(struct kv *kv, struct bytes key)
+{
+    overlay_delete(active_overlay(kv), key);
+}
+
+void kv_set_index(struct kv *kv, uint64_t index)
+{
+    kv->index = index;
+}
+
+size_t kv_active_bytes(const struct kv *kv)
+{
+    union {
+        const struct kv *in;
+        struct kv *out;
+    } cast = { .in = kv };
+    struct kv_view *v = view_take(cast.out);
+    size_t bytes = overlay_bytes(v->active->overlay);
+    view_unref(v);
+    return bytes;
+}
+
+/* ---- checkpoint ---- */
+
+uint64_t kv_freeze(struct kv *kv)
+{
+    uint64_t index = 0;
+    pthread_mutex_lock(&kv->write_lock);
+    struct kv_view *v = view_take(kv);
+    assert(!v->frozen);
+    if (kv->index > kv->durable_index) {
+        struct kv_generation *fresh = generation_new();
+        v->active->index = index = kv->index;
+        view_set(kv, fresh, v->active);
+        generation_unref(fresh);
+    }
+    view_unref(v);
+    pthread_mutex_unlock(&kv->write_lock);
+    return index;
+}
+
+bool kv_has_frozen(struct kv *kv)
+{
+    struct kv_view *v = view_take(kv);
+    bool frozen = v->frozen != NULL;
+    view_unref(v);
+    return frozen;
+}
+
+static enum kist_err write_rows(struct kv *kv, MDB_txn *txn, const struct kv_generation *g)
+{
+    for (const struct overlay_node *n = overlay_seek(g->overlay, BYTES_EMPTY); n;
+         n = overlay_next(n)) {
+        struct bytes value;
+        if (overlay_value(n, &value))
+            TRY(trie_put(txn, kv->dbi, overlay_key(n), value));
+        else
+            TRY(trie_delete(txn, kv->dbi, overlay_key(n)));
+        kv->flushed_rows++;
+    }
+    return write_number(txn, kv->dbi, bytes_of(key_index, 6), g->index);
+}
+
+enum kist_err kv_flush(struct kv *kv)
+{
+    struct kv_view *v = view_take(kv);
+    MDB_txn *txn;
+    enum kist_err err = KIST_OK;
+    if (v->frozen) {
+        err = trie_err(mdb_txn_begin(kv->env, NULL, 0, &txn));
+        if (err == KIST_OK) {
+            err = write_rows(kv, txn, v->frozen);
+            if (err == KIST_OK)
+                err = trie_err(mdb_txn_commit(txn));
+            else
+                mdb_txn_abort(txn);
+        }
+        if (err == KIST_OK) {
+            kv->durable_index = v->frozen->index;
+            kv->flushes++;
+            pthread_mutex_lock(&kv->write_lock);
+            view_set(kv, v->active, NULL);
+            pthread_mutex_unlock(&kv->write_lock);
+        }
+    }
+    view_unref(v);
+    return err;
+}
+
+/* ---- readers ---- */
+
+static enum kist_err txn_take(struct kv *kv, MDB_txn **out)
+{
+    MDB_txn *txn = NULL;
+    pthread_mutex_lock(&kv->txn_lock);
+    if (kv->txn_count)
+        txn = kv->txns[--kv->txn_count];
+    pthread_mutex_unlock(&kv->txn_lock);
+    if (!txn)
+        return trie_err(mdb_txn_begin(kv->env, NULL, MDB_RDONLY, out));
+    int rc = mdb_txn_renew(txn);
+    if (rc != MDB_SUCCESS) {
+        mdb_txn_abort(txn);
+        return trie_err(rc);
+    }
+    *out = txn;
+    return KIST_OK;
+}
+
+static void txn_give(struct kv *kv, MDB_txn *txn)
+{
+    mdb_txn_reset(txn);
+    pthread_mutex_lock(&kv->txn_lock);
+    bool keep = kv->txn_count < ARRAY_LEN(kv->txns);
+    if (keep)
+        kv->txns[kv->txn_count++] = txn;
+    pthread_mutex_unlock(&kv->txn_lock);
+    if (!keep)
+        mdb_txn_abort(txn);
+}
+
+/* The view first: a flush between the two is then seen twice, never missed. */
+enum kist_err kv_read_begin(struct kv *kv, struct kv_read *read)
+{
+    struct kv_view *v = view_take(kv);
+    MDB_txn *txn = NULL;
+    enum kist_err err = txn_take(kv, &txn);
+    if (err != KIST_OK) {
+        view_unref(v);
+        return err;
+    }
+    *read = (struct kv_read){ kv, v, txn };
+    return KIST_OK;
+}
+
+void kv_read_end(struct kv_read *read)
+{
+    txn_give(read->kv, read->txn);
+    view_unref(read->view);
+}
+
+/* The newest layer that knows the key decides. */
+static bool overlay_get(const struct kv_generation *g, struct bytes key, enum kist_err *verdict,
+                        struct bytes *value)
+{
+    const struct overlay_node *n = g ? overlay_seek(g->overlay, key) : NULL;
+    if (!n || !bytes_equal(overlay_key(n), key))
+        return false;
+    *verdict = overlay_value(n, value) ? KIST_OK : KIST_E_NOT_FOUND;
+    return true;
+}
+
+enum kist_err kv_get(struct kv_read *read, struct bytes key, struct bytes *value)
+{
+    const struct kv_view *v = read->view;
+    enum kist_err verdict;
+    if (overlay_get(v->active, key, &verdict, value)
+        || overlay_get(v->frozen, key, &verdict, value))
+        return verdict;
+    return trie_get(read->txn, read->kv->dbi, key, value);
+}
+
+void kv_stats(struct kv *kv, struct kv_stats *out)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    struct kv_view *v = view_take(kv);
+    *out = (struct kv_stats){ .active_bytes = overlay_bytes(v->active->overlay),
+                              .frozen_bytes = v->frozen ? overlay_bytes(v->frozen->overlay) : 0,
+                              .flushes = kv->flushes,
+                              .flushed_rows = kv->flushed_rows };
+    view_unref(v);
+    if (mdb_env_info(kv->env, &info) == MDB_SUCCESS && mdb_env_stat(kv->env, &stat) == MDB_SUCCESS)
+        out->map_used_bytes = (info.me_last_pgno + 1) * stat.ms_psize;
+}

@@ -1,0 +1,198 @@
+#include "storage/index/overlay.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define HEIGHT_MAX 16
+#define BLOCK_BYTES ((size_t)1 << 20)
+
+struct overlay_value {
+    uint32_t len;
+    uint8_t data[];
+};
+
+struct overlay_node {
+    uint32_t key_len;
+    const struct overlay_value *_Atomic value; /* NULL: tombstone */
+    const uint8_t *key;
+    struct overlay_node *_Atomic next[]; /* height of them */
+};
+
+struct block {
+    struct block *older;
+    size_t size, used;
+    _Alignas(16) uint8_t data[];
+};
+
+struct overlay {
+    struct overlay_node *head;
+    struct block *blocks;
+    _Atomic size_t bytes, rows;
+    _Atomic int height;
+    uint64_t random;
+};
+
+static void *take(struct overlay *o, size_t size)
+{
+    size = (size + 15) / 16 * 16;
+    struct block *b = o->blocks;
+    if (!b || b->size - b->used < size) {
+        size_t bytes = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+        b = malloc(sizeof(*b) + bytes);
+        if (!b)
+            abort();
+        *b = (struct block){ .older = o->blocks, .size = bytes };
+        o->blocks = b;
+    }
+    void *p = b->data + b->used;
+    b->used += size;
+    o->bytes += size;
+    return p;
+}
+
+static struct overlay_node *node_new(struct overlay *o, struct bytes key, int height)
+{
+    struct overlay_node *n =
+        take(o, sizeof(*n) + (size_t)height * sizeof(n->next[0]) + key.len);
+    uint8_t *copy = (uint8_t *)(void *)&n->next[height];
+    if (key.len)
+        memcpy(copy, key.ptr, key.len);
+    n->key = copy;
+    n->key_len = (uint32_t)key.len;
+    for (int i = 0; i < height; i++)
+        atomic_init(&n->next[i], NULL);
+    atomic_init(&n->value, NULL);
+    return n;
+}
+
+struct overlay *overlay_new(void)
+{
+    struct overlay *o = calloc(1, sizeof(*o));
+    if (!o)
+        return NULL;
+    o->random = 0x2545F4914F6CDD1DU;
+    o->height = 1;
+    o->head = node_new(o, BYTES_EMPTY, HEIGHT_MAX);
+    o->bytes = 0;
+    return o;
+}
+
+void overlay_free(struct overlay *o)
+{
+    if (!o)
+        return;
+    while (o->blocks) {
+        struct block *older = o->blocks->older;
+        free(o->blocks);
+        o->blocks = older;
+    }
+    free(o);
+}
+
+static struct overlay_node *next_at(const struct overlay_node *n, int level)
+{
+    return atomic_load_explicit(&n->next[level], memory_order_acquire);
+}
+
+/* The last node below key at each level; before[0]'s successor is the first >= key. */
+static struct overlay_node *find(const struct overlay *o, struct bytes key,
+                                 struct overlay_node **before)
+{
+    struct overlay_node *n = o->head;
+    for (int level = o->height - 1; level >= 0; level--) {
+        struct overlay_node *next;
+        while ((next = next_at(n, level)) && bytes_compare(overlay_key(next), key) < 0)
+            n = next;
+        if (before)
+            before[level] = n;
+    }
+    return n;
+}
+
+/* Each level holds a quarter of the one below. */
+static int random_height(struct overlay *o)
+{
+    o->random ^= o->random << 13;
+    o->random ^= o->random >> 7;
+    o->random ^= o->random << 17;
+    int height = 1;
+    for (uint64_t r = o->random; height < HEIGHT_MAX && (r & 3) == 0; r >>= 2)
+        height++;
+    return height;
+}
+
+static void set(struct overlay *o, struct bytes key, const struct overlay_value *value)
+{
+    struct overlay_node *before[HEIGHT_MAX];
+    for (int i = 0; i < HEIGHT_MAX; i++)
+        before[i] = o->head;
+    struct overlay_node *n = next_at(find(o, key, before), 0);
+    if (n && bytes_equal(overlay_key(n), key)) {
+        atomic_store_explicit(&n->value, value, memory_order_release);
+        return;
+    }
+    int height = random_height(o);
+    n = node_new(o, key, height);
+    atomic_store_explicit(&n->value, value, memory_order_relaxed);
+    for (int i = 0; i < height; i++)
+        atomic_store_explicit(&n->next[i], next_at(before[i], i), memory_order_relaxed);
+    if (height > o->height)
+        o->height = height;
+    for (int i = 0; i < height; i++)
+        atomic_store_explicit(&before[i]->next[i], n, memory_order_release);
+    o->rows++;
+}
+
+void overlay_put(struct overlay *o, struct bytes key, struct bytes value)
+{
+    struct overlay_value *v = take(o, sizeof(*v) + value.len);
+    v->len = (uint32_t)value.len;
+    if (value.len)
+        memcpy(v->data, value.ptr, value.len);
+    set(o, key, v);
+}
+
+void overlay_delete(struct overlay *o, struct bytes key)
+{
+    set(o, key, NULL);
+}
+
+size_t overlay_bytes(const struct overlay *o)
+{
+    return o->bytes;
+}
+
+size_t overlay_rows(const struct overlay *o)
+{
+    return o->rows;
+}
+
+const struct overlay_node *overlay_seek(const struct overlay *o, struct bytes key)
+{
+    return next_at(find(o, key, NULL), 0);
+}
+
+const struct overlay_node *overlay_before(const struct overlay *o, struct bytes key)
+{
+    const struct overlay_node *n = find(o, key, NULL);
+    return n == o->head ? NULL : n;
+}
+
+const struct overlay_node *overlay_next(const struct overlay_node *n)
+{
+    return next_at(n, 0);
+}
+
+struct bytes overlay_key(const struct overlay_node *n)
+{
+    return bytes_of(n->key, n->key_len);
+}
+
+bool overlay_value(const struct overlay_node *n, struct bytes *value)
+{
+    const struct overlay_value *v = atomic_load_explicit(&n->value, memory_order_acquire);
+    if (!v)
+        return false;
+    *value = bytes_of(v->data, v->len);
+    return true;
+}
