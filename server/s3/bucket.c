@@ -1,0 +1,212 @@
+/* Buckets: create, head, delete, list, location, tags. */
+#include "server/s3/internal.h"
+
+#define BUCKET_XML_MAX ((size_t)64 << 10)
+
+static struct store *store_of(const struct s3_request *r)
+{
+    return r->service->config.store;
+}
+
+/* The bucket's row, or NULL after an error reply. */
+static Kist__Bucket *bucket_row(struct s3_request *r)
+{
+    Kist__Bucket *bucket = NULL;
+    enum kist_err err = store_bucket(store_of(r), r->bucket, r->arena, &bucket);
+    if (err != KIST_OK)
+        s3_fail_err(r, err);
+    return bucket;
+}
+
+/* ---- CreateBucket ---- */
+
+static void create_done(struct s3_request *r)
+{
+    s3_add_header_str(r, "Location", arena_printf(r->arena, "/%s", s3_str(r, r->bucket)));
+    s3_reply_empty(r, 200);
+}
+
+/* us-east-1 takes a constraint that names it (old SDKs send one) or the legacy "EU"-less empty;
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html */
+static bool location_fits(struct s3_request *r)
+{
+    struct s3_xml_node *root = NULL;
+    struct bytes xml = buf_bytes(&r->body->xml);
+    if (!xml.len)
+        return true;
+    if (s3_xml_parse(xml, r->arena, &root) != KIST_OK
+        || strcmp(root->name, "CreateBucketConfiguration") != 0) {
+        s3_fail(r, S3_MALFORMED_XML);
+        return false;
+    }
+    struct bytes wanted = s3_xml_child_text(root, "LocationConstraint");
+    if (!wanted.len || bytes_equal(wanted, bytes_str(r->service->config.region)))
+        return true;
+    s3_fail(r, S3_INVALID_LOCATION);
+    return false;
+}
+
+static void create_commit(struct s3_request *r)
+{
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
+    Kist__Bucket bucket = KIST__BUCKET__INIT;
+    if (!location_fits(r))
+        return;
+    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
+    command.create_bucket = &create;
+    create.bucket = &bucket;
+    bucket.name = s3_str(r, r->bucket);
+    bucket.created_ms = s3_now(r);
+    bucket.owner = s3_str(r, r->who.identity->id);
+    bucket.region = s3_str(r, bytes_str(r->service->config.region));
+    s3_commit(r, &command, create_done);
+}
+
+void s3_create_bucket(struct s3_request *r)
+{
+    if (!s3_bucket_name_valid(r->bucket))
+        s3_fail(r, S3_INVALID_BUCKET_NAME);
+    else if (s3_refuse_unbuilt(r))
+        s3_read_xml(r, BUCKET_XML_MAX, create_commit);
+}
+
+/* ---- the simple ones ---- */
+
+void s3_head_bucket(struct s3_request *r)
+{
+    Kist__Bucket *bucket = bucket_row(r);
+    if (!bucket)
+        return;
+    s3_add_header_str(r, "x-amz-bucket-region", bucket->region);
+    s3_add_header_str(r, "x-amz-access-point-alias", "false");
+    s3_reply_empty(r, 200);
+}
+
+void s3_get_bucket_location(struct s3_request *r)
+{
+    Kist__Bucket *bucket = bucket_row(r);
+    struct s3_xml x = { .failed = false };
+    if (!bucket)
+        return;
+    s3_xml_begin(&x, "LocationConstraint");
+    if (strcmp(bucket->region, "us-east-1") != 0) /* which S3 shows as empty */
+        if (buf_append_str(&x.out, bucket->region) != KIST_OK)
+            x.failed = true;
+    s3_xml_reply(r, &x, "LocationConstraint");
+}
+
+static void no_content(struct s3_request *r)
+{
+    s3_reply_empty(r, 204);
+}
+
+void s3_delete_bucket(struct s3_request *r)
+{
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__DeleteBucket c = KIST__DELETE_BUCKET__INIT;
+    command.of_case = KIST__COMMAND__OF_DELETE_BUCKET;
+    command.delete_bucket = &c;
+    c.name = s3_str(r, r->bucket);
+    s3_commit(r, &command, no_content);
+}
+
+/* ---- ListBuckets ---- */
+
+struct bucket_page {
+    struct s3_request *r;
+    struct s3_xml xml;
+    uint64_t max, count;
+    struct bytes last;
+    bool truncated;
+};
+
+static bool add_bucket(void *ctx, const Kist__Bucket *bucket)
+{
+    struct bucket_page *p = ctx;
+    if (p->count == p->max) {
+        p->truncated = true;
+        return false;
+    }
+    p->count++;
+    p->last = arena_copy(p->r->arena, bytes_str(bucket->name));
+    s3_xml_open(&p->xml, "Bucket");
+    s3_xml_str(&p->xml, "Name", bucket->name);
+    s3_xml_time(&p->xml, "CreationDate", bucket->created_ms);
+    s3_xml_str(&p->xml, "BucketRegion", bucket->region);
+    s3_xml_close(&p->xml, "Bucket");
+    return !p->xml.failed;
+}
+
+/* https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListBuckets.html */
+void s3_list_buckets(struct s3_request *r)
+{
+    struct bucket_page p = { .r = r };
+    struct bytes prefix = s3_param(r, "prefix");
+    if (!s3_param_number(r, "max-buckets", 10000, 10000, &p.max))
+        return;
+    if (p.max == 0) {
+        s3_fail_argument(r, "max-buckets", s3_param(r, "max-buckets"),
+                         "Argument max-buckets must be an integer between 1 and 10000.");
+        return;
+    }
+    s3_xml_begin(&p.xml, "ListAllMyBucketsResult");
+    s3_xml_owner(&p.xml, "Owner", r->who.identity);
+    s3_xml_open(&p.xml, "Buckets");
+    enum kist_err err = store_list_buckets(store_of(r), prefix,
+                                           s3_param(r, "continuation-token"), add_bucket, &p);
+    if (err != KIST_OK) {
+        buf_release(&p.xml.out);
+        s3_fail_err(r, err);
+        return;
+    }
+    s3_xml_close(&p.xml, "Buckets");
+    if (prefix.len)
+        s3_xml_text(&p.xml, "Prefix", prefix);
+    if (p.truncated)
+        s3_xml_text(&p.xml, "ContinuationToken", p.last);
+    s3_xml_reply(r, &p.xml, "ListAllMyBucketsResult");
+}
+
+/* ---- tags ---- */
+
+void s3_get_bucket_tagging(struct s3_request *r)
+{
+    Kist__Bucket *bucket = bucket_row(r);
+    if (!bucket)
+        return;
+    if (!bucket->n_tags)
+        s3_fail(r, S3_NO_SUCH_TAG_SET);
+    else
+        s3_tags_reply(r, bucket->n_tags, bucket->tags);
+}
+
+static void put_tags(struct s3_request *r, size_t n, Kist__Pair **tags)
+{
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__PutBucketTags c = KIST__PUT_BUCKET_TAGS__INIT;
+    command.of_case = KIST__COMMAND__OF_PUT_BUCKET_TAGS;
+    command.put_bucket_tags = &c;
+    c.name = s3_str(r, r->bucket);
+    c.n_tags = n;
+    c.tags = tags;
+    s3_commit(r, &command, no_content);
+}
+
+static void put_tagging(struct s3_request *r)
+{
+    size_t n;
+    Kist__Pair **tags;
+    if (s3_tags_from_xml(r, 50, &n, &tags))
+        put_tags(r, n, tags);
+}
+
+void s3_put_bucket_tagging(struct s3_request *r)
+{
+    s3_read_xml(r, BUCKET_XML_MAX * 8, put_tagging);
+}
+
+void s3_delete_bucket_tagging(struct s3_request *r)
+{
+    put_tags(r, 0, NULL);
+}

@@ -1,0 +1,139 @@
+/* The service: every request passes here. */
+#include "server/s3/s3.h"
+
+#include <stdlib.h>
+
+#include "server/s3/internal.h"
+#include "storage/base/trace.h"
+
+static void count(struct s3_service *s, size_t row, unsigned status)
+{
+    unsigned class = status / 100;
+    s->counters[row][class < 6 ? class : 0]++;
+}
+
+static enum kist_err authenticate(struct s3_request *r)
+{
+    const struct http_request *h = r->http;
+    struct auth_header *headers = arena_alloc(r->arena, h->header_count * sizeof(*headers) + 1);
+    if (!headers)
+        return KIST_E_NOMEM;
+    for (size_t i = 0; i < h->header_count; i++)
+        headers[i] = (struct auth_header){ h->headers[i].name, h->headers[i].value };
+    struct auth_request request = { .method = h->method_name,
+                                    .raw_path = h->path,
+                                    .raw_query = h->query,
+                                    .headers = headers,
+                                    .header_count = h->header_count,
+                                    .has_body = h->content_length != 0,
+                                    .tls = h->tls,
+                                    .now_ms = s3_now(r),
+                                    .region = bytes_str(r->service->config.region),
+                                    .service = BYTES_LIT("s3") };
+    return auth_verify(&request, r->service->config.keyring, r->arena, &r->who);
+}
+
+static bool owner_is_expected(const struct s3_request *r)
+{
+    struct bytes expected = s3_header(r, "x-amz-expected-bucket-owner");
+    return !expected.len || bytes_equal(expected, r->who.identity->id);
+}
+
+static void begin(void *ctx, struct exchange *x)
+{
+    struct s3_service *s = ctx;
+    struct s3_request *r = arena_zalloc(exchange_arena(x), sizeof(*r));
+    if (!r) {
+        exchange_abort(x);
+        return;
+    }
+    exchange_set_user(x, r);
+    r->service = s;
+    r->x = x;
+    r->arena = exchange_arena(x);
+    r->http = exchange_request(x);
+    r->op_index = s3_operation_count;
+    enum s3_error error = s3_parse_target(r);
+    if (error != S3_ERROR_COUNT) {
+        s3_fail(r, error);
+        return;
+    }
+    enum kist_err err = authenticate(r);
+    if (err == KIST_E_INVALID)
+        err = KIST_E_AUTH_MALFORMED;
+    if (err != KIST_OK) {
+        s3_fail_auth(r, err);
+        return;
+    }
+    error = s3_route(r);
+    if (error != S3_ERROR_COUNT)
+        s3_fail(r, error);
+    else if (!owner_is_expected(r))
+        s3_fail(r, S3_ACCESS_DENIED);
+    else
+        s3_operations[r->op_index].handle(r);
+}
+
+static void end(void *ctx, struct exchange *x)
+{
+    struct s3_service *s = ctx;
+    struct s3_request *r = exchange_user(x);
+    if (!r)
+        return;
+    count(s, r->op_index, exchange_status(x));
+    TRACE(TRACE_DEBUG, "s3", "%s %.*s %.*s %u", exchange_id(x), (int)r->http->method_name.len,
+          (const char *)r->http->method_name.ptr, (int)r->http->path.len,
+          (const char *)r->http->path.ptr, exchange_status(x));
+    s3_body_release(r->body);
+    object_reader_close(r->reader);
+    if (r->op_used)
+        store_op_release(&r->op);
+}
+
+static struct bytes refuse(void *ctx, struct exchange *x, unsigned status, const char *code,
+                           const char *message)
+{
+    struct s3_service *s = ctx;
+    count(s, s3_operation_count, status);
+    (void)!exchange_add_header(x, "Content-Type", BYTES_LIT("application/xml"));
+    return s3_error_xml(exchange_arena(x), x, code, message, BYTES_EMPTY, BYTES_EMPTY);
+}
+
+enum kist_err s3_service_open(const struct s3_config *config, struct s3_service **out)
+{
+    struct s3_service *s = calloc(1, sizeof(*s));
+    if (!s)
+        return KIST_E_NOMEM;
+    s->config = *config;
+    s->handler = (struct http_handler){ .ctx = s, .begin = begin, .end = end, .refuse = refuse };
+    s->counters = calloc(s3_operation_count + 1, sizeof(*s->counters));
+    if (!s->counters) {
+        free(s);
+        return KIST_E_NOMEM;
+    }
+    *out = s;
+    return KIST_OK;
+}
+
+void s3_service_close(struct s3_service *s)
+{
+    if (!s)
+        return;
+    free(s->counters);
+    free(s);
+}
+
+const struct http_handler *s3_handler(struct s3_service *s)
+{
+    return &s->handler;
+}
+
+bool s3_counter_at(struct s3_service *s, size_t i, struct s3_counter *out)
+{
+    if (i > s3_operation_count)
+        return false;
+    out->operation = i < s3_operation_count ? s3_operations[i].name : "Unknown";
+    for (size_t k = 0; k < 6; k++)
+        out->by_class[k] = s->counters[i][k];
+    return true;
+}
