@@ -82,7 +82,7 @@ static bool verify_checksum(struct s3_request *r)
 {
     struct s3_checksum *c = &r->checksum;
     uint8_t found[DIGEST_MAX_LEN];
-    if (!c->wanted)
+    if (!c->wanted || r->checksum_of_object)
         return true;
     if (c->in_trailer) {
         struct bytes text = chunked_trailer_value(&r->body->decoder, s3_checksum_header(c->kind));
@@ -243,6 +243,7 @@ void s3_read_object(struct s3_request *r, uint64_t max_bytes, void (*then)(struc
     struct s3_body *b = body_begin(r, max_bytes, then);
     if (!b)
         return;
+    b->digests |= r->digests;
     if (r->checksum.wanted)
         b->digests |= DIGEST_BIT(r->checksum.kind);
     if (r->who.payload == AUTH_PAYLOAD_SIGNED_SHA256

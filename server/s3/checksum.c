@@ -63,6 +63,9 @@ static bool find_value(struct s3_request *r, size_t *count)
         ++*count;
         *c = (struct s3_checksum){ .wanted = true, .in_trailer = !value.ptr,
                                    .kind = kinds[i].kind };
+        size_t dash = r->checksum_of_object ? bytes_find(value, BYTES_LIT("-"), 0) : SIZE_MAX;
+        if (dash != SIZE_MAX) /* "-parts" of a composite checksum */
+            value.len = dash;
         if (value.ptr && !s3_checksum_decode(c->kind, value, c->value)) {
             char *message = arena_printf(r->arena, "Value for %s header is invalid.",
                                          kinds[i].header);

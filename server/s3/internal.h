@@ -84,6 +84,8 @@ struct s3_request {
     struct auth_result who;
     struct s3_body *body;
     struct s3_checksum checksum;
+    bool checksum_of_object; /* x-amz-checksum-* speaks of the object, not of this body */
+    unsigned digests;        /* more DIGEST_BIT()s for s3_read_object() to compute */
     struct store_op op;
     bool op_used;
     void (*op_then)(struct s3_request *r); /* the change is durable */
