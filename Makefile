@@ -1,11 +1,25 @@
 # kist's build. `make` builds build/kist; `make help` lists the rest.
-CC ?= gcc
+#
+# Nothing is installed yet when `make run` or `make test` begins on a fresh machine: reading this
+# file must work without a compiler.
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 BUILD ?= build
-PKGS := libmicrohttpd lmdb libcrypto libxml-2.0 libisal libprotobuf-c gnutls
+PREFIX ?= /usr/local
+DESTDIR ?=
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# Seconds for each fuzzer of `make fuzz`.
+FUZZ_SECONDS ?= 60
+# kill -9 rounds of `make crash`, random workloads of `make sim`.
+CRASH_ROUNDS ?= 300
+SIM_ROUNDS ?= 2000
+# Options of `kist serve` for `make run`.
+ARGS ?=
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wcast-align -Wold-style-definition \
         -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings -Wpointer-arith
-ifneq (,$(findstring gcc,$(shell $(CC) --version | head -n 1)))
+ifneq (,$(findstring Free Software Foundation,$(shell $(CC) --version 2>/dev/null)))
 WARN += -Wlogical-op
 endif
 OPT ?= -O2 -g
@@ -15,13 +29,13 @@ ALL_CFLAGS := -std=c17 -fno-common -fno-omit-frame-pointer -pthread $(WARN) $(OP
               $(shell pkg-config --cflags libmicrohttpd libxml-2.0 libprotobuf-c 2>/dev/null) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(SAN) $(LDFLAGS)
 LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -lm
+CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 
 # The layers, lowest first. A layer's archive may use only those before it; unit tests of a
 # layer link it and the lower ones, so that a wrong use fails to link.
 LAYERS := storage/base storage/schema storage/log storage/chunk storage/index storage/object \
           auth server/http server/s3 server/admin server/cli
 
-SRCS := $(foreach l,$(LAYERS),$(wildcard $(l)/*.c)) server/main.c
 GEN := $(BUILD)/gen/storage/schema/kist.pb-c.c
 archive = $(BUILD)/$(subst /,-,$(1)).a
 ARCHIVES := $(foreach l,$(LAYERS),$(call archive,$(l)))
@@ -30,7 +44,9 @@ reverse = $(if $(1),$(call reverse,$(wordlist 2,99,$(1))) $(firstword $(1)))
 upto = $(call reverse,$(call upto_,$(1),$(LAYERS)))
 upto_ = $(if $(2),$(call archive,$(firstword $(2))) $(if $(filter $(1),$(firstword $(2))),,$(call upto_,$(1),$(wordlist 2,99,$(2)))))
 
-.PHONY: all clean unit
+.PHONY: all run test unit tests asan tsan fuzz fuzzers fuzz-regress crash sim bench lint dev \
+        install uninstall help clean
+.DELETE_ON_ERROR:
 all: $(BUILD)/kist
 
 $(BUILD)/kist: $(BUILD)/obj/server/main.o $(call reverse,$(ARCHIVES))
@@ -60,14 +76,124 @@ UNIT_$(1) := $$(patsubst tests/unit/%.c,$(BUILD)/unit/%,$$(wildcard tests/unit/$
 UNITS += $$(UNIT_$(1))
 $$(UNIT_$(1)): $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call upto,$(1))
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(shell pkg-config --libs check) $$(LIBS)
+	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(CHECK_LIBS) $$(LIBS)
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer_rule,$(l))))
 
-unit: $(UNITS)
-	@set -e; for t in $(UNITS); do $$t; done
+# Power loss: disk.c stands between libc and everybody else, liblmdb too, hence -rdynamic.
+SIMS := $(patsubst tests/sim/%.c,$(BUILD)/sim/%,$(wildcard tests/sim/test_*.c))
+SIM_OBJS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/sim/test_%,$(wildcard tests/sim/*.c)))
+$(SIMS): $(BUILD)/sim/%: $(BUILD)/obj/tests/sim/%.o $(SIM_OBJS) $(call upto,storage/object)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -rdynamic -o $@ $^ $(CHECK_LIBS) $(LIBS) -ldl
 
-clean:
+# A fuzzer links with libFuzzer under clang, and with replay.c to repeat its corpus under any
+# compiler and sanitizer.
+FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZERS := $(FUZZ_NAMES:%=$(BUILD)/fuzzers/%)
+REPLAYS := $(FUZZ_NAMES:%=$(BUILD)/replay/%)
+$(FUZZERS): $(BUILD)/fuzzers/%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(call reverse,$(ARCHIVES))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+$(REPLAYS): $(BUILD)/replay/%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(call reverse,$(ARCHIVES))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+# Objects are kept, though only pattern rules name them.
+.SECONDARY:
+
+# Below: what people type. A part that needs packages installs those that lack, then starts make
+# again, because this file was read before the compiler was there.
+PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+AGAIN = $(MAKE) --no-print-directory $(PARALLEL)
+TEST_ENV = KIST_BUILD='$(BUILD)' KIST_BIN='$(abspath $(BUILD))/kist' \
+           KIST_CRASH_ROUNDS=$(CRASH_ROUNDS) KIST_SIM_ROUNDS=$(SIM_ROUNDS)
+MEMORY_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SUPPRESS := $(abspath scripts)
+
+run: ## install what lacks, build, and serve on 127.0.0.1:9000 (ARGS=options)
+	@scripts/setup build
+	@$(AGAIN) all
+	@exec $(BUILD)/kist serve --data "$${KIST_DATA:-kist-data}" $(ARGS)
+
+test: ## install what lacks, build, and run the whole suite
+	@scripts/setup build test
+	@$(AGAIN) tests
+	@KIST_BUILD='$(BUILD)' KIST_BIN='$(abspath $(BUILD))/kist' tests/run
+
+tests: $(BUILD)/kist $(UNITS) $(SIMS) $(REPLAYS) ## build all that the suite runs
+
+unit: $(UNITS) ## unit tests only
+	@KIST_BUILD='$(BUILD)' tests/run unit
+
+fuzz-regress: $(REPLAYS) ## the fuzzers' corpora, once
+	@KIST_BUILD='$(BUILD)' tests/run fuzz
+
+asan: ## the suite under AddressSanitizer and UndefinedBehaviorSanitizer
+	@scripts/setup build test
+	@$(AGAIN) BUILD=$(BUILD)/asan OPT='-O1 -g' SAN='$(MEMORY_SAN)' tests
+	@ASAN_OPTIONS=abort_on_error=1:detect_stack_use_after_return=1 \
+	UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1 \
+	LSAN_OPTIONS=suppressions=$(SUPPRESS)/lsan.supp:print_suppressions=0 \
+	KIST_BUILD='$(BUILD)/asan' KIST_BIN='$(abspath $(BUILD))/asan/kist' tests/run --quick
+
+# gcc's ThreadSanitizer library is older than clang's and knows less of libc.
+tsan: ## the suite under ThreadSanitizer
+	@scripts/setup build test
+	@$(AGAIN) BUILD=$(BUILD)/tsan CC=clang OPT='-O1 -g' SAN=-fsanitize=thread tests
+	@TSAN_OPTIONS=halt_on_error=1:abort_on_error=1:second_deadlock_stack=1:suppressions=$(SUPPRESS)/tsan.supp \
+	KIST_BUILD='$(BUILD)/tsan' KIST_BIN='$(abspath $(BUILD))/tsan/kist' tests/run --quick
+
+fuzz: ## every fuzzer for FUZZ_SECONDS (60), after its corpus
+	@scripts/setup build test
+	@$(AGAIN) BUILD=$(BUILD)/fuzz CC=clang OPT='-O1 -g' \
+	  SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined' fuzzers
+	@KIST_BUILD='$(BUILD)/fuzz' scripts/fuzz $(FUZZ_SECONDS)
+
+fuzzers: $(FUZZERS)
+
+crash: ## kill -9 under load, CRASH_ROUNDS (300) times
+	@scripts/setup build test
+	@$(AGAIN) all
+	@$(TEST_ENV) tests/run crash
+
+sim: ## power loss: SIM_ROUNDS (2000) random workloads and cuts
+	@scripts/setup build test
+	@$(AGAIN) $(SIMS)
+	@$(TEST_ENV) tests/run sim
+
+bench: ## kist against nginx and the machine's raw limits, in one table
+	@scripts/setup build bench
+	@$(AGAIN) all
+	@$(TEST_ENV) tests/bench/run $(ARGS)
+
+lint: ## layers, headers, sizes, banned functions, format, clang-tidy
+	@scripts/setup build test
+	@$(AGAIN) $(GEN)
+	@BUILD='$(BUILD)' scripts/lint
+
+dev: ## build/dev/kist, unoptimised, with sanitizers
+	@scripts/setup build
+	@$(AGAIN) BUILD=$(BUILD)/dev OPT='-Og -g3' SAN='$(MEMORY_SAN)' all
+
+install: all ## into DESTDIR and PREFIX (/usr/local): program, man page, systemd unit
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1' \
+	        '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	install -m 755 $(BUILD)/kist '$(DESTDIR)$(PREFIX)/bin/kist'
+	install -m 644 scripts/kist.1 '$(DESTDIR)$(PREFIX)/share/man/man1/kist.1'
+	sed 's|@PREFIX@|$(PREFIX)|g' scripts/kist.service > $(BUILD)/kist.service
+	install -m 644 $(BUILD)/kist.service '$(DESTDIR)$(PREFIX)/lib/systemd/system/kist.service'
+
+uninstall: ## removes what install put there; data stays
+	rm -f '$(DESTDIR)$(PREFIX)/bin/kist' '$(DESTDIR)$(PREFIX)/share/man/man1/kist.1' \
+	      '$(DESTDIR)$(PREFIX)/lib/systemd/system/kist.service'
+
+help: ## this list
+	@echo 'make [target] [CC=clang] [BUILD=build]'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+	@echo '  all             build/kist (the default)'
+
+clean: ## removes the build
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
