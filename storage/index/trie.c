@@ -107,7 +107,7 @@ static enum kist_err descend(MDB_txn *txn, MDB_dbi dbi, struct step *s, bool mak
     while (s->len > TRIE_SEGMENT) {
         uint8_t row[TRIE_SEGMENT + 1], buf[8];
         MDB_val key = val(step_pointer(s, row)), value;
-        uint64_t node;
+        uint64_t node = 0;
         int rc = mdb_get(txn, dbi, &key, &value);
         if (rc == MDB_NOTFOUND && make) {
             TRY(new_node(txn, dbi, &node));
