@@ -49,7 +49,7 @@ upto_ = $(if $(2),$(call archive,$(firstword $(2))) $(if $(filter $(1),$(firstwo
 .DELETE_ON_ERROR:
 all: $(BUILD)/kist
 
-$(BUILD)/kist: $(BUILD)/obj/server/main.o $(call reverse,$(ARCHIVES))
+$(BUILD)/kist: $(BUILD)/obj/server/main.o $(BUILD)/obj/server/serve.o $(call reverse,$(ARCHIVES))
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 $(GEN:.c=.h): $(GEN)

@@ -1,0 +1,26 @@
+/* Health and metrics, on an address of their own, so that no bucket name can clash. */
+#ifndef KIST_SERVER_ADMIN_ADMIN_H
+#define KIST_SERVER_ADMIN_ADMIN_H
+
+#include "server/http/server.h"
+#include "storage/object/store.h"
+
+struct admin_counter {
+    const char *operation;
+    uint64_t by_class[6];
+};
+
+struct admin_config {
+    struct store *store;
+    const struct http_server *s3; /* set before requests come */
+    /* Requests by operation; false at the end. */
+    bool (*counter_at)(void *ctx, size_t i, struct admin_counter *out);
+    void *ctx;
+};
+
+struct admin;
+enum kist_err admin_open(const struct admin_config *config, struct admin **out) MUST_CHECK;
+void admin_close(struct admin *a);
+const struct http_handler *admin_handler(struct admin *a);
+
+#endif

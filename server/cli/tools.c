@@ -1,0 +1,109 @@
+#include "server/cli/tools.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "server/cli/options.h"
+#include "storage/object/store.h"
+
+static const char *data_dir(const char *tool, const char *help, int argc, char **argv)
+{
+    const char *dir = default_data_dir();
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0) {
+            printf("usage: kist %s [--data DIR]\n%s\n", tool, help);
+            exit(0);
+        }
+        if (strcmp(argv[i], "--data") == 0 && i + 1 < argc) {
+            dir = argv[++i];
+        } else {
+            fprintf(stderr, "kist: unknown option: %s\n", argv[i]);
+            exit(2);
+        }
+    }
+    return dir;
+}
+
+static struct store *open_store(const char *dir)
+{
+    struct store_config config = STORE_CONFIG_DEFAULT;
+    struct store *s = NULL;
+    config.dir = dir;
+    config.scrub_days = 0;
+    if (access(dir, F_OK) != 0) {
+        fprintf(stderr, "kist: %s: no such directory\n", dir);
+        exit(1);
+    }
+    enum kist_err err = store_open(&config, &s);
+    if (err != KIST_OK) {
+        fprintf(stderr, "kist: %s: %s\n", dir, kist_err_text(err));
+        exit(1);
+    }
+    return s;
+}
+
+/* ---- scrub ---- */
+
+static bool show(void *ctx, const struct scrub_report *r)
+{
+    uint64_t *last = ctx;
+    uint64_t percent = r->bytes_total ? r->bytes * 100 / r->bytes_total : 100;
+    percent = percent > 100 ? 100 : percent;
+    if (percent == *last || !isatty(STDERR_FILENO))
+        return true;
+    *last = percent;
+    char bar[41];
+    for (unsigned i = 0; i < 40; i++)
+        bar[i] = i < percent * 40 / 100 ? '#' : '.';
+    bar[40] = '\0';
+    fprintf(stderr, "\r[%s] %3" PRIu64 "%%  %" PRIu64 " MiB  %" PRIu64 " damaged", bar, percent,
+            r->bytes >> 20, r->damaged);
+    return true;
+}
+
+int cli_scrub(int argc, char **argv)
+{
+    struct store *s =
+        open_store(data_dir("scrub", "Reads everything and checks it against its hashes.", argc,
+                            argv));
+    struct scrub_report report;
+    uint64_t last = UINT64_MAX;
+    enum kist_err err = store_scrub(s, show, &last, &report);
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\n");
+    printf("%" PRIu64 " extents, %" PRIu64 " bytes, %" PRIu64 " damaged\n", report.extents,
+           report.bytes, report.damaged);
+    if (err != KIST_OK)
+        fprintf(stderr, "kist: scrub: %s\n", kist_err_text(err));
+    store_close(s);
+    return err != KIST_OK || report.damaged ? 1 : 0;
+}
+
+/* ---- fsck ---- */
+
+static void finding(void *ctx, const char *text)
+{
+    (void)ctx;
+    printf("%s\n", text);
+}
+
+int cli_fsck(int argc, char **argv)
+{
+    struct store *s = open_store(
+        data_dir("fsck", "Checks every cross-reference of the index and the packs.", argc, argv));
+    struct fsck_report r = { 0 };
+    enum kist_err err = store_reclaim(s);
+    if (err == KIST_OK)
+        err = store_fsck(s, finding, NULL, &r);
+    if (err != KIST_OK)
+        fprintf(stderr, "kist: fsck: %s\n", kist_err_text(err));
+    printf("%" PRIu64 " objects, %" PRIu64 " uploads, %" PRIu64 " parts, %" PRIu64
+           " chunks, %" PRIu64 " extents, %" PRIu64 " garbage, %" PRIu64 " freed\n"
+           "%" PRIu64 " live bytes, %" PRIu64 " bytes in packs, %" PRIu64 " problems\n",
+           r.objects, r.uploads, r.parts, r.chunks, r.extents, r.garbage, r.freed, r.live_bytes,
+           r.pack_bytes, r.problems);
+    store_close(s);
+    return err != KIST_OK || r.problems ? 1 : 0;
+}

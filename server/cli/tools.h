@@ -1,0 +1,8 @@
+/* Sub-commands that work on a data directory which no server uses: scrub, fsck. */
+#ifndef KIST_SERVER_CLI_TOOLS_H
+#define KIST_SERVER_CLI_TOOLS_H
+
+int cli_scrub(int argc, char **argv);
+int cli_fsck(int argc, char **argv);
+
+#endif

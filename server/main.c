@@ -1,0 +1,47 @@
+/* kist: one program, sub-commands. */
+#include <stdio.h>
+#include <string.h>
+
+#include "server/cli/tools.h"
+#include "server/serve.h"
+#include "storage/base/bytes.h"
+
+#define VERSION "0.1.0"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    { "serve", serve, "serve a data directory over S3" },
+    { "scrub", cli_scrub, "check all stored bytes against their hashes" },
+    { "fsck", cli_fsck, "check every cross-reference of a data directory" },
+};
+
+static void usage(FILE *f)
+{
+    fprintf(f, "usage: kist COMMAND [options]\n\n");
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].help);
+    fprintf(f, "\nkist COMMAND --help says more.\n");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stderr);
+        return 2;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 2, argv + 2);
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("kist %s\n", VERSION);
+        return 0;
+    }
+    bool help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0;
+    if (!help)
+        fprintf(stderr, "kist: unknown command: %s\n\n", argv[1]);
+    usage(help ? stdout : stderr);
+    return help ? 0 : 2;
+}

@@ -1,0 +1,214 @@
+/* `kist serve`: wires the store, the keys, the S3 service and the admin page together, then
+ * waits for signals. SIGTERM and SIGINT drain and stop, SIGHUP loads certificates again. */
+#include "server/serve.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "server/admin/admin.h"
+#include "server/cli/options.h"
+#include "server/cli/rootkey.h"
+#include "server/http/server.h"
+#include "server/s3/s3.h"
+#include "storage/base/trace.h"
+
+#define GRACE_MS 20000
+
+struct server {
+    struct serve_options options;
+    struct root_key key;
+    struct store *store;
+    struct auth_root_store credentials;
+    struct auth_keyring *keyring;
+    struct s3_service *s3;
+    struct admin *admin;
+    struct http_server *s3_http, *admin_http;
+};
+
+static int complain(const char *what, const char *why)
+{
+    fprintf(stderr, "kist: %s: %s\n", what, why);
+    return 1;
+}
+
+static int open_store(struct server *s)
+{
+    const struct serve_options *o = &s->options;
+    struct store_config config = STORE_CONFIG_DEFAULT;
+    config.dir = o->data;
+    config.sync = o->sync;
+    config.memory_bytes = o->memory_bytes;
+    config.reserve_bytes = o->reserve_bytes;
+    config.log_segment_bytes = o->log_segment_bytes;
+    config.scrub_days = (unsigned)o->scrub_days;
+    if (o->log_segment_bytes < (2U << 20) || o->log_segment_bytes > (1U << 30))
+        return complain("--log-segment", "must be between 2M and 1G");
+    enum kist_err err = store_open(&config, &s->store);
+    return err == KIST_OK ? 0 : complain(o->data, kist_err_text(err));
+}
+
+static int open_keys(struct server *s)
+{
+    const struct serve_options *o = &s->options;
+    enum kist_err err = root_key_load(o->data, o->root_access_key, o->root_secret_key, env_real(),
+                                      &s->key);
+    if (err == KIST_OK)
+        err = auth_root_store_init(&s->credentials, bytes_str(s->key.access_key),
+                                   bytes_str(s->key.secret_key));
+    if (err != KIST_OK)
+        return complain("root key", err == KIST_E_INVALID
+                                        ? "set both KIST_ROOT_ACCESS_KEY and "
+                                          "KIST_ROOT_SECRET_KEY, 1 to 128 characters"
+                                        : kist_err_text(err));
+    s->keyring = auth_keyring_new(&s->credentials.base);
+    return s->keyring ? 0 : complain("root key", "out of memory");
+}
+
+static struct http_config http_config(const struct serve_options *o, const char *listen)
+{
+    return (struct http_config){ .listen = listen,
+                                 .loops = (unsigned)o->loops,
+                                 .connections_max = (unsigned)o->max_connections,
+                                 .header_timeout_s = (unsigned)o->header_timeout_s,
+                                 .idle_timeout_s = (unsigned)o->idle_timeout_s,
+                                 .body_timeout_s = (unsigned)o->body_timeout_s,
+                                 .body_rate_min = 1024 };
+}
+
+static int start_s3(struct server *s)
+{
+    const struct serve_options *o = &s->options;
+    struct s3_config config = { s->store, s->keyring, o->region, o->domain };
+    struct http_config http = http_config(o, o->listen);
+    const char *reason = NULL;
+    http.tls_cert_file = o->tls_cert;
+    http.tls_key_file = o->tls_key;
+    if (s3_service_open(&config, &s->s3) != KIST_OK)
+        return complain("s3", "out of memory");
+    enum kist_err err = http_server_start(&http, s3_handler(s->s3), &s->s3_http, &reason);
+    return err == KIST_OK ? 0 : complain(o->listen, reason ? reason : kist_err_text(err));
+}
+
+static bool counter_at(void *ctx, size_t i, struct admin_counter *out)
+{
+    struct s3_counter c;
+    if (!s3_counter_at(ctx, i, &c))
+        return false;
+    out->operation = c.operation;
+    memcpy(out->by_class, c.by_class, sizeof(out->by_class));
+    return true;
+}
+
+static int start_admin(struct server *s)
+{
+    const struct serve_options *o = &s->options;
+    struct admin_config config = { s->store, s->s3_http, counter_at, s->s3 };
+    struct http_config http = http_config(o, o->admin);
+    const char *reason = NULL;
+    if (strcmp(o->admin, "off") == 0)
+        return 0;
+    http.loops = 1;
+    http.connections_max = 256;
+    if (admin_open(&config, &s->admin) != KIST_OK)
+        return complain("admin", "out of memory");
+    enum kist_err err = http_server_start(&http, admin_handler(s->admin), &s->admin_http, &reason);
+    return err == KIST_OK ? 0 : complain(o->admin, reason ? reason : kist_err_text(err));
+}
+
+/* Secrets are shown once, to a person. */
+static void greet(const struct server *s)
+{
+    const char *scheme = s->options.tls_cert ? "https" : "http";
+    const char *address = http_server_address(s->s3_http);
+    printf("kist: listening on %s://%s\n", scheme, address);
+    if (s->admin_http)
+        printf("kist: admin on http://%s\n", http_server_address(s->admin_http));
+    if (!s->options.sync)
+        printf("kist: NOT SYNCING: a crash of the machine loses data\n");
+    if (isatty(STDOUT_FILENO) && !s->options.root_access_key)
+        printf("\n  access key  %s\n  secret key  %s\n\n"
+               "  AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s \\\n"
+               "    aws --endpoint-url %s://%s --region %s s3 mb s3://my-bucket\n\n",
+               s->key.access_key, s->key.secret_key, s->key.access_key, s->key.secret_key, scheme,
+               address, s->options.region);
+    else if (s->key.made)
+        printf("kist: a root key was made: see %s/root-key\n", s->options.data);
+    fflush(stdout);
+}
+
+static void serve_until_told(struct server *s, const sigset_t *signals)
+{
+    for (;;) {
+        int which = 0;
+        if (sigwait(signals, &which) != 0)
+            continue;
+        if (which != SIGHUP)
+            return;
+        if (!s->options.tls_cert)
+            continue;
+        enum kist_err err = http_server_reload_tls(s->s3_http);
+        TRACE(err == KIST_OK ? TRACE_INFO : TRACE_ERROR, "http", "certificates loaded again: %s",
+              kist_err_text(err));
+    }
+}
+
+/* Connections, packs and a few more. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int start(struct server *s)
+{
+    int rc = open_store(s);
+    if (rc == 0)
+        rc = open_keys(s);
+    if (rc == 0)
+        rc = start_s3(s);
+    return rc == 0 ? start_admin(s) : rc;
+}
+
+static void stop(struct server *s)
+{
+    if (s->s3_http)
+        http_server_stop(s->s3_http, GRACE_MS);
+    if (s->admin_http)
+        http_server_stop(s->admin_http, 1000);
+    admin_close(s->admin);
+    s3_service_close(s->s3);
+    auth_keyring_free(s->keyring);
+    store_close(s->store);
+}
+
+int serve(int argc, char **argv)
+{
+    static struct server s; /* the credential store must not move */
+    sigset_t signals;
+    serve_options_parse(argc, argv, &s.options);
+    trace_setup(s.options.json, TRACE_INFO, s.options.trace);
+    raise_file_limit();
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    int rc = start(&s);
+    if (rc == 0) {
+        greet(&s);
+        serve_until_told(&s, &signals);
+        TRACE(TRACE_INFO, "serve", "stopping");
+    }
+    stop(&s);
+    return rc;
+}
