@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/cli/bench.h"
 #include "server/cli/tools.h"
 #include "server/serve.h"
 #include "storage/base/bytes.h"
@@ -14,6 +15,7 @@ static const struct {
     const char *help;
 } commands[] = {
     { "serve", serve, "serve a data directory over S3" },
+    { "bench", cli_bench, "load any S3 endpoint and measure it" },
     { "scrub", cli_scrub, "check all stored bytes against their hashes" },
     { "fsck", cli_fsck, "check every cross-reference of a data directory" },
 };
