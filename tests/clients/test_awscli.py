@@ -4,7 +4,6 @@ Seen on the wire: signed SHA-256 with Content-MD5 and Expect: 100-continue; para
 with If-Match for large objects.
 """
 import json
-from urllib.parse import quote
 
 from workflow import Workflow, matrix
 
@@ -64,7 +63,7 @@ class AwsCli(Workflow):
                 [p["Prefix"] for p in found.get("CommonPrefixes") or []])
 
     def copy(self, bucket, key, new_key):
-        self.api("copy-object", bucket, "--key", new_key, "--copy-source", quote(f"{bucket}/{key}"))
+        self.api("copy-object", bucket, "--key", new_key, "--copy-source", f"{bucket}/{key}")
 
     def delete(self, bucket, key):
         self.aws("s3", "rm", "--quiet", f"s3://{bucket}/{key}")
