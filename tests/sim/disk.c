@@ -20,7 +20,8 @@
 #define SCAN_PIECE_BYTES (1U << 20)
 
 struct disk_journal disk_journal;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* Recursive, because the simulator closes its own descriptors through the calls it stands for. */
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static atomic_bool active;
 /* The root as it was named, and as the kernel names it: callers may use either. */
 static char roots[2][DISK_PATH_MAX];

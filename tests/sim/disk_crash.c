@@ -485,18 +485,28 @@ static void *zeroed(size_t count, size_t size)
     return memset(p, 0, (count + 2) * size);
 }
 
+static void crash_release(struct crash *c)
+{
+    free(c->synced_upto);
+    free(c->kept);
+    free(c->node_of);
+    free(c->name_of);
+    free(c->first);
+    free(c->entries);
+}
+
 static enum kist_err crash(size_t position, uint64_t seed, int target)
 {
     const struct disk_journal *j = &disk_journal;
     if (position > j->count - j->base)
         return KIST_E_INVALID;
-    struct crash c = { .j = j, .end = j->base + position, .target = target };
-    CLEANUP_FREE size_t *synced_upto = c.synced_upto = zeroed(j->node_count, sizeof(size_t));
-    CLEANUP_FREE bool *kept = c.kept = zeroed(c.end, sizeof(bool));
-    CLEANUP_FREE uint32_t *node_of = c.node_of = zeroed(j->name_count, sizeof(uint32_t));
-    CLEANUP_FREE uint32_t *name_of = c.name_of = zeroed(j->node_count, sizeof(uint32_t));
-    CLEANUP_FREE size_t *first = c.first = zeroed(j->node_count, sizeof(size_t));
-    CLEANUP_FREE uint32_t *entries = c.entries = zeroed(c.end, sizeof(uint32_t));
+    CLEANUP(crash_release) struct crash c = { .j = j, .end = j->base + position, .target = target };
+    c.synced_upto = zeroed(j->node_count, sizeof(size_t));
+    c.kept = zeroed(c.end, sizeof(bool));
+    c.node_of = zeroed(j->name_count, sizeof(uint32_t));
+    c.name_of = zeroed(j->node_count, sizeof(uint32_t));
+    c.first = zeroed(j->node_count, sizeof(size_t));
+    c.entries = zeroed(c.end, sizeof(uint32_t));
     choose_policy(&c, seed);
     find_synced(&c);
     keep_covered_names(&c);
