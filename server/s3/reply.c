@@ -213,6 +213,8 @@ void s3_fail_auth(struct s3_request *r, enum kist_err err)
         mismatch_details(r, &extra);
     if (err == KIST_E_NO_SUCH_ACCESS_KEY)
         put(&extra, "AWSAccessKeyId", r->who.access_key_id);
+    if (err == KIST_E_AUTH_MALFORMED) /* clients go on with this region */
+        s3_xml_str(&extra, "Region", r->service->config.region);
     if (err == KIST_E_CLOCK_SKEW) {
         s3_xml_time(&extra, "ServerTime", s3_now(r));
         s3_xml_number(&extra, "MaxAllowedSkewMilliseconds", 900000);

@@ -204,7 +204,7 @@ class Client:
             shown = " ".join(str(a) for a in argv)[:300]
             raise AssertionError(f"{shown}\n  exit status {done.returncode}\n"
                                  + done.stderr.decode("utf-8", "replace")[-2000:]
-                                 + done.stdout.decode("utf-8", "replace")[-500:])
+                                 + done.stdout.decode("utf-8", "replace")[-2000:])
         return done.stdout
 
     def small_file(self, data):
