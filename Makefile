@@ -44,7 +44,7 @@ reverse = $(if $(1),$(call reverse,$(wordlist 2,99,$(1))) $(firstword $(1)))
 upto = $(call reverse,$(call upto_,$(1),$(LAYERS)))
 upto_ = $(if $(2),$(call archive,$(firstword $(2))) $(if $(filter $(1),$(firstword $(2))),,$(call upto_,$(1),$(wordlist 2,99,$(2)))))
 
-.PHONY: all run test unit tests asan tsan fuzz fuzzers fuzz-regress crash sim bench lint dev \
+.PHONY: all run test unit tests asan tsan fuzz fuzzers fuzz-regress crash sim bench lint format dev \
         install uninstall help clean
 .DELETE_ON_ERROR:
 all: $(BUILD)/kist
@@ -171,6 +171,9 @@ lint: ## layers, headers, sizes, banned functions, format, clang-tidy
 	@scripts/setup build test
 	@$(AGAIN) $(GEN)
 	@BUILD='$(BUILD)' scripts/lint
+
+format: ## clang-format over all sources
+	@git ls-files '*.[ch]' | xargs clang-format -i
 
 dev: ## build/dev/kist, unoptimised, with sanitizers
 	@scripts/setup build
