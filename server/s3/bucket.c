@@ -26,7 +26,7 @@ static void create_done(struct s3_request *r)
     s3_reply_empty(r, 200);
 }
 
-/* us-east-1 takes a constraint that names it (old SDKs send one) or the legacy "EU"-less empty;
+/* A constraint may name our region, us-east-1 too: old SDKs send it.
  * https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html */
 static bool location_fits(struct s3_request *r)
 {
@@ -42,7 +42,7 @@ static bool location_fits(struct s3_request *r)
     struct bytes wanted = s3_xml_child_text(root, "LocationConstraint");
     if (!wanted.len || bytes_equal(wanted, bytes_str(r->service->config.region)))
         return true;
-    s3_fail(r, S3_INVALID_LOCATION);
+    s3_fail(r, S3_ILLEGAL_LOCATION);
     return false;
 }
 

@@ -8,6 +8,17 @@
 /* Bodies up to this are read at once and sent from memory. */
 #define IN_MEMORY_MAX ((uint64_t)64 << 10)
 
+/* Digits only; what is too large for 64 bits is beyond every object. */
+static bool position(struct bytes s, uint64_t *out)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] < '0' || s.ptr[i] > '9')
+            return false;
+    if (s.len && bytes_to_u64(s, UINT64_MAX, out) != KIST_OK)
+        *out = UINT64_MAX;
+    return s.len > 0;
+}
+
 enum s3_range_kind s3_range_parse(struct bytes h, uint64_t size, struct s3_range *out)
 {
     static const struct bytes unit = { (const uint8_t *)"bytes=", 6 };
@@ -20,7 +31,7 @@ enum s3_range_kind s3_range_parse(struct bytes h, uint64_t size, struct s3_range
         return S3_RANGE_NONE;
     struct bytes from = bytes_of(h.ptr, dash), to = bytes_of(h.ptr + dash + 1, h.len - dash - 1);
     if (from.len == 0) {
-        if (bytes_to_u64(to, UINT64_MAX, &last) != KIST_OK)
+        if (!position(to, &last))
             return S3_RANGE_NONE;
         if (last == 0 || size == 0)
             return S3_RANGE_UNSATISFIABLE;
@@ -28,10 +39,10 @@ enum s3_range_kind s3_range_parse(struct bytes h, uint64_t size, struct s3_range
         out->first = size - out->length;
         return S3_RANGE_OK;
     }
-    if (bytes_to_u64(from, UINT64_MAX, &first) != KIST_OK)
+    if (!position(from, &first))
         return S3_RANGE_NONE;
     last = UINT64_MAX;
-    if (to.len && (bytes_to_u64(to, UINT64_MAX, &last) != KIST_OK || last < first))
+    if (to.len && (!position(to, &last) || last < first))
         return S3_RANGE_NONE;
     if (first >= size)
         return S3_RANGE_UNSATISFIABLE;

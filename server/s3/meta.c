@@ -149,11 +149,19 @@ bool s3_meta_parse(struct s3_request *r, struct s3_meta *out)
 /* ---- tags ---- */
 
 /* https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html */
+static size_t characters(struct bytes utf8)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < utf8.len; i++)
+        n += (utf8.ptr[i] & 0xC0) != 0x80;
+    return n;
+}
+
 static const char *tag_problem(struct bytes name, struct bytes value)
 {
-    if (name.len == 0 || name.len > 512 || bytes_starts_with(name, BYTES_LIT("aws:")))
+    if (name.len == 0 || characters(name) > 128 || bytes_starts_with(name, BYTES_LIT("aws:")))
         return "The TagKey you have provided is invalid";
-    if (value.len > 1024)
+    if (characters(value) > 256)
         return "The TagValue you have provided is invalid";
     return NULL;
 }

@@ -83,7 +83,7 @@ bool s3_bucket_name_valid(struct bytes n)
         bool edge = i == 0 || i + 1 == n.len;
         if (!alnum && (edge || (c != '-' && c != '.')))
             return false;
-        if (c == '.' && n.ptr[i - 1] == '.')
+        if (c == '.' && (n.ptr[i - 1] == '.' || n.ptr[i - 1] == '-' || n.ptr[i + 1] == '-'))
             return false;
     }
     static const char *const prefixes[] = { "xn--", "sthree-" };

@@ -79,6 +79,20 @@ static bool wants(const struct s3_request *r, const char *name)
     return false;
 }
 
+/* Every name in the list must be one that exists. */
+static bool attributes_known(const struct s3_request *r)
+{
+    static const char *const known[] = { "ETag", "Checksum", "ObjectParts", "StorageClass",
+                                         "ObjectSize" };
+    struct bytes list = s3_header(r, "x-amz-object-attributes");
+    size_t names = list.len ? 1 : 0, found = 0;
+    for (size_t i = 0; i < list.len; i++)
+        names += list.ptr[i] == ',';
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        found += wants(r, known[i]);
+    return found == names;
+}
+
 static enum kist_err add_part_list(struct s3_request *r, struct s3_xml *x, uint64_t after,
                                    uint64_t max)
 {
@@ -144,6 +158,11 @@ void s3_get_object_attributes(struct s3_request *r)
         s3_fail_message(r, S3_INVALID_REQUEST,
                         "The x-amz-object-attributes header specifying the attributes to be "
                         "retrieved is either missing or empty");
+        return;
+    }
+    if (!attributes_known(r)) {
+        s3_fail_argument(r, "x-amz-object-attributes", s3_header(r, "x-amz-object-attributes"),
+                         "Invalid attribute name specified.");
         return;
     }
     const Kist__Object *o = object_reader_object(r->reader);

@@ -113,8 +113,16 @@ void s3_xml_key(struct s3_xml *x, const char *name, struct bytes value)
         return;
     }
     s3_xml_open(x, name);
-    if (uri_encode(&x->out, value, true) != KIST_OK)
-        x->failed = true;
+    while (value.len) { /* a blank is '+' here, as S3 writes it */
+        size_t blank = bytes_find(value, BYTES_LIT(" "), 0);
+        size_t len = blank == SIZE_MAX ? value.len : blank;
+        if (uri_encode(&x->out, bytes_of(value.ptr, len), true) != KIST_OK)
+            x->failed = true;
+        if (blank != SIZE_MAX)
+            add_str(x, "+");
+        len += blank != SIZE_MAX;
+        value = bytes_of(value.ptr + len, value.len - len);
+    }
     s3_xml_close(x, name);
 }
 

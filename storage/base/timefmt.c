@@ -79,7 +79,7 @@ static bool month_name(struct bytes s, size_t *at, int *out)
     return false;
 }
 
-/* Y four digits, y two, M month, N month's name, D day, e blank-padded day, h m s; w a weekday
+/* Y four digits, y two, O month, N month's name, D day, e blank-padded day, h m s; w a weekday
  * of any length; anything else stands for itself. */
 static bool match(struct bytes s, const char *pattern, struct date *d, size_t *at)
 {
@@ -93,7 +93,7 @@ static bool match(struct bytes s, const char *pattern, struct date *d, size_t *a
             ok = digits(s, at, 2, &d->year);
             d->year += d->year < 70 ? 2000 : 1900;
             break;
-        case 'M':
+        case 'O':
             ok = digits(s, at, 2, &d->month);
             break;
         case 'N':
@@ -167,14 +167,14 @@ enum kist_err time_parse_http(struct bytes s, int64_t *ms)
 
 enum kist_err time_parse_amz(struct bytes s, int64_t *ms)
 {
-    return parse(s, "YMDThmsZ", ms);
+    return parse(s, "YODThmsZ", ms);
 }
 
 enum kist_err time_parse_iso(struct bytes s, int64_t *ms)
 {
     struct date d = { 0 };
     size_t at = 0;
-    if (!match(s, "Y-M-DTh:m:s", &d, &at))
+    if (!match(s, "Y-O-DTh:m:s", &d, &at))
         return KIST_E_INVALID;
     if (at < s.len && s.ptr[at] == '.') {
         int scale = 100;

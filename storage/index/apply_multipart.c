@@ -90,8 +90,6 @@ static enum kist_err check_part(struct apply *a, struct completion *p, size_t i)
     const Kist__CompletePart *listed = p->command->parts[i];
     struct row_key row;
     Kist__Part *part;
-    if (i > 0 && listed->number <= p->command->parts[i - 1]->number)
-        return KIST_E_PART_ORDER;
     row_part(&row, p->command->upload_id, listed->number);
     enum kist_err err = apply_get(a, &row, &kist__part__descriptor, &part);
     if (err == KIST_E_NOT_FOUND)
@@ -106,9 +104,22 @@ static enum kist_err check_part(struct apply *a, struct completion *p, size_t i)
             || !bytes_equal(schema_bytes(have->value), schema_bytes(listed->checksum->value)))
             return KIST_E_INVALID_PART;
     }
-    if (part->size < PART_SIZE_MIN && i + 1 < p->command->n_parts)
-        return KIST_E_PART_TOO_SMALL;
     p->parts[i] = part;
+    return KIST_OK;
+}
+
+/* Order first, then that the parts are there, then their sizes: as AWS answers. */
+static enum kist_err check_parts(struct apply *a, struct completion *p)
+{
+    const Kist__CompleteUpload *c = p->command;
+    for (size_t i = 1; i < c->n_parts; i++)
+        if (c->parts[i]->number <= c->parts[i - 1]->number)
+            return KIST_E_PART_ORDER;
+    for (size_t i = 0; i < c->n_parts; i++)
+        TRY(check_part(a, p, i));
+    for (size_t i = 0; i + 1 < c->n_parts; i++)
+        if (p->parts[i]->size < PART_SIZE_MIN)
+            return KIST_E_PART_TOO_SMALL;
     return KIST_OK;
 }
 
@@ -223,8 +234,7 @@ static enum kist_err complete(struct apply *a, struct completion *p, const Kist_
     p->parts = arena_alloc(&a->arena, c->n_parts * sizeof(Kist__Part *) + 1);
     if (!p->parts)
         return KIST_E_NOMEM;
-    for (size_t i = 0; i < c->n_parts; i++)
-        TRY(check_part(a, p, i));
+    TRY(check_parts(a, p));
     for (size_t i = 0; i < c->n_parts; i++)
         TRY(gather_part(p, p->parts[i]));
     if (c->object_size && p->size != (uint64_t)(c->object_size - 1))
