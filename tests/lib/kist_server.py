@@ -59,8 +59,8 @@ def certificates():
 class Server:
     """One kist process, or the server that KIST_TEST_ENDPOINT names."""
 
-    def __init__(self, tls=False, flags=(), env=None):
-        self.tls, self.flags, self.env = tls, list(flags), env or {}
+    def __init__(self, tls=False, flags=(), env=None, data=None):
+        self.tls, self.flags, self.env, self.data = tls, list(flags), env or {}, data
         self.process = self.admin = None
         self.lines = []
         self.ca = certificates() / "ca.pem" if tls else None
@@ -80,7 +80,7 @@ class Server:
             raise unittest.SkipTest(f"{BIN} is not built")
         self.directory = Path(tempfile.mkdtemp(prefix="kist-test-"))
         certs = certificates() if self.tls else None
-        command = [BIN, "serve", "--data", str(self.directory / "data"),
+        command = [BIN, "serve", "--data", str(self.data or self.directory / "data"),
                    "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
         if "--domain" not in self.flags:
             command += ["--domain", DOMAIN]
@@ -95,7 +95,7 @@ class Server:
         return self
 
     def _use_external(self):
-        if self.flags or self.env:
+        if self.flags or self.env or self.data:
             raise unittest.SkipTest("needs flags, which an external server does not take")
         name = "KIST_TEST_ENDPOINT_TLS" if self.tls else "KIST_TEST_ENDPOINT"
         if name not in os.environ:
@@ -132,6 +132,11 @@ class Server:
 
     def alive(self):
         return self.external or self.process.poll() is None
+
+    def resident_bytes(self):
+        """Resident memory that is the process's own: mapped index pages do not count."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            return int(re.search(r"RssAnon:\s+(\d+) kB", status.read())[1]) * 1024
 
     def stop(self):
         """SIGTERM, and the exit status must be 0."""
