@@ -1,5 +1,6 @@
 /* Runs one fuzzer's function over files and directories of files: its corpus as a regression
- * test, under any compiler and sanitizer. An input that fails aborts, after its name was shown. */
+ * test, under any compiler and sanitizer. An input that fails aborts, after its name was shown.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>

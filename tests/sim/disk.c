@@ -177,8 +177,7 @@ static bool walk(char *rest, struct disk_place *out)
     return true;
 }
 
-bool disk_locate(int dirfd, const char *path, char buffer[DISK_PATH_MAX],
-                 struct disk_place *out)
+bool disk_locate(int dirfd, const char *path, char buffer[DISK_PATH_MAX], struct disk_place *out)
 {
     if (!absolute_path(dirfd, path, buffer))
         return false;

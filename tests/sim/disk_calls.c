@@ -19,6 +19,9 @@
 
 #include "tests/sim/disk_internal.h"
 
+/* libc's headers name their parameters in their own way. */
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
+
 static_assert(sizeof(off_t) == sizeof(off64_t), "the 64 variants are the same calls");
 
 static struct disk_libc libc_calls;
@@ -503,3 +506,5 @@ int mkdir(const char *path, mode_t mode)
 {
     return mkdirat(AT_FDCWD, path, mode);
 }
+
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */

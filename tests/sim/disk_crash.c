@@ -30,15 +30,15 @@ struct crash {
     size_t end; /* the cut, in entries of the journal */
     uint64_t random;
     enum mode mode;
-    size_t prefix; /* of MODE_PREFIX */
+    size_t prefix;        /* of MODE_PREFIX */
     unsigned keep_of_256; /* the chance that a change is kept */
     unsigned torn_of_256; /* the chance that a write is torn */
-    size_t *synced_upto; /* of each node: the entries before are on the disk */
-    bool *kept; /* of each entry that changes names */
-    uint32_t *node_of; /* what each name stands for */
-    uint32_t *name_of; /* the name of each node, DISK_NONE without one */
-    size_t *first; /* of each node: where its entries begin in `entries` */
-    uint32_t *entries; /* the journal ordered by node */
+    size_t *synced_upto;  /* of each node: the entries before are on the disk */
+    bool *kept;           /* of each entry that changes names */
+    uint32_t *node_of;    /* what each name stands for */
+    uint32_t *name_of;    /* the name of each node, DISK_NONE without one */
+    size_t *first;        /* of each node: where its entries begin in `entries` */
+    uint32_t *entries;    /* the journal ordered by node */
     int target;
 };
 
@@ -236,7 +236,7 @@ struct file {
     const uint32_t *entries; /* its journal up to the cut */
     size_t count;
     size_t covered; /* writes before this entry are on the disk */
-    size_t meta; /* sizes and holes before this entry are */
+    size_t meta;    /* sizes and holes before this entry are */
     struct sectors sectors;
 };
 
@@ -316,7 +316,7 @@ struct lost {
     struct range {
         uint64_t from;
         uint64_t to;
-    } *ranges;
+    } * ranges;
     size_t count;
 };
 
@@ -370,8 +370,7 @@ static bool play_zeros(int fd, uint64_t offset, uint64_t len)
         return true;
     bool ok = true;
     for (uint64_t done = 0; ok && done < len; done += sizeof zeros)
-        ok = put(fd, zeros, len - done < sizeof zeros ? len - done : sizeof zeros,
-                 offset + done);
+        ok = put(fd, zeros, len - done < sizeof zeros ? len - done : sizeof zeros, offset + done);
     return ok;
 }
 
@@ -500,7 +499,8 @@ static enum kist_err crash(size_t position, uint64_t seed, int target)
     const struct disk_journal *j = &disk_journal;
     if (position > j->count - j->base)
         return KIST_E_INVALID;
-    CLEANUP(crash_release) struct crash c = { .j = j, .end = j->base + position, .target = target };
+    CLEANUP(crash_release)
+    struct crash c = { .j = j, .end = j->base + position, .target = target };
     c.synced_upto = zeroed(j->node_count, sizeof(size_t));
     c.kept = zeroed(c.end, sizeof(bool));
     c.node_of = zeroed(j->name_count, sizeof(uint32_t));
@@ -520,8 +520,7 @@ enum kist_err disk_crash(size_t position, uint64_t seed, const char *target)
 {
     if (disk_libc()->mkdirat(AT_FDCWD, target, 0700) != 0 && errno != EEXIST)
         return KIST_E_IO;
-    CLEANUP_CLOSE int fd =
-        disk_libc()->open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_CLOSE int fd = disk_libc()->open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return KIST_E_IO;
     disk_lock();

@@ -31,9 +31,9 @@ enum disk_op_kind {
 struct disk_op {
     enum disk_op_kind kind;
     uint32_t node;
-    uint32_t names[2]; /* DISK_NONE where unused */
+    uint32_t names[2];    /* DISK_NONE where unused */
     uint32_t rests_on[2]; /* the entry before that touched the same name, or DISK_NONE */
-    bool synced; /* a write through O_SYNC or O_DSYNC */
+    bool synced;          /* a write through O_SYNC or O_DSYNC */
     uint64_t offset;
     uint64_t len;
     size_t upto;
@@ -57,7 +57,7 @@ struct disk_journal {
     uint32_t name_count;
     uint32_t name_cap;
     void *by_text; /* tsearch() tree of the names */
-    bool *is_dir; /* of each node */
+    bool *is_dir;  /* of each node */
     uint32_t node_count;
     uint32_t node_cap;
 };
@@ -75,8 +75,7 @@ struct disk_place {
     const char *text; /* inside the caller's buffer */
 };
 #define DISK_PATH_MAX 4096
-bool disk_locate(int dirfd, const char *path, char buffer[DISK_PATH_MAX],
-                 struct disk_place *out);
+bool disk_locate(int dirfd, const char *path, char buffer[DISK_PATH_MAX], struct disk_place *out);
 /* DISK_NONE when there is nothing. */
 uint32_t disk_node_at(const struct disk_place *place);
 /* The node of an absolute path, or DISK_NONE. */

@@ -230,8 +230,7 @@ START_TEST(holes_are_lost_or_there)
     int fd = make("a");
     fill(fd, 'x', 8192, 0);
     ck_assert_int_eq(disk_start(live), KIST_OK);
-    ck_assert_int_eq(
-        fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 4096), 0);
+    ck_assert_int_eq(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 4096), 0);
     close(fd);
     bool saw[2] = { false, false };
     for (uint64_t seed = 0; seed < 100; seed++) {
