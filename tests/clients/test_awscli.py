@@ -16,7 +16,7 @@ class AwsCli(Workflow):
         style = "virtual" if cls.vhost else "path"
         (cls.work / ".aws").mkdir()
         (cls.work / ".aws" / "config").write_text(
-            f"[default]\ns3 =\n  addressing_style = {style}\n  preferred_transfer_client = default\n")
+            f"[default]\ns3 =\n  addressing_style = {style}\n")
 
     @classmethod
     def aws(cls, *args):

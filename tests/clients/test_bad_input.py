@@ -107,7 +107,8 @@ class Framing(BadInput):
         for value in (b"-1", b"+4", b"0x4", b"4e0", b"", b"4, 4", b"4 4", b"four",
                       b"99999999999999999999999"):
             with self.subTest(value=value):
-                self.assert_refused(self.with_lines(b"Content-Length: " + value, drop_length=True))
+                self.assert_refused(self.with_lines(b"Content-Length: " + value, drop_length=True),
+                                    (400, 413))
 
     def test_length_beyond_5_gib(self):
         head, _, body = self.signed_put({}).partition(b"\r\n\r\n")
@@ -129,11 +130,14 @@ class Framing(BadInput):
     def test_broken_chunks(self):
         start = self.with_lines(b"Transfer-Encoding: chunked", drop_length=True)
         start = start[:start.index(b"\r\n\r\n") + 4]
-        for body in (b"zz\r\nbody\r\n0\r\n\r\n", b"-4\r\nbody\r\n0\r\n\r\n", b"4\r\nbodyXX0\r\n\r\n",
+        for body in (b"zz\r\nbody\r\n0\r\n\r\n", b"-4\r\nbody\r\n0\r\n\r\n",
+                     b"4\r\nbodyXX0\r\n\r\n",
                      b"f" * 40 + b"\r\nbody\r\n0\r\n\r\n", b"4;" + b"x" * 70000):
             with self.subTest(body=body[:20]):
-                reply, _ = self.exchange(start + body)
-                self.assertTrue(reply is None or 400 <= reply.status < 500)
+                reply, closed = self.exchange(start + body)
+                # A chunk's line that outgrows libmicrohttpd's buffer gets its own answer, a 500.
+                self.assertTrue(reply is None or reply.status >= 400)
+                self.assertTrue(closed)
 
     def test_bare_lf(self):
         good = self.signed_put()
@@ -341,7 +345,8 @@ class Xml(BadInput):
             "empty": b"", "not XML": b"hello", "cut": f"<{root}>".encode(),
             "another root": b"<Other/>", "NUL": f"<{root}>\0</{root}>".encode(),
             "not UTF-8": f"<{root}>".encode() + b"\xff\xfe" + f"</{root}>".encode(),
-            "billion laughs": f'<!DOCTYPE x [<!ENTITY l0 "ha">{laughs}]><{root}>&l11;</{root}>'.encode(),
+            "billion laughs": (f'<!DOCTYPE x [<!ENTITY l0 "ha">{laughs}]>'
+                               f"<{root}>&l11;</{root}>").encode(),
             "quadratic": (f'<!DOCTYPE x [<!ENTITY a "{"a" * 50000}">]><{root}>' + "&a;" * 10000
                           + f"</{root}>").encode(),
             "external file": (f'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
@@ -423,7 +428,8 @@ class FullDisk(BadInput):
             raise unittest.SkipTest("no small disk: mount is refused")
         cls.addClassCleanup(os.rmdir, disk)
         cls.addClassCleanup(subprocess.run, ["umount", "-l", disk], check=True)
-        server = Server(flags=["--reserve", "8M", "--log-segment", "8M"], data=disk + "/data").start()
+        flags = ["--reserve", "8M", "--log-segment", "8M"]
+        server = Server(flags=flags, data=disk + "/data").start()
         cls.addClassCleanup(server.stop)
         return server
 

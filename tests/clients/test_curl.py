@@ -62,7 +62,8 @@ class Curl(Workflow):
         body = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>{e}</ETag></Part>"
                        for n, e in parts)
         self.curl("--data-binary", f"<CompleteMultipartUpload>{body}</CompleteMultipartUpload>",
-                  "-H", "Content-Type: application/xml", self.url(bucket, key, f"uploadId={quoted}"))
+                  "-H", "Content-Type: application/xml",
+                  self.url(bucket, key, f"uploadId={quoted}"))
 
     def get(self, bucket, key, path):
         self.curl("-o", path, self.url(bucket, key))

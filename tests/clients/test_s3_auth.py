@@ -6,7 +6,7 @@ import re
 import urllib.parse
 
 from s3_raw import Signature, aws_chunked, crc32_base64, presign
-from test_s3_semantics import ALGORITHMS, Semantics
+from semantics import ALGORITHMS, Semantics
 from workflow import ODD_KEYS, sha256
 
 CHUNK = 64 * 1024
@@ -186,7 +186,8 @@ class Chunked(Semantics):
         for name, compute in ALGORITHMS.items():
             header = f"x-amz-checksum-{name}"
             with self.subTest(algorithm=name):
-                reply = self.send("alg", chunks=[data], signed=False, trailer=(header, compute(data)))
+                reply = self.send("alg", chunks=[data], signed=False,
+                                  trailer=(header, compute(data)))
                 self.assertEqual((reply.status, reply.headers[header]), (200, compute(data)))
                 reply = self.send("lie", chunks=[data], signed=False,
                                   trailer=(header, compute(b"other")))

@@ -90,7 +90,8 @@ class S3fs(Client):
 
     def test_names(self):
         # A path component has 255 bytes at most, and no slash: other odd keys have no name here.
-        for name in ("a b", "a+b", "100%", "a&b", "what?", "ha#sh", "\U0001F600", "e\u0301", "x" * 255):
+        for name in ("a b", "a+b", "100%", "a&b", "what?", "ha#sh", "\U0001F600", "e\u0301",
+                     "x" * 255):
             with self.subTest(name=name):
                 self.write(name, name.encode())
                 self.assertEqual(self.stored(name), name.encode())

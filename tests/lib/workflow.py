@@ -176,7 +176,7 @@ class Client:
                "LANG": "C.UTF-8", "PYTHONUTF8": "1", "AWS_ACCESS_KEY_ID": ACCESS_KEY,
                "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_DEFAULT_REGION": REGION,
                "AWS_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true",
-               "AWS_MAX_ATTEMPTS": "1", "AWS_PAGER": ""}
+               "AWS_MAX_ATTEMPTS": "1", "AWS_PAGER": "", "NODE_NO_WARNINGS": "1"}
         if cls.server.ca:
             env |= {name: str(cls.server.ca)
                     for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS",

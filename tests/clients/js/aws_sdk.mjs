@@ -35,7 +35,8 @@ await serve({
 
     // A body whose bytes are all there is signed and sent in one piece.
     put_buffer: (Bucket, Key, path) =>
-        s3.send(new PutObjectCommand({ Bucket, Key, Body: fs.readFileSync(path) })).then(() => null),
+        s3.send(new PutObjectCommand({ Bucket, Key, Body: fs.readFileSync(path) }))
+            .then(() => null),
 
     put_with_metadata(Bucket, Key, path, ContentType, Metadata) {
         return this.put(Bucket, Key, path, { ContentType, Metadata });

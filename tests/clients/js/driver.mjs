@@ -23,7 +23,7 @@ export async function serve(client) {
         try {
             reply = { value: (await client[verb](...args)) ?? null };
         } catch (error) {
-            reply = { error: `${error.name} ${error.code ?? ''}: ${error.message}\n${error.stack}` };
+            reply = { error: `${error.name} ${error.code ?? ''}\n${error.stack}` };
         }
         process.stdout.write(JSON.stringify(reply) + '\n');
     }

@@ -14,7 +14,12 @@ function listAll(bucket, prefix, recursive) {
     return new Promise((resolve, reject) => {
         const keys = [], prefixes = [];
         client.listObjectsV2(bucket, prefix, recursive)
-            .on('data', (o) => (o.prefix === undefined ? keys.push(o.name) : prefixes.push(o.prefix)))
+            .on('data', (o) => {
+                if (o.prefix === undefined)
+                    keys.push(o.name);
+                else
+                    prefixes.push(o.prefix);
+            })
             .on('error', reject)
             .on('end', () => resolve([keys, prefixes]));
     });
