@@ -18,8 +18,10 @@ class Rclone(Workflow):
         remote = {"TYPE": "s3", "PROVIDER": "Other", "ACCESS_KEY_ID": ACCESS_KEY,
                   "SECRET_ACCESS_KEY": SECRET_KEY, "REGION": REGION, "ENDPOINT": cls.endpoint,
                   "FORCE_PATH_STYLE": "false" if cls.vhost else "true"}
-        return (super().environment() | {"RCLONE_CONFIG": "/notfound", "RCLONE_RETRIES": "1",
-                                         "RCLONE_LOW_LEVEL_RETRIES": "1"}
+        # rclone's HTTP client refuses AWS_CA_BUNDLE; SSL_CERT_FILE is enough.
+        common = {k: v for k, v in super().environment().items() if k != "AWS_CA_BUNDLE"}
+        return (common | {"RCLONE_CONFIG": "/notfound", "RCLONE_RETRIES": "1",
+                          "RCLONE_LOW_LEVEL_RETRIES": "1"}
                 | {f"RCLONE_CONFIG_K_{name}": value for name, value in remote.items()})
 
     @classmethod

@@ -45,17 +45,17 @@ class S3fs(Client):
 
     @classmethod
     def await_mount(cls, mount):
-        """The kernel tells a mount by POLLPRI on the process's mountinfo."""
-        with open(f"/proc/{cls.process.pid}/mountinfo", "rb") as info:
-            poll = select.poll()
-            poll.register(info, select.POLLPRI | select.POLLERR)
-            for _ in range(300):
-                info.seek(0)
+        """The kernel tells a change of mounts by POLLPRI on the process's mountinfo, opened anew
+        each time because the process may just have entered a namespace of its own."""
+        for _ in range(300):
+            with open(f"/proc/{cls.process.pid}/mountinfo", "rb") as info:
                 if f" {mount} ".encode() in info.read():
                     return
-                if cls.process.poll() is not None:
-                    raise AssertionError((cls.work / "s3fs.log").read_text()[-2000:])
+                poll = select.poll()
+                poll.register(info, select.POLLPRI | select.POLLERR)
                 poll.poll(100)
+            if cls.process.poll() is not None:
+                raise AssertionError((cls.work / "s3fs.log").read_text()[-2000:])
         raise AssertionError("s3fs did not mount\n" + (cls.work / "s3fs.log").read_text()[-2000:])
 
     @classmethod

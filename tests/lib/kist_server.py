@@ -176,8 +176,14 @@ def shared(tls=False):
 
 def stop_shared():
     """Stops the shared servers; raises AssertionError when one did not end well."""
+    errors = []
     while _shared:
-        _shared.popitem()[1].stop()
+        try:
+            _shared.popitem()[1].stop()
+        except AssertionError as error:
+            errors.append(str(error))
+    if errors:
+        raise AssertionError("\n".join(errors))
 
 
 atexit.register(stop_shared)
