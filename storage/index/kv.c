@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "storage/base/env.h"
 #include "storage/index/rows.h"
 
 #define KV_REVISION 1
@@ -124,6 +125,8 @@ static enum kist_err open_lmdb(struct kv *kv, const struct kv_config *config)
     TRY(trie_err(mdb_env_set_maxreaders(kv->env, config->readers_max)));
     TRY(trie_err(mdb_env_open(kv->env, config->dir, flags, 0600)));
     (void)mdb_reader_check(kv->env, &dead);
+    if (config->sync && !config->read_only)
+        TRY(dir_sync(config->dir)); /* LMDB syncs its files, not their names */
     TRY(trie_err(mdb_txn_begin(kv->env, NULL, config->read_only ? MDB_RDONLY : 0, &txn)));
     enum kist_err err = load_state(kv, txn, !config->read_only);
     if (err != KIST_OK) {
@@ -197,13 +200,21 @@ static struct overlay *active_overlay(struct kv *kv)
     return o;
 }
 
+/* What breaks this would stop every flush to come. */
+static bool key_is_valid(struct bytes key)
+{
+    return key.len && key.len <= KV_KEY_MAX && key.ptr[0] != 0 && key.ptr[0] != 0xFF;
+}
+
 void kv_put(struct kv *kv, struct bytes key, struct bytes value)
 {
+    assert(key_is_valid(key));
     overlay_put(active_overlay(kv), key, value);
 }
 
 void kv_delete(struct kv *kv, struct bytes key)
 {
+    assert(key_is_valid(key));
     overlay_delete(active_overlay(kv), key);
 }
 
@@ -260,7 +271,6 @@ static enum kist_err write_rows(struct kv *kv, MDB_txn *txn, const struct kv_gen
             TRY(trie_put(txn, kv->dbi, overlay_key(n), value));
         else
             TRY(trie_delete(txn, kv->dbi, overlay_key(n)));
-        kv->flushed_rows++;
     }
     return write_number(txn, kv->dbi, bytes_of(key_index, 6), g->index);
 }
@@ -282,6 +292,7 @@ enum kist_err kv_flush(struct kv *kv)
         if (err == KIST_OK) {
             kv->durable_index = v->frozen->index;
             kv->flushes++;
+            kv->flushed_rows += overlay_rows(v->frozen->overlay);
             pthread_mutex_lock(&kv->write_lock);
             view_set(kv, v->active, NULL);
             pthread_mutex_unlock(&kv->write_lock);
@@ -347,8 +358,8 @@ void kv_read_end(struct kv_read *read)
 static bool overlay_get(const struct kv_generation *g, struct bytes key, enum kist_err *verdict,
                         struct bytes *value)
 {
-    const struct overlay_node *n = g ? overlay_seek(g->overlay, key) : NULL;
-    if (!n || !bytes_equal(overlay_key(n), key))
+    const struct overlay_node *n = g ? overlay_find(g->overlay, key) : NULL;
+    if (!n)
         return false;
     *verdict = overlay_value(n, value) ? KIST_OK : KIST_E_NOT_FOUND;
     return true;

@@ -39,8 +39,9 @@ uint64_t kv_durable_index(const struct kv *kv);
 /* --- writer: between kv_write_lock() and kv_write_unlock() --- */
 void kv_write_lock(struct kv *kv);
 void kv_write_unlock(struct kv *kv);
-/* Copies key and value. Out of memory aborts the process: the log holds the command, and the
- * next start applies it. */
+/* Copies key (1 to KV_KEY_MAX bytes, not beginning with 00 or FF: those are the map's own) and
+ * value. Out of memory aborts the process: the log holds the command, and the next start
+ * applies it. */
 void kv_put(struct kv *kv, struct bytes key, struct bytes value);
 void kv_delete(struct kv *kv, struct bytes key);
 /* All rows of every command up to index are in. */
@@ -58,8 +59,8 @@ enum kist_err kv_flush(struct kv *kv) MUST_CHECK;
 bool kv_has_frozen(struct kv *kv);
 
 /* --- readers --- */
-/* Pins the overlays and an LMDB snapshot. Keep it short: never across network I/O. Reuses a
- * per-thread LMDB transaction; a thread may hold up to 4 at once. */
+/* Pins the overlays and an LMDB snapshot. Keep it short: never across network I/O. LMDB
+ * transactions come from a pool; readers_max of them at once, then KIST_E_BUSY. */
 struct kv_read {
     struct kv *kv;
     void *view;
@@ -75,14 +76,15 @@ enum kist_err kv_get(struct kv_read *read, struct bytes key, struct bytes *value
 struct kv_cursor;
 enum kist_err kv_cursor_open(struct kv_read *read, struct kv_cursor **out) MUST_CHECK;
 void kv_cursor_close(struct kv_cursor *cursor);
-/* To the first row with key >= `key`. KIST_E_NOT_FOUND at the end. */
+/* To the first row with key >= `key`; an empty key finds the first of all. KIST_E_NOT_FOUND at
+ * the end. */
 enum kist_err kv_cursor_seek(struct kv_cursor *cursor, struct bytes key, struct bytes *found,
                              struct bytes *value) MUST_CHECK;
 enum kist_err kv_cursor_next(struct kv_cursor *cursor, struct bytes *found, struct bytes *value)
     MUST_CHECK;
 /* The last row with key < `key` (not counting rows below `floor`), in a table whose keys are
- * short (trie.h); KIST_E_NOT_FOUND. The result
- * lives until kv_read_end. found is copied into found_buf (KV_KEY_MAX bytes). */
+ * short (trie.h); KIST_E_NOT_FOUND. Value lives until kv_read_end; the key is copied into
+ * found_buf (KV_KEY_MAX bytes). */
 enum kist_err kv_find_before(struct kv_read *read, struct bytes key, struct bytes floor,
                              uint8_t *found_buf, struct bytes *found, struct bytes *value)
     MUST_CHECK;

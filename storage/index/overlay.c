@@ -5,6 +5,7 @@
 
 #define HEIGHT_MAX 16
 #define BLOCK_BYTES ((size_t)1 << 20)
+#define FILTER_WORDS ((size_t)1 << 16)
 
 struct overlay_value {
     uint32_t len;
@@ -30,25 +31,90 @@ struct overlay {
     _Atomic size_t bytes, rows;
     _Atomic int height;
     uint64_t random;
+    _Atomic uint64_t filter[FILTER_WORDS];
 };
 
+static struct block *block_new(size_t size, struct block *older)
+{
+    struct block *b = malloc(sizeof(*b) + size);
+    if (!b)
+        abort();
+    *b = (struct block){ .older = older, .size = size };
+    return b;
+}
+
+/* Only the writer adds: no need of a locked instruction. */
+static void add(_Atomic size_t *counter, size_t n)
+{
+    size_t old = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, old + n, memory_order_relaxed);
+}
+
+/* What is large gets a block of its own, behind the one being filled, so that at most a quarter
+ * of a block is ever wasted and overlay_bytes() stays near the truth. */
 static void *take(struct overlay *o, size_t size)
 {
     size = (size + 15) / 16 * 16;
     struct block *b = o->blocks;
-    if (!b || b->size - b->used < size) {
-        size_t bytes = size > BLOCK_BYTES ? size : BLOCK_BYTES;
-        b = malloc(sizeof(*b) + bytes);
-        if (!b)
-            abort();
-        *b = (struct block){ .older = o->blocks, .size = bytes };
-        o->blocks = b;
-    }
+    if (b && size > BLOCK_BYTES / 4 && b->size - b->used < size)
+        b = b->older = block_new(size, b->older);
+    else if (!b || b->size - b->used < size)
+        b = o->blocks = block_new(size > BLOCK_BYTES ? size : BLOCK_BYTES, b);
     void *p = b->data + b->used;
     b->used += size;
-    o->bytes += size;
+    add(&o->bytes, size);
     return p;
 }
+
+/* ---- the filter: four bits of one word for each key ---- */
+
+static uint64_t hash(struct bytes key)
+{
+    const uint64_t odd = 0x9E3779B97F4A7C15U;
+    uint64_t h = key.len * odd;
+    size_t i = 0;
+    for (; i + 8 <= key.len; i += 8) {
+        uint64_t word;
+        memcpy(&word, key.ptr + i, 8);
+        h = (h ^ word) * odd;
+        h ^= h >> 29;
+    }
+    for (; i < key.len; i++)
+        h = (h ^ key.ptr[i]) * odd;
+    h ^= h >> 32;
+    h *= odd;
+    return h ^ h >> 29;
+}
+
+static uint64_t filter_bits(uint64_t h)
+{
+    return (uint64_t)1 << (h & 63) | (uint64_t)1 << (h >> 6 & 63) | (uint64_t)1 << (h >> 12 & 63)
+           | (uint64_t)1 << (h >> 18 & 63);
+}
+
+static size_t filter_word(uint64_t h)
+{
+    return (size_t)(h >> 40) % FILTER_WORDS;
+}
+
+/* Before the node can be reached: whoever learns of the row by any way that orders memory finds
+ * the bits set. */
+static void filter_add(struct overlay *o, struct bytes key)
+{
+    uint64_t h = hash(key);
+    _Atomic uint64_t *word = &o->filter[filter_word(h)];
+    uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+    atomic_store_explicit(word, old | filter_bits(h), memory_order_relaxed);
+}
+
+static bool filter_has(const struct overlay *o, struct bytes key)
+{
+    uint64_t h = hash(key), bits = filter_bits(h);
+    uint64_t word = atomic_load_explicit(&o->filter[filter_word(h)], memory_order_relaxed);
+    return (word & bits) == bits;
+}
+
+/* ---- nodes ---- */
 
 static struct overlay_node *node_new(struct overlay *o, struct bytes key, int height)
 {
@@ -73,7 +139,7 @@ struct overlay *overlay_new(void)
     o->random = 0x2545F4914F6CDD1DU;
     o->height = 1;
     o->head = node_new(o, BYTES_EMPTY, HEIGHT_MAX);
-    o->bytes = 0;
+    o->bytes = 0; /* an empty one says so */
     return o;
 }
 
@@ -132,15 +198,17 @@ static void set(struct overlay *o, struct bytes key, const struct overlay_value 
         return;
     }
     int height = random_height(o);
+    filter_add(o, key);
     n = node_new(o, key, height);
     atomic_store_explicit(&n->value, value, memory_order_relaxed);
     for (int i = 0; i < height; i++)
         atomic_store_explicit(&n->next[i], next_at(before[i], i), memory_order_relaxed);
     if (height > o->height)
         o->height = height;
+    /* From the bottom: a node that is seen on one level is there on all below. */
     for (int i = 0; i < height; i++)
         atomic_store_explicit(&before[i]->next[i], n, memory_order_release);
-    o->rows++;
+    add(&o->rows, 1);
 }
 
 void overlay_put(struct overlay *o, struct bytes key, struct bytes value)
@@ -165,6 +233,12 @@ size_t overlay_bytes(const struct overlay *o)
 size_t overlay_rows(const struct overlay *o)
 {
     return o->rows;
+}
+
+const struct overlay_node *overlay_find(const struct overlay *o, struct bytes key)
+{
+    const struct overlay_node *n = filter_has(o, key) ? overlay_seek(o, key) : NULL;
+    return n && bytes_equal(overlay_key(n), key) ? n : NULL;
 }
 
 const struct overlay_node *overlay_seek(const struct overlay *o, struct bytes key)

@@ -22,6 +22,8 @@ enum kist_err trie_err(int rc)
         return KIST_E_CORRUPT;
     case MDB_VERSION_MISMATCH:
         return KIST_E_NEWER_FORMAT;
+    case MDB_READERS_FULL:
+        return KIST_E_BUSY;
     default:
         return rc > 0 ? kist_err_from_errno(rc) : KIST_E_IO;
     }
@@ -128,6 +130,8 @@ static enum kist_err descend(MDB_txn *txn, MDB_dbi dbi, struct step *s, bool mak
 enum kist_err trie_get(MDB_txn *txn, MDB_dbi dbi, struct bytes key, struct bytes *value)
 {
     MDB_val found;
+    if (key.len == 0)
+        return KIST_E_INVALID;
     if (key.len <= TRIE_SEGMENT) {
         MDB_val k = val(key);
         TRY(trie_err(mdb_get(txn, dbi, &k, &found)));
@@ -199,9 +203,12 @@ enum kist_err trie_before(MDB_txn *txn, MDB_dbi dbi, struct bytes key, struct by
 {
     MDB_cursor *cursor;
     MDB_val k = val(key), v;
+    if (key.len == 0 || key.len > TRIE_SEGMENT)
+        return KIST_E_INVALID;
     TRY(trie_err(mdb_cursor_open(txn, dbi, &cursor)));
     int rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
-    rc = mdb_cursor_get(cursor, &k, &v, rc == MDB_NOTFOUND ? MDB_LAST : MDB_PREV);
+    if (rc == MDB_SUCCESS || rc == MDB_NOTFOUND)
+        rc = mdb_cursor_get(cursor, &k, &v, rc == MDB_SUCCESS ? MDB_PREV : MDB_LAST);
     mdb_cursor_close(cursor);
     TRY(trie_err(rc));
     *found = unval(k);
@@ -301,7 +308,9 @@ enum kist_err trie_cursor_seek(struct trie_cursor *c, struct bytes key)
 {
     struct step s;
     c->depth = 0;
-    TRY(step_start(&s, key));
+    c->valid = false;
+    /* What begins with 00 is ours alone, and lies below all callers' keys. */
+    TRY(step_start(&s, key.len && key.ptr[0] ? key : BYTES_LIT("\1")));
     for (;;) {
         uint8_t row[TRIE_SEGMENT + 1];
         bool long_key = s.len > TRIE_SEGMENT;
