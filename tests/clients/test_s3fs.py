@@ -32,7 +32,8 @@ class S3fs(Client):
         mount.mkdir()
         secret.write_text(f"{ACCESS_KEY}:{SECRET_KEY}\n")
         secret.chmod(0o600)
-        options = (f"url={cls.endpoint},passwd_file={secret},endpoint=us-east-1,retries=1"
+        # s3fs looks at CURL_CA_BUNDLE only when its first try has failed: two tries.
+        options = (f"url={cls.endpoint},passwd_file={secret},endpoint=us-east-1,retries=2"
                    ",use_cache=,multipart_size=10,singlepart_copy_limit=64"
                    + ("" if cls.vhost else ",use_path_request_style"))
         cls.output = open(cls.work / "s3fs.log", "wb")
