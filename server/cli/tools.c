@@ -32,6 +32,7 @@ static struct store *open_store(const char *dir)
     struct store *s = NULL;
     config.dir = dir;
     config.scrub_days = 0;
+    config.manual = true; /* nothing happens behind the tool's back, and opening sweeps at once */
     if (access(dir, F_OK) != 0) {
         fprintf(stderr, "kist: %s: no such directory\n", dir);
         exit(1);
