@@ -130,19 +130,14 @@ static enum kist_err release_pass(struct store *s, struct round *r, bool *progre
     }
 }
 
-static uint64_t align_up(uint64_t v)
-{
-    return (v + PACK_ALIGN - 1) & ~(PACK_ALIGN - 1);
-}
-
-/* Neighbouring dead extents are punched as one, so that pages they share go, too. */
+/* Dead extents that touch are punched as one, so that pages they share go, too. They must touch:
+ * a live one may lie in any gap. */
 static enum kist_err punch_runs(struct store *s, struct round *r)
 {
     for (size_t i = 0; i < r->count;) {
         uint32_t pack = r->extents[i]->pack;
         uint64_t start = r->extents[i]->offset, end = start;
-        for (; i < r->count && r->extents[i]->pack == pack
-               && r->extents[i]->offset <= align_up(end) && r->extents[i]->offset >= end;
+        for (; i < r->count && r->extents[i]->pack == pack && r->extents[i]->offset == end;
              i++) {
             end = r->extents[i]->offset + r->extents[i]->length;
             s->reclaimed_bytes += r->extents[i]->length;
