@@ -6,6 +6,7 @@
  * exchange that waits has a wake on its way; pass the lock that wakers hold.
  */
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
@@ -124,8 +125,9 @@ void http_server_stop(struct http_server *server, unsigned grace_ms)
                               .tv_nsec = (long)(end_ns % 1000000000) };
     atomic_store(&server->stopping, true);
     MHD_quiesce_daemon(server->daemon);
-    close(server->listen_fd);
-    server->listen_fd = -1;
+    /* Not closed before MHD has stopped: its workers still take it out of their epoll sets, and
+     * MHD aborts the process when the descriptor is gone by then. */
+    shutdown(server->listen_fd, SHUT_RDWR);
     deadlines_shut(server->deadlines, true);
     wait_drained(server, &until);
     deadlines_shut(server->deadlines, false);

@@ -205,7 +205,8 @@ static void mismatch_details(struct s3_request *r, struct s3_xml *x)
 
 void s3_fail_auth(struct s3_request *r, enum kist_err err)
 {
-    enum s3_error error = s3_error_from(err);
+    /* A mechanism that is not supported, or two at once. */
+    enum s3_error error = err == KIST_E_INVALID ? S3_INVALID_ARGUMENT : s3_error_from(err);
     const char *message = r->who.reason ? r->who.reason : errors[error].message;
     struct s3_xml extra = { .failed = false };
     buf_init(&extra.out, 32 << 10);

@@ -59,8 +59,6 @@ static void begin(void *ctx, struct exchange *x)
         return;
     }
     enum kist_err err = authenticate(r);
-    if (err == KIST_E_INVALID)
-        err = KIST_E_AUTH_MALFORMED;
     if (err != KIST_OK) {
         s3_fail_auth(r, err);
         return;
