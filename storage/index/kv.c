@@ -116,8 +116,8 @@ static enum kist_err load_state(struct kv *kv, MDB_txn *txn, bool create)
 
 static enum kist_err open_lmdb(struct kv *kv, const struct kv_config *config)
 {
-    unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (config->sync ? 0 : MDB_NOSYNC)
-                     | (config->read_only ? MDB_RDONLY : 0);
+    unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (config->sync ? 0 : MDB_NOSYNC) |
+                     (config->read_only ? MDB_RDONLY : 0);
     int dead;
     MDB_txn *txn;
     TRY(trie_err(mdb_env_create(&kv->env)));
@@ -369,8 +369,8 @@ enum kist_err kv_get(struct kv_read *read, struct bytes key, struct bytes *value
 {
     const struct kv_view *v = read->view;
     enum kist_err verdict;
-    if (overlay_get(v->active, key, &verdict, value)
-        || overlay_get(v->frozen, key, &verdict, value))
+    if (overlay_get(v->active, key, &verdict, value) ||
+        overlay_get(v->frozen, key, &verdict, value))
         return verdict;
     return trie_get(read->txn, read->kv->dbi, key, value);
 }
@@ -385,6 +385,7 @@ void kv_stats(struct kv *kv, struct kv_stats *out)
                               .flushes = kv->flushes,
                               .flushed_rows = kv->flushed_rows };
     view_unref(v);
-    if (mdb_env_info(kv->env, &info) == MDB_SUCCESS && mdb_env_stat(kv->env, &stat) == MDB_SUCCESS)
+    if (mdb_env_info(kv->env, &info) == MDB_SUCCESS &&
+        mdb_env_stat(kv->env, &stat) == MDB_SUCCESS)
         out->map_used_bytes = (info.me_last_pgno + 1) * stat.ms_psize;
 }

@@ -20,11 +20,11 @@
 struct kv;
 
 struct kv_config {
-    const char *dir;            /* exists; LMDB's data.mdb is made in it */
-    size_t map_bytes;           /* default 1 TiB, sparse */
-    unsigned readers_max;       /* LMDB reader slots, default 512 */
+    const char *dir;      /* exists; LMDB's data.mdb is made in it */
+    size_t map_bytes;     /* default 1 TiB, sparse */
+    unsigned readers_max; /* LMDB reader slots, default 512 */
     bool sync;
-    bool read_only;             /* fsck, dump */
+    bool read_only; /* fsck, dump */
 };
 #define KV_CONFIG_DEFAULT                                                                        \
     ((struct kv_config){ .map_bytes = (size_t)1 << 40, .readers_max = 512, .sync = true })
@@ -80,14 +80,14 @@ void kv_cursor_close(struct kv_cursor *cursor);
  * the end. */
 enum kist_err kv_cursor_seek(struct kv_cursor *cursor, struct bytes key, struct bytes *found,
                              struct bytes *value) MUST_CHECK;
-enum kist_err kv_cursor_next(struct kv_cursor *cursor, struct bytes *found, struct bytes *value)
-    MUST_CHECK;
+enum kist_err kv_cursor_next(struct kv_cursor *cursor, struct bytes *found,
+                             struct bytes *value) MUST_CHECK;
 /* The last row with key < `key` (not counting rows below `floor`), in a table whose keys are
  * short (trie.h); KIST_E_NOT_FOUND. Value lives until kv_read_end; the key is copied into
  * found_buf (KV_KEY_MAX bytes). */
 enum kist_err kv_find_before(struct kv_read *read, struct bytes key, struct bytes floor,
-                             uint8_t *found_buf, struct bytes *found, struct bytes *value)
-    MUST_CHECK;
+                             uint8_t *found_buf, struct bytes *found,
+                             struct bytes *value) MUST_CHECK;
 
 struct kv_stats {
     uint64_t active_bytes, frozen_bytes, flushes, flushed_rows, map_used_bytes;

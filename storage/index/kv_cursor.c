@@ -119,8 +119,8 @@ enum kist_err kv_cursor_next(struct kv_cursor *c, struct bytes *found, struct by
 
 static void consider(struct bytes candidate, struct bytes floor, struct bytes *best)
 {
-    if (bytes_compare(candidate, floor) >= 0
-        && (!best->ptr || bytes_compare(candidate, *best) > 0))
+    if (bytes_compare(candidate, floor) >= 0 &&
+        (!best->ptr || bytes_compare(candidate, *best) > 0))
         *best = candidate;
 }
 

@@ -88,8 +88,8 @@ static uint64_t hash(struct bytes key)
 
 static uint64_t filter_bits(uint64_t h)
 {
-    return (uint64_t)1 << (h & 63) | (uint64_t)1 << (h >> 6 & 63) | (uint64_t)1 << (h >> 12 & 63)
-           | (uint64_t)1 << (h >> 18 & 63);
+    return (uint64_t)1 << (h & 63) | (uint64_t)1 << (h >> 6 & 63) |
+           (uint64_t)1 << (h >> 12 & 63) | (uint64_t)1 << (h >> 18 & 63);
 }
 
 static size_t filter_word(uint64_t h)
@@ -118,8 +118,7 @@ static bool filter_has(const struct overlay *o, struct bytes key)
 
 static struct overlay_node *node_new(struct overlay *o, struct bytes key, int height)
 {
-    struct overlay_node *n =
-        take(o, sizeof(*n) + (size_t)height * sizeof(n->next[0]) + key.len);
+    struct overlay_node *n = take(o, sizeof(*n) + (size_t)height * sizeof(n->next[0]) + key.len);
     uint8_t *copy = (uint8_t *)(void *)&n->next[height];
     if (key.len)
         memcpy(copy, key.ptr, key.len);

@@ -27,8 +27,8 @@ size_t overlay_bytes(const struct overlay *o);
 size_t overlay_rows(const struct overlay *o);
 
 /* Readers. Nodes and what they hold live as long as the overlay. NULL: no such node. */
-const struct overlay_node *overlay_find(const struct overlay *o, struct bytes key); /* == key */
-const struct overlay_node *overlay_seek(const struct overlay *o, struct bytes key); /* >= key */
+const struct overlay_node *overlay_find(const struct overlay *o, struct bytes key);   /* == key */
+const struct overlay_node *overlay_seek(const struct overlay *o, struct bytes key);   /* >= key */
 const struct overlay_node *overlay_before(const struct overlay *o, struct bytes key); /* < key */
 const struct overlay_node *overlay_next(const struct overlay_node *n);
 struct bytes overlay_key(const struct overlay_node *n);

@@ -161,8 +161,8 @@ static enum kist_err node_is_empty(MDB_txn *txn, MDB_dbi dbi, const uint8_t *pre
     MDB_val k = val(bytes_of(prefix, NODE_PREFIX)), v;
     TRY(trie_err(mdb_cursor_open(txn, dbi, &cursor)));
     int rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
-    *empty = rc == MDB_NOTFOUND
-             || (rc == MDB_SUCCESS && !bytes_starts_with(unval(k), bytes_of(prefix, NODE_PREFIX)));
+    *empty = rc == MDB_NOTFOUND ||
+             (rc == MDB_SUCCESS && !bytes_starts_with(unval(k), bytes_of(prefix, NODE_PREFIX)));
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? KIST_OK : trie_err(rc);
 }
@@ -247,8 +247,8 @@ static bool in_level(const struct trie_cursor *c, struct bytes row)
 {
     if (c->depth == 0)
         return row.len && row.ptr[0] != 0xFF;
-    return row.len >= NODE_PREFIX && row.ptr[0] == 0xFF
-           && read_u64(row.ptr + 1) == c->nodes[c->depth];
+    return row.len >= NODE_PREFIX && row.ptr[0] == 0xFF &&
+           read_u64(row.ptr + 1) == c->nodes[c->depth];
 }
 
 static size_t strip_of(const struct trie_cursor *c)
@@ -259,8 +259,8 @@ static size_t strip_of(const struct trie_cursor *c)
 static enum kist_err enter(struct trie_cursor *c, struct bytes row, struct bytes value)
 {
     size_t strip = strip_of(c), at = c->prefix_len[c->depth];
-    if (c->depth + 1 == TRIE_DEPTH || value.len != 8
-        || at + TRIE_SEGMENT - strip > sizeof(c->key))
+    if (c->depth + 1 == TRIE_DEPTH || value.len != 8 ||
+        at + TRIE_SEGMENT - strip > sizeof(c->key))
         return KIST_E_CORRUPT;
     memcpy(c->key + at, row.ptr + strip, TRIE_SEGMENT - strip);
     c->depth++;

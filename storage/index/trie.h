@@ -20,10 +20,10 @@
 #define TRIE_DEPTH 3
 
 enum kist_err trie_err(int lmdb_rc);
-enum kist_err trie_get(MDB_txn *txn, MDB_dbi dbi, struct bytes key, struct bytes *value)
-    MUST_CHECK;
-enum kist_err trie_put(MDB_txn *txn, MDB_dbi dbi, struct bytes key, struct bytes value)
-    MUST_CHECK;
+enum kist_err trie_get(MDB_txn *txn, MDB_dbi dbi, struct bytes key,
+                       struct bytes *value) MUST_CHECK;
+enum kist_err trie_put(MDB_txn *txn, MDB_dbi dbi, struct bytes key,
+                       struct bytes value) MUST_CHECK;
 /* Deleting what is not there is no error. */
 enum kist_err trie_delete(MDB_txn *txn, MDB_dbi dbi, struct bytes key) MUST_CHECK;
 /* The last row < key. Only for keys among which none is longer than TRIE_SEGMENT. */
@@ -32,7 +32,7 @@ enum kist_err trie_before(MDB_txn *txn, MDB_dbi dbi, struct bytes key, struct by
 
 struct trie_cursor {
     MDB_cursor *levels[TRIE_DEPTH];
-    uint64_t nodes[TRIE_DEPTH];  /* of level 1 and up */
+    uint64_t nodes[TRIE_DEPTH];    /* of level 1 and up */
     size_t prefix_len[TRIE_DEPTH]; /* of key, what the levels above stand for */
     int depth;
     bool valid;
