@@ -1,0 +1,327 @@
+/* Power cuts under a store: random workloads, random cuts, the same from the same seed.
+ *
+ *   workload (one thread, manual store) --> journal --> cut at a random position --> reopen
+ *
+ * After the cut every key must hold what was last acknowledged before it, or what the one change
+ * in flight would make of it; and once garbage is reclaimed fsck must find nothing.
+ * KIST_SIM_ROUNDS cuts (200), KIST_SIM_SEED repeats one workload.
+ */
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "storage/object/store.h"
+#include "tests/sim/disk.h"
+
+#define KEYS 10
+#define STEPS 60
+#define CUTS 10
+
+/* What a key holds: bytes made from a seed; seed 0 is nothing. */
+struct state {
+    uint64_t seed, length;
+};
+
+struct change {
+    unsigned key;
+    struct state state;
+    size_t begun, acknowledged; /* journal positions */
+};
+
+struct world {
+    uint64_t random;
+    struct store *store;
+    struct change changes[STEPS + 1];
+    size_t count;
+    size_t bucket_acknowledged;
+};
+
+static uint64_t next_random(uint64_t *r)
+{
+    *r ^= *r << 13;
+    *r ^= *r >> 7;
+    *r ^= *r << 17;
+    return *r;
+}
+
+static void fill(struct state s, uint8_t *out)
+{
+    uint64_t r = s.seed * 0x9E3779B97F4A7C15U + 1;
+    for (uint64_t i = 0; i < s.length; i++)
+        out[i] = (uint8_t)(next_random(&r) >> 24);
+}
+
+/* ---- changes ---- */
+
+static void on_done(struct store_op *op)
+{
+    *(bool *)op->user = true;
+}
+
+static bool finish(struct world *w, struct store_op *op, const bool *done)
+{
+    while (!*done && store_step(w->store))
+        continue;
+    bool ok = *done && op->err == KIST_OK;
+    store_op_release(op);
+    return ok;
+}
+
+static bool make_bucket(struct world *w)
+{
+    bool done = false;
+    struct store_op op;
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
+    Kist__Bucket bucket = KIST__BUCKET__INIT;
+    static char name[] = "sim", owner[] = "o", region[] = "r";
+    bucket.name = name;
+    bucket.owner = owner;
+    bucket.region = region;
+    create.bucket = &bucket;
+    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
+    command.create_bucket = &create;
+    store_op_init(&op, on_done, &done);
+    store_submit(w->store, &op, &command);
+    return finish(w, &op, &done);
+}
+
+static bool put(struct world *w, char *key, struct state s)
+{
+    static char bucket[] = "sim";
+    bool done = false;
+    struct store_op op;
+    struct object_writer *writer;
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__PutObject request = KIST__PUT_OBJECT__INIT;
+    Kist__Object object = KIST__OBJECT__INIT;
+    uint8_t *bytes = malloc((size_t)s.length + 1);
+    if (!bytes
+        || object_writer_open(w->store, s.length, 0, NULL, NULL, &writer) != KIST_OK) {
+        free(bytes);
+        return false;
+    }
+    fill(s, bytes);
+    for (uint64_t at = 0; at < s.length; at += 50000) {
+        size_t n = s.length - at < 50000 ? (size_t)(s.length - at) : 50000;
+        if (object_writer_write(writer, bytes_of(bytes + at, n)) != KIST_OK)
+            abort();
+    }
+    free(bytes);
+    object.mtime_ms = 1;
+    request.bucket = bucket;
+    request.key = schema_data(bytes_str(key));
+    request.object = &object;
+    command.of_case = KIST__COMMAND__OF_PUT_OBJECT;
+    command.put_object = &request;
+    store_op_init(&op, on_done, &done);
+    store_put(w->store, &op, &command, writer);
+    return finish(w, &op, &done);
+}
+
+static bool delete(struct world *w, char *key)
+{
+    static char bucket[] = "sim";
+    bool done = false;
+    struct store_op op;
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__DeleteObjects request = KIST__DELETE_OBJECTS__INIT;
+    Kist__DeleteKey one = KIST__DELETE_KEY__INIT;
+    Kist__DeleteKey *keys[] = { &one };
+    one.key = schema_data(bytes_str(key));
+    request.bucket = bucket;
+    request.n_keys = 1;
+    request.keys = keys;
+    command.of_case = KIST__COMMAND__OF_DELETE_OBJECTS;
+    command.delete_objects = &request;
+    store_op_init(&op, on_done, &done);
+    store_submit(w->store, &op, &command);
+    return finish(w, &op, &done);
+}
+
+/* Lengths around every threshold; few seeds, so that equal contents meet. */
+static struct state random_state(struct world *w)
+{
+    static const uint64_t lengths[] = { 0, 1, 700, 4096, 30000, 65536, 65537, 150000, 300000,
+                                        4300000 };
+    uint64_t r = next_random(&w->random);
+    uint64_t length = lengths[r % 100 < 3 ? 9 : r / 100 % 9];
+    return (struct state){ 1 + r / 1000 % 6, length };
+}
+
+static bool step(struct world *w)
+{
+    uint64_t r = next_random(&w->random) >> 8;
+    char key[16];
+    if (r % 10 == 0)
+        return store_checkpoint(w->store) == KIST_OK;
+    if (r % 10 == 1)
+        return store_reclaim(w->store) == KIST_OK;
+    struct change *c = &w->changes[w->count];
+    c->key = (unsigned)(r / 10 % KEYS);
+    c->state = r % 10 < 4 ? (struct state){ 0, 0 } : random_state(w);
+    c->begun = disk_mark();
+    snprintf(key, sizeof(key), "key-%u", c->key);
+    bool ok = c->state.seed ? put(w, key, c->state) : delete(w, key);
+    c->acknowledged = disk_mark();
+    w->count++;
+    return ok;
+}
+
+/* ---- after the cut ---- */
+
+static bool holds(struct store *s, unsigned number, struct state want)
+{
+    char key[16];
+    struct arena arena;
+    struct object_reader *r = NULL;
+    snprintf(key, sizeof(key), "key-%u", number);
+    arena_init(&arena, (size_t)1 << 20);
+    enum kist_err err = object_reader_open(s, BYTES_LIT("sim"), bytes_str(key), &arena, &r);
+    bool same = err == KIST_E_NO_KEY && want.seed == 0;
+    if (err == KIST_OK && want.seed && object_reader_object(r)->size == want.length) {
+        uint8_t *wanted = malloc((size_t)want.length + 1);
+        uint8_t *found = malloc((size_t)want.length + 1);
+        size_t got = 0;
+        fill(want, wanted);
+        for (uint64_t at = 0; at < want.length && err == KIST_OK; at += got)
+            err = object_reader_read(r, at, found + at, (size_t)(want.length - at), true, &got);
+        same = err == KIST_OK && memcmp(wanted, found, (size_t)want.length) == 0;
+        free(wanted);
+        free(found);
+    }
+    object_reader_close(r);
+    arena_release(&arena);
+    return same;
+}
+
+static bool key_is_right(struct world *w, struct store *s, unsigned key, size_t cut)
+{
+    struct state last = { 0, 0 };
+    bool in_flight = false;
+    struct state maybe = { 0, 0 };
+    for (size_t i = 0; i < w->count; i++) {
+        const struct change *c = &w->changes[i];
+        if (c->key != key)
+            continue;
+        if (c->acknowledged <= cut)
+            last = c->state;
+        else if (c->begun <= cut) {
+            in_flight = true;
+            maybe = c->state;
+        }
+    }
+    return holds(s, key, last) || (in_flight && holds(s, key, maybe));
+}
+
+static void tell(void *ctx, const char *finding)
+{
+    (void)ctx;
+    printf("    fsck: %s\n", finding);
+}
+
+static bool check(struct world *w, const char *dir, size_t cut)
+{
+    struct store_config config = STORE_CONFIG_DEFAULT;
+    struct store *s = NULL;
+    struct fsck_report report = { 0 };
+    config.dir = dir;
+    config.manual = true;
+    config.sync = false;
+    config.log_segment_bytes = (size_t)8 << 20;
+    enum kist_err err = store_open(&config, &s);
+    if (err != KIST_OK) {
+        printf("    open: %s\n", kist_err_text(err));
+        return false;
+    }
+    bool ok = true;
+    for (unsigned key = 0; key < KEYS; key++)
+        if (!key_is_right(w, s, key, cut)) {
+            printf("    key-%u is wrong\n", key);
+            ok = false;
+        }
+    if (store_reclaim(s) != KIST_OK || store_fsck(s, tell, NULL, &report) != KIST_OK
+        || report.problems)
+        ok = false;
+    store_close(s);
+    return ok;
+}
+
+/* ---- rounds ---- */
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *walk)
+{
+    (void)st, (void)flag, (void)walk;
+    return remove(path);
+}
+
+static void remove_tree(const char *path)
+{
+    (void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static bool run_workload(struct world *w, const char *live, uint64_t seed)
+{
+    struct store_config config = STORE_CONFIG_DEFAULT;
+    config.dir = live;
+    config.manual = true;
+    config.log_segment_bytes = (size_t)8 << 20;
+    *w = (struct world){ .random = seed * 0x9E3779B97F4A7C15U + 7 };
+    if (store_open(&config, &w->store) != KIST_OK || !make_bucket(w))
+        return false;
+    w->bucket_acknowledged = disk_mark();
+    for (int i = 0; i < STEPS; i++)
+        if (!step(w))
+            return false;
+    return true;
+}
+
+static unsigned a_round(const char *work, uint64_t seed, unsigned *cuts)
+{
+    char live[256], dead[256];
+    struct world *w = calloc(1, sizeof(*w));
+    unsigned failed = 0;
+    snprintf(live, sizeof(live), "%s/live", work);
+    snprintf(dead, sizeof(dead), "%s/dead", work);
+    mkdir(live, 0700);
+    if (!w || disk_start(live) != KIST_OK || !run_workload(w, live, seed)) {
+        printf("seed %llu: the workload failed\n", (unsigned long long)seed);
+        exit(1);
+    }
+    disk_stop();
+    size_t first = w->bucket_acknowledged, span = disk_mark() - first + 1;
+    for (unsigned i = 0; i < CUTS; i++, ++*cuts) {
+        size_t cut = first + (size_t)(next_random(&w->random) >> 8) % span;
+        if (disk_crash(cut, seed * CUTS + i, dead) != KIST_OK || !check(w, dead, cut)) {
+            printf("failed: seed %llu, cut %u at %zu; KIST_SIM_SEED=%llu repeats it\n",
+                   (unsigned long long)seed, i, cut, (unsigned long long)seed);
+            failed++;
+        }
+        remove_tree(dead);
+    }
+    store_close(w->store);
+    disk_free();
+    remove_tree(live);
+    free(w);
+    return failed;
+}
+
+int main(void)
+{
+    const char *rounds = getenv("KIST_SIM_ROUNDS"), *seed = getenv("KIST_SIM_SEED");
+    const char *tmp = getenv("TMPDIR");
+    unsigned wanted = rounds ? (unsigned)strtoul(rounds, NULL, 10) : 200, cuts = 0, failed = 0;
+    uint64_t first = seed ? strtoull(seed, NULL, 10) : 1;
+    char work[200];
+    snprintf(work, sizeof(work), "%s/kist-sim-XXXXXX", tmp && *tmp ? tmp : "/var/tmp");
+    if (!mkdtemp(work))
+        return 1;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (uint64_t s = first; cuts < wanted && (!seed || s == first); s++)
+        failed += a_round(work, s, &cuts);
+    rmdir(work);
+    printf("%u passed, %u failed, 0 skipped\n", cuts - failed, failed);
+    return failed ? 1 : 0;
+}
