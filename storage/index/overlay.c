@@ -159,18 +159,20 @@ static struct overlay_node *next_at(const struct overlay_node *n, int level)
     return atomic_load_explicit(&n->next[level], memory_order_acquire);
 }
 
-/* The last node below key at each level; before[0]'s successor is the first >= key. */
+/* The last node below key (the head where there is none), at each level if `before` is given;
+ * *at_or_after is the one that stood behind it when it was compared. To load that pointer once
+ * more would be wrong: the writer may have put a lesser key there meanwhile. */
 static struct overlay_node *find(const struct overlay *o, struct bytes key,
-                                 struct overlay_node **before)
+                                 struct overlay_node **before, struct overlay_node **at_or_after)
 {
-    struct overlay_node *n = o->head;
+    struct overlay_node *n = o->head, *next = NULL;
     for (int level = o->height - 1; level >= 0; level--) {
-        struct overlay_node *next;
         while ((next = next_at(n, level)) && bytes_compare(overlay_key(next), key) < 0)
             n = next;
         if (before)
             before[level] = n;
     }
+    *at_or_after = next;
     return n;
 }
 
@@ -191,7 +193,8 @@ static void set(struct overlay *o, struct bytes key, const struct overlay_value 
     struct overlay_node *before[HEIGHT_MAX];
     for (int i = 0; i < HEIGHT_MAX; i++)
         before[i] = o->head;
-    struct overlay_node *n = next_at(find(o, key, before), 0);
+    struct overlay_node *n;
+    (void)find(o, key, before, &n);
     if (n && bytes_equal(overlay_key(n), key)) {
         atomic_store_explicit(&n->value, value, memory_order_release);
         return;
@@ -242,12 +245,15 @@ const struct overlay_node *overlay_find(const struct overlay *o, struct bytes ke
 
 const struct overlay_node *overlay_seek(const struct overlay *o, struct bytes key)
 {
-    return next_at(find(o, key, NULL), 0);
+    struct overlay_node *at_or_after;
+    (void)find(o, key, NULL, &at_or_after);
+    return at_or_after;
 }
 
 const struct overlay_node *overlay_before(const struct overlay *o, struct bytes key)
 {
-    const struct overlay_node *n = find(o, key, NULL);
+    struct overlay_node *at_or_after;
+    const struct overlay_node *n = find(o, key, NULL, &at_or_after);
     return n == o->head ? NULL : n;
 }
 
