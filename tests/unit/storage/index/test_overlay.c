@@ -202,6 +202,42 @@ START_TEST(readers_need_no_lock)
 }
 END_TEST
 
+/* The hardest place: every insertion goes between the last node below the key and the key. */
+static void *seek_last(void *arg)
+{
+    struct shared *s = arg;
+    struct bytes last = BYTES_LIT("last");
+    while (s->written < SHARED_KEYS && !s->failure) {
+        const struct overlay_node *n = overlay_seek(s->overlay, last);
+        if (!n || !bytes_equal(overlay_key(n), last))
+            s->failure = "a seek ended at a lesser key";
+        n = overlay_before(s->overlay, last);
+        if (n && bytes_compare(overlay_key(n), last) >= 0)
+            s->failure = "what is before is not";
+    }
+    return NULL;
+}
+
+START_TEST(insertions_before_what_is_sought)
+{
+    struct shared s = { .overlay = overlay_new() };
+    pthread_t readers[2];
+    char key[32];
+    overlay_put(s.overlay, BYTES_LIT("last"), BYTES_EMPTY);
+    for (size_t i = 0; i < ARRAY_LEN(readers); i++)
+        ck_assert_int_eq(pthread_create(&readers[i], NULL, seek_last, &s), 0);
+    for (unsigned i = 0; i < 10 * SHARED_KEYS; i++) {
+        size_t len = (size_t)snprintf(key, sizeof(key), "key%08u", i);
+        overlay_put(s.overlay, bytes_of(key, len), BYTES_EMPTY);
+    }
+    s.written = SHARED_KEYS;
+    for (size_t i = 0; i < ARRAY_LEN(readers); i++)
+        pthread_join(readers[i], NULL);
+    ck_assert_msg(!s.failure, "%s", s.failure);
+    overlay_free(s.overlay);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("overlay");
@@ -212,6 +248,7 @@ int main(void)
     tcase_add_test(tc, large_values);
     tcase_add_test(tc, like_the_model);
     tcase_add_test(tc, readers_need_no_lock);
+    tcase_add_test(tc, insertions_before_what_is_sought);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
