@@ -8,6 +8,7 @@
 #include "storage/index/rows.h"
 
 #define KV_REVISION 1
+#define MAP_BYTES_LEAST ((size_t)4 << 30)
 
 static const char key_revision[] = "\0revision";
 static const char key_index[] = "\0index";
@@ -114,16 +115,31 @@ static enum kist_err load_state(struct kv *kv, MDB_txn *txn, bool create)
     return KIST_OK;
 }
 
+static enum kist_err open_env(struct kv *kv, const struct kv_config *config, unsigned flags,
+                              size_t map_bytes)
+{
+    if (kv->env)
+        mdb_env_close(kv->env);
+    kv->env = NULL;
+    TRY(trie_err(mdb_env_create(&kv->env)));
+    TRY(trie_err(mdb_env_set_mapsize(kv->env, map_bytes)));
+    TRY(trie_err(mdb_env_set_maxreaders(kv->env, config->readers_max)));
+    return trie_err(mdb_env_open(kv->env, config->dir, flags, 0600));
+}
+
+/* The map is address space, not memory; where that is limited too (containers, sanitizers) a
+ * smaller one must do. LMDB never maps less than the file holds. */
 static enum kist_err open_lmdb(struct kv *kv, const struct kv_config *config)
 {
     unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (config->sync ? 0 : MDB_NOSYNC) |
                      (config->read_only ? MDB_RDONLY : 0);
     int dead;
     MDB_txn *txn;
-    TRY(trie_err(mdb_env_create(&kv->env)));
-    TRY(trie_err(mdb_env_set_mapsize(kv->env, config->map_bytes)));
-    TRY(trie_err(mdb_env_set_maxreaders(kv->env, config->readers_max)));
-    TRY(trie_err(mdb_env_open(kv->env, config->dir, flags, 0600)));
+    enum kist_err opened = open_env(kv, config, flags, config->map_bytes);
+    for (size_t bytes = config->map_bytes / 4; opened == KIST_E_NOMEM && bytes >= MAP_BYTES_LEAST;
+         bytes /= 4)
+        opened = open_env(kv, config, flags, bytes);
+    TRY(opened);
     (void)mdb_reader_check(kv->env, &dead);
     if (config->sync && !config->read_only)
         TRY(dir_sync(config->dir)); /* LMDB syncs its files, not their names */
