@@ -21,7 +21,7 @@ struct kv;
 
 struct kv_config {
     const char *dir;      /* exists; LMDB's data.mdb is made in it */
-    size_t map_bytes;     /* default 1 TiB, sparse */
+    size_t map_bytes;     /* default 1 TiB, sparse; less where it does not fit */
     unsigned readers_max; /* LMDB reader slots, default 512 */
     bool sync;
     bool read_only; /* fsck, dump */
