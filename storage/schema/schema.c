@@ -26,6 +26,8 @@ enum kist_err schema_pack(const void *message, struct buf *out)
 {
     const ProtobufCMessage *m = message;
     size_t size = protobuf_c_message_get_packed_size(m);
+    if (size == 0) /* all fields at their defaults */
+        return KIST_OK;
     TRY(buf_reserve(out, size));
     out->len += protobuf_c_message_pack(m, out->ptr + out->len);
     return KIST_OK;
