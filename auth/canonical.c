@@ -58,7 +58,7 @@ char *canonical_recode(char *to, struct bytes in, bool is_path, enum canonical_f
         uint8_t c = in.ptr[i];
         bool keep_slash = is_path;
         if (is_escape(in, i)) {
-            c = (uint8_t)(hex_digit(in.ptr[i + 1]) << 4 | hex_digit(in.ptr[i + 2]));
+            c = (uint8_t)(hex_digit(in.ptr[i + 1]) * 16 + hex_digit(in.ptr[i + 2]));
             keep_slash = is_path && form == CANONICAL_SLASH;
             i += 2;
         } else if (c == '+' && !is_path) {
@@ -104,8 +104,8 @@ static char *recode_param(char *to, struct bytes part, enum canonical_form form,
     size_t name_len = eq ? (size_t)(eq - part.ptr) : part.len;
     size_t value_at = eq ? name_len + 1 : part.len;
     char *middle = canonical_recode(to, bytes_of(part.ptr, name_len), false, form);
-    char *end = canonical_recode(middle, bytes_of(part.ptr + value_at, part.len - value_at),
-                                 false, form);
+    char *end =
+        canonical_recode(middle, bytes_of(part.ptr + value_at, part.len - value_at), false, form);
     out->name = bytes_of(to, (size_t)(middle - to));
     out->value = bytes_of(middle, (size_t)(end - middle));
     return end;

@@ -20,10 +20,10 @@
 #include "auth/request.h"
 #include "storage/base/digest.h"
 
-#define CHUNKED_LINE_MAX 256            /* a chunk's header line, without CRLF */
-#define CHUNKED_CHUNK_MAX (5ULL << 30)  /* bytes in one chunk */
-#define CHUNKED_TRAILERS_MAX 4096       /* bytes of all trailer lines */
-#define CHUNKED_TRAILER_COUNT 8         /* announced names */
+#define CHUNKED_LINE_MAX 256           /* a chunk's header line, without CRLF */
+#define CHUNKED_CHUNK_MAX (5ULL << 30) /* bytes in one chunk */
+#define CHUNKED_TRAILERS_MAX 4096      /* bytes of all trailer lines */
+#define CHUNKED_TRAILER_COUNT 8        /* announced names */
 
 struct chunked_trailer {
     struct bytes name; /* lower case, as announced */
@@ -97,8 +97,8 @@ struct chunked_decoder {
 /* Copies what it needs. KIST_E_TRAILER: trailer names that are malformed, doubled, too many, or
  * announced in a mode without trailers; KIST_E_INVALID: not a streaming payload; KIST_E_NOMEM.
  * On failure nothing is to be released. */
-enum kist_err chunked_init(struct chunked_decoder *d, const struct chunked_config *config)
-    MUST_CHECK;
+enum kist_err chunked_init(struct chunked_decoder *d,
+                           const struct chunked_config *config) MUST_CHECK;
 void chunked_release(struct chunked_decoder *d);
 
 /* Consumes all of the input or fails for good: KIST_E_CHUNK_FRAMING (also for more data than

@@ -32,7 +32,8 @@ struct auth_request {
 /* What the signature says about the body.
  * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html */
 enum auth_payload {
-    /* The body's SHA-256 must be payload_sha256; the caller checks it (KIST_E_SHA256_MISMATCH). */
+    /* The body's SHA-256 must be payload_sha256; the caller checks it (KIST_E_SHA256_MISMATCH).
+     */
     AUTH_PAYLOAD_SIGNED_SHA256,
     AUTH_PAYLOAD_UNSIGNED,
     /* aws-chunked bodies: hand the result to chunked_init(). */

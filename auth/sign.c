@@ -232,8 +232,7 @@ static struct stream_scope stream_scope_of(const struct signer *s, int64_t now_m
                                   bytes_of(buffer->scope, (size_t)len) };
 }
 
-void sign_chunk(const struct signer *s, int64_t now_ms, struct bytes data,
-                char previous_hex[65])
+void sign_chunk(const struct signer *s, int64_t now_ms, struct bytes data, char previous_hex[65])
 {
     struct scope_buffer buffer;
     uint8_t hash[32];

@@ -54,8 +54,7 @@ enum kist_err sign_query(const struct signer *s, const struct sign_request *requ
                          unsigned expires_s, struct arena *arena, struct bytes *query) MUST_CHECK;
 
 /* One chunk's signature; previous_hex is the seed or the chunk before, and becomes this one. */
-void sign_chunk(const struct signer *s, int64_t now_ms, struct bytes data,
-                char previous_hex[65]);
+void sign_chunk(const struct signer *s, int64_t now_ms, struct bytes data, char previous_hex[65]);
 /* The trailer's signature. canonical: "name:value\n" for each trailer. */
 void sign_trailer(const struct signer *s, int64_t now_ms, struct bytes canonical,
                   char previous_hex[65]);

@@ -84,8 +84,7 @@ static enum kist_err check_scope_date(struct check *c)
         "%snvalid credential date \"%.8s\". This date is not the same as X-Amz-Date: \"%.8s\".",
         c->claim.mechanism == SIGV4_HEADER ? "The authorization header is malformed; I" : "I",
         (const char *)c->claim.date.ptr, (const char *)day.ptr);
-    return fail(c,
-                c->claim.mechanism == SIGV4_HEADER ? KIST_E_AUTH_MALFORMED : KIST_E_AUTH_QUERY,
+    return fail(c, c->claim.mechanism == SIGV4_HEADER ? KIST_E_AUTH_MALFORMED : KIST_E_AUTH_QUERY,
                 reason);
 }
 
@@ -253,8 +252,7 @@ static enum kist_err try_canonical(struct check *c, const struct signing_key *ke
     TRY(canonical_string_to_sign(c->result.amz_date, c->claim.scope, canonical, c->fault.arena,
                                  string_to_sign));
     signing_key_sign(key, *string_to_sign, hex);
-    return bytes_equal_secret(bytes_of(hex, 64), c->claim.signature) ? KIST_OK
-                                                                     : KIST_E_SIGNATURE;
+    return bytes_equal_secret(bytes_of(hex, 64), c->claim.signature) ? KIST_OK : KIST_E_SIGNATURE;
 }
 
 static enum kist_err check_signature(struct check *c, const struct signing_key *key)
@@ -287,8 +285,8 @@ static enum kist_err refuse_empty_hash(struct check *c, const struct signing_key
         return KIST_E_NOMEM;
     memcpy(text, head.ptr, head.len);
     memcpy(text + head.len, parts[1].ptr, parts[1].len);
-    enum kist_err err = try_canonical(c, key, bytes_of(text, head.len + parts[1].len),
-                                      &string_to_sign);
+    enum kist_err err =
+        try_canonical(c, key, bytes_of(text, head.len + parts[1].len), &string_to_sign);
     if (err == KIST_E_SIGNATURE)
         return KIST_OK;
     TRY(err);

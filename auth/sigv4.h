@@ -31,7 +31,8 @@ enum kist_err auth_verify(const struct auth_request *request, struct auth_keyrin
                           struct arena *arena, struct auth_result *out) MUST_CHECK;
 
 /* Completes AUTH_PAYLOAD_SIGNED_DEFERRED with the hash of the whole body. KIST_E_SIGNATURE sets
- * canonical_request and string_to_sign as they really are. The arena must be the one of before. */
+ * canonical_request and string_to_sign as they really are. The arena must be the one of before.
+ */
 enum kist_err auth_verify_deferred(struct auth_result *result, struct arena *arena,
                                    const uint8_t sha256[32]) MUST_CHECK;
 

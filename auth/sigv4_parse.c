@@ -55,9 +55,9 @@ static enum kist_err fail(const struct sigv4_claim *claim, struct sigv4_fault *f
                           const char *reason)
 {
     bool header = claim->mechanism == SIGV4_HEADER;
-    fault->reason = !header ? reason
-                            : arena_printf(fault->arena,
-                                           "The authorization header is malformed; %s", reason);
+    fault->reason =
+        !header ? reason
+                : arena_printf(fault->arena, "The authorization header is malformed; %s", reason);
     return header ? KIST_E_AUTH_MALFORMED : KIST_E_AUTH_QUERY;
 }
 
@@ -120,10 +120,10 @@ static enum kist_err check_credential(const struct auth_request *request,
             arena_printf(arena, "incorrect service \"%s\". This endpoint belongs to \"%s\".",
                          sigv4_show(arena, claim->service), sigv4_show(arena, request->service)));
     if (!bytes_equal(claim->region, request->region))
-        return fail_credential(
-            claim, fault,
-            arena_printf(arena, "the region '%s' is wrong; expecting '%s'",
-                         sigv4_show(arena, claim->region), sigv4_show(arena, request->region)));
+        return fail_credential(claim, fault,
+                               arena_printf(arena, "the region '%s' is wrong; expecting '%s'",
+                                            sigv4_show(arena, claim->region),
+                                            sigv4_show(arena, request->region)));
     return KIST_OK;
 }
 
@@ -172,14 +172,27 @@ static enum kist_err parse_header(const struct auth_request *request, struct sig
 
 /* ---- the query ---- */
 
-enum query_slot { Q_ALGORITHM, Q_CREDENTIAL, Q_DATE, Q_EXPIRES, Q_HEADERS, Q_SIGNATURE, Q_SHA256,
-                  Q_TOKEN, Q_COUNT };
+enum query_slot {
+    Q_ALGORITHM,
+    Q_CREDENTIAL,
+    Q_DATE,
+    Q_EXPIRES,
+    Q_HEADERS,
+    Q_SIGNATURE,
+    Q_SHA256,
+    Q_TOKEN,
+    Q_COUNT
+};
 
 static const char *const query_names[Q_COUNT] = {
-    [Q_ALGORITHM] = "X-Amz-Algorithm",  [Q_CREDENTIAL] = "X-Amz-Credential",
-    [Q_DATE] = "X-Amz-Date",            [Q_EXPIRES] = "X-Amz-Expires",
-    [Q_HEADERS] = "X-Amz-SignedHeaders", [Q_SIGNATURE] = "X-Amz-Signature",
-    [Q_SHA256] = "X-Amz-Content-Sha256", [Q_TOKEN] = "X-Amz-Security-Token",
+    [Q_ALGORITHM] = "X-Amz-Algorithm",
+    [Q_CREDENTIAL] = "X-Amz-Credential",
+    [Q_DATE] = "X-Amz-Date",
+    [Q_EXPIRES] = "X-Amz-Expires",
+    [Q_HEADERS] = "X-Amz-SignedHeaders",
+    [Q_SIGNATURE] = "X-Amz-Signature",
+    [Q_SHA256] = "X-Amz-Content-Sha256",
+    [Q_TOKEN] = "X-Amz-Security-Token",
 };
 
 static enum query_slot query_slot_of(struct bytes name)

@@ -30,8 +30,7 @@ struct sigv4_fault {
 };
 
 /* Header whose name is `name` in any case; *count is how many there are. */
-struct bytes request_header(const struct auth_request *request, struct bytes name,
-                            size_t *count);
+struct bytes request_header(const struct auth_request *request, struct bytes name, size_t *count);
 
 /* Which mechanism the request uses; SIGV4_NONE for anonymous ones. KIST_E_INVALID for schemes
  * that are not ours and for two at once. */

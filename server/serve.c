@@ -56,8 +56,8 @@ static int open_store(struct server *s)
 static int open_keys(struct server *s)
 {
     const struct serve_options *o = &s->options;
-    enum kist_err err = root_key_load(o->data, o->root_access_key, o->root_secret_key, env_real(),
-                                      &s->key);
+    enum kist_err err =
+        root_key_load(o->data, o->root_access_key, o->root_secret_key, env_real(), &s->key);
     if (err == KIST_OK)
         err = auth_root_store_init(&s->credentials, bytes_str(s->key.access_key),
                                    bytes_str(s->key.secret_key));
@@ -117,7 +117,8 @@ static int start_admin(struct server *s)
     http.connections_max = 256;
     if (admin_open(&config, &s->admin) != KIST_OK)
         return complain("admin", "out of memory");
-    enum kist_err err = http_server_start(&http, admin_handler(s->admin), &s->admin_http, &reason);
+    enum kist_err err =
+        http_server_start(&http, admin_handler(s->admin), &s->admin_http, &reason);
     return err == KIST_OK ? 0 : complain(o->admin, reason ? reason : kist_err_text(err));
 }
 

@@ -22,10 +22,9 @@ static enum kist_err operations(struct admin *a, struct buf *out)
     for (size_t i = 0; a->config.counter_at(a->config.ctx, i, &c); i++)
         for (size_t k = 0; k < ARRAY_LEN(classes); k++)
             if (c.by_class[k])
-                TRY(buf_printf(out,
-                               "kist_s3_requests_total{operation=\"%s\",status=\"%s\"} %" PRIu64
-                               "\n",
-                               c.operation, classes[k], c.by_class[k]));
+                TRY(buf_printf(
+                    out, "kist_s3_requests_total{operation=\"%s\",status=\"%s\"} %" PRIu64 "\n",
+                    c.operation, classes[k], c.by_class[k]));
     return KIST_OK;
 }
 
@@ -113,8 +112,8 @@ static void begin(void *ctx, struct exchange *x)
     const struct http_request *h = exchange_request(x);
     if (h->method != HTTP_GET && h->method != HTTP_HEAD)
         reply(x, 405, "text/plain", BYTES_LIT("method not allowed\n"));
-    else if (bytes_equal(h->path, BYTES_LIT("/-/health"))
-             || bytes_equal(h->path, BYTES_LIT("/-/ready")))
+    else if (bytes_equal(h->path, BYTES_LIT("/-/health")) ||
+             bytes_equal(h->path, BYTES_LIT("/-/ready")))
         reply_health(ctx, x);
     else if (bytes_equal(h->path, BYTES_LIT("/-/metrics")))
         reply_metrics(ctx, x);

@@ -45,8 +45,8 @@ static uint64_t number(const char *text)
     return unit ? v << (10 * (unit - units + 1)) : v;
 }
 
-static const char *const op_names[BENCH_OPS] = { "put", "get", "head", "list", "delete",
-                                                 "multipart" };
+static const char *const op_names[BENCH_OPS] = { "put",  "get",    "head",
+                                                 "list", "delete", "multipart" };
 
 static void set_mix(struct bench_options *o, const char *text)
 {
@@ -55,7 +55,8 @@ static void set_mix(struct bench_options *o, const char *text)
     while (*text) {
         size_t len = strcspn(text, "=");
         unsigned op = 0;
-        while (op < BENCH_OPS && (strlen(op_names[op]) != len || strncmp(op_names[op], text, len)))
+        while (op < BENCH_OPS &&
+               (strlen(op_names[op]) != len || strncmp(op_names[op], text, len)))
             op++;
         if (op == BENCH_OPS || text[len] != '=')
             mistake("--mix put=20,get=80 adds up to 100");
@@ -106,9 +107,9 @@ struct number_option {
 static bool set_text(struct bench_options *o, const char *name, const char *value)
 {
     const struct text_option options[] = {
-        { "--access-key", &o->access_key }, { "--secret-key", &o->secret_key },
-        { "--region", &o->region },         { "--bucket", &o->bucket },
-        { "--key-prefix", &o->key_prefix }, { "--list-prefix", &o->list_prefix },
+        { "--access-key", &o->access_key },   { "--secret-key", &o->secret_key },
+        { "--region", &o->region },           { "--bucket", &o->bucket },
+        { "--key-prefix", &o->key_prefix },   { "--list-prefix", &o->list_prefix },
         { "--path-prefix", &o->path_prefix },
     };
     for (size_t i = 0; i < ARRAY_LEN(options); i++)
@@ -122,10 +123,14 @@ static bool set_text(struct bench_options *o, const char *name, const char *valu
 static bool set_number(struct bench_options *o, const char *name, const char *value)
 {
     const struct number_option options[] = {
-        { "--size", &o->size },         { "--keys", &o->keys },
-        { "--concurrency", &o->concurrency }, { "--duration", &o->duration_s },
-        { "--requests", &o->requests }, { "--warmup", &o->warmup_s },
-        { "--max-keys", &o->max_keys }, { "--seed", &o->seed },
+        { "--size", &o->size },
+        { "--keys", &o->keys },
+        { "--concurrency", &o->concurrency },
+        { "--duration", &o->duration_s },
+        { "--requests", &o->requests },
+        { "--warmup", &o->warmup_s },
+        { "--max-keys", &o->max_keys },
+        { "--seed", &o->seed },
     };
     for (size_t i = 0; i < ARRAY_LEN(options); i++)
         if (strcmp(name, options[i].name) == 0) {
@@ -140,8 +145,10 @@ static bool set_flag(struct bench_options *o, const char *name)
     const struct {
         const char *name;
         bool *to;
-    } flags[] = { { "--no-auth", &o->no_auth }, { "--no-prepare", &o->no_prepare },
-                  { "--json", &o->json },       { "--quiet", &o->quiet },
+    } flags[] = { { "--no-auth", &o->no_auth },
+                  { "--no-prepare", &o->no_prepare },
+                  { "--json", &o->json },
+                  { "--quiet", &o->quiet },
                   { "--raw", &o->raw } };
     for (size_t i = 0; i < ARRAY_LEN(flags); i++)
         if (strcmp(name, flags[i].name) == 0) {
@@ -175,7 +182,8 @@ static void parse(int argc, char **argv, struct bench_options *o)
             mistake(argv[i]);
         i++;
     }
-    if (!o->keys || !o->concurrency || (!o->no_auth && !o->raw && (!o->access_key || !o->secret_key)))
+    if (!o->keys || !o->concurrency ||
+        (!o->no_auth && !o->raw && (!o->access_key || !o->secret_key)))
         mistake("keys, concurrency and credentials are needed");
 }
 
@@ -218,8 +226,9 @@ static void prepare(const struct bench_options *o, struct bench_phase *phase)
     bool needs = o->mix[BENCH_GET] || o->mix[BENCH_HEAD] || o->mix[BENCH_DELETE];
     if (o->no_prepare || !needs)
         return;
-    struct bench_phase fill = { .options = o, .requests = o->keys, .each_key_once = true,
-                                .progress = phase->progress };
+    struct bench_phase fill = {
+        .options = o, .requests = o->keys, .each_key_once = true, .progress = phase->progress
+    };
     fill.mix[BENCH_PUT] = 100;
     (void)bench_run(&fill, &ignored);
 }
@@ -228,13 +237,14 @@ static void report_json(const struct bench_result *r)
 {
     double s = (double)r->elapsed_ns / 1e9;
     const struct histogram *h = &r->latency;
-    printf("{\"requests\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"seconds\":%.3f,"
-           "\"requests_per_s\":%.1f,\"bytes_in_per_s\":%.0f,\"bytes_out_per_s\":%.0f,"
-           "\"latency_us\":{\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f}}\n",
-           r->requests, r->errors, s, (double)r->requests / s, (double)r->bytes_in / s,
-           (double)r->bytes_out / s, (double)histogram_quantile(h, 0.5) / 1e3,
-           (double)histogram_quantile(h, 0.9) / 1e3, (double)histogram_quantile(h, 0.99) / 1e3,
-           (double)histogram_quantile(h, 0.999) / 1e3, (double)h->max / 1e3);
+    printf(
+        "{\"requests\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"seconds\":%.3f,"
+        "\"requests_per_s\":%.1f,\"bytes_in_per_s\":%.0f,\"bytes_out_per_s\":%.0f,"
+        "\"latency_us\":{\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f}}\n",
+        r->requests, r->errors, s, (double)r->requests / s, (double)r->bytes_in / s,
+        (double)r->bytes_out / s, (double)histogram_quantile(h, 0.5) / 1e3,
+        (double)histogram_quantile(h, 0.9) / 1e3, (double)histogram_quantile(h, 0.99) / 1e3,
+        (double)histogram_quantile(h, 0.999) / 1e3, (double)h->max / 1e3);
 }
 
 static void report_text(const struct bench_result *r)
@@ -259,10 +269,18 @@ int cli_bench(int argc, char **argv)
     static char endpoint[] = "http://127.0.0.1:9000";
     struct bench_options o = { .access_key = getenv("AWS_ACCESS_KEY_ID"),
                                .secret_key = getenv("AWS_SECRET_ACCESS_KEY"),
-                               .region = "us-east-1", .bucket = "kist-bench", .key_prefix = "k",
-                               .list_prefix = "", .path_prefix = "/", .size = 4096,
-                               .keys = 10000, .concurrency = 64, .duration_s = 10,
-                               .warmup_s = 1, .max_keys = 1000, .seed = 1 };
+                               .region = "us-east-1",
+                               .bucket = "kist-bench",
+                               .key_prefix = "k",
+                               .list_prefix = "",
+                               .path_prefix = "/",
+                               .size = 4096,
+                               .keys = 10000,
+                               .concurrency = 64,
+                               .duration_s = 10,
+                               .warmup_s = 1,
+                               .max_keys = 1000,
+                               .seed = 1 };
     struct bench_result result;
     set_endpoint(&o, endpoint);
     set_op(&o, "put");

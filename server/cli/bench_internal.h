@@ -13,12 +13,21 @@
 #include "server/cli/histogram.h"
 #include "storage/base/digest.h"
 
-enum bench_op { BENCH_PUT, BENCH_GET, BENCH_HEAD, BENCH_LIST, BENCH_DELETE, BENCH_PART, BENCH_OPS };
+enum bench_op {
+    BENCH_PUT,
+    BENCH_GET,
+    BENCH_HEAD,
+    BENCH_LIST,
+    BENCH_DELETE,
+    BENCH_PART,
+    BENCH_OPS
+};
 
 struct bench_options {
     const char *host;
     uint16_t port;
-    const char *access_key, *secret_key, *region, *bucket, *key_prefix, *list_prefix, *path_prefix;
+    const char *access_key, *secret_key, *region, *bucket, *key_prefix, *list_prefix,
+        *path_prefix;
     unsigned mix[BENCH_OPS]; /* percent */
     uint64_t size, keys, concurrency, duration_s, requests, warmup_s, max_keys, seed;
     bool no_auth, no_prepare, json, sequential, quiet, raw;

@@ -72,7 +72,7 @@ static void target(struct run *r, struct connection *c, char *path, size_t size,
 {
     const struct bench_options *o = r->o;
     uint64_t key = r->phase->each_key_once || o->sequential ? r->next_key++ % o->keys
-                                                             : (next_random(r) >> 16) % o->keys;
+                                                            : (next_random(r) >> 16) % o->keys;
     query[0] = '\0';
     if (o->no_auth)
         snprintf(path, size, "%s%" PRIu64, o->path_prefix, key);
@@ -99,8 +99,8 @@ static void build(struct run *r, struct connection *c)
     bool body = c->op == BENCH_PUT || c->op == BENCH_PART;
     c->body_len = body ? (size_t)r->o->size : 0;
     c->body = r->random + next_random(r) % RANDOM_BYTES;
-    c->head_len = sign_head(&r->signer, methods[c->op], path, query, c->body_len, c->head,
-                            sizeof(c->head));
+    c->head_len =
+        sign_head(&r->signer, methods[c->op], path, query, c->body_len, c->head, sizeof(c->head));
     c->sent = c->reply_len = 0;
     c->in_body = c->close = false;
     c->started = mono_ns();

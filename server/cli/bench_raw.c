@@ -79,8 +79,8 @@ static double loopback_rate(void)
     char *buf = calloc(1, 256 << 10);
     pthread_t reader;
     double rate = 0;
-    if (buf && bind(listener, address, len) == 0 && listen(listener, 1) == 0
-        && getsockname(listener, address, &len) == 0 && connect(client, address, len) == 0) {
+    if (buf && bind(listener, address, len) == 0 && listen(listener, 1) == 0 &&
+        getsockname(listener, address, &len) == 0 && connect(client, address, len) == 0) {
         int server = accept(listener, NULL, NULL);
         uint64_t start = mono_ns(), sent = 0;
         if (pthread_create(&reader, NULL, drain, &server) == 0) {
@@ -107,10 +107,11 @@ int bench_raw(const struct bench_options *o)
     unsigned cores = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     double sync = sync_us(), md5 = hash_rate(DIGEST_MD5, 1), all = hash_rate(DIGEST_MD5, cores);
     double sha = hash_rate(DIGEST_SHA256, 1), loop = loopback_rate();
-    printf(o->json ? "{\"cores\":%u,\"fdatasync_us\":%.1f,\"md5_gb_s\":%.3f,\"md5_all_gb_s\":%.3f,"
-                     "\"sha256_gb_s\":%.3f,\"loopback_gb_s\":%.3f}\n"
-                   : "%u cores; fdatasync %.1f us; GB/s: md5 %.2f, on all cores %.2f, sha256 %.2f, "
-                     "loopback %.2f\n",
+    printf(o->json
+               ? "{\"cores\":%u,\"fdatasync_us\":%.1f,\"md5_gb_s\":%.3f,\"md5_all_gb_s\":%.3f,"
+                 "\"sha256_gb_s\":%.3f,\"loopback_gb_s\":%.3f}\n"
+               : "%u cores; fdatasync %.1f us; GB/s: md5 %.2f, on all cores %.2f, sha256 %.2f, "
+                 "loopback %.2f\n",
            cores, sync, md5, all, sha, loop);
     return 0;
 }

@@ -41,10 +41,11 @@ static void signature(struct signer_cache *s, const char *method, const char *pa
 {
     char text[3072], hash[65];
     uint8_t digest[32];
-    int n = snprintf(text, sizeof(text),
-                     "%s\n%s\n%s\nhost:%s\nx-amz-content-sha256:UNSIGNED-PAYLOAD\nx-amz-date:%s\n\n"
-                     "host;x-amz-content-sha256;x-amz-date\nUNSIGNED-PAYLOAD",
-                     method, path, query, host, s->date);
+    int n =
+        snprintf(text, sizeof(text),
+                 "%s\n%s\n%s\nhost:%s\nx-amz-content-sha256:UNSIGNED-PAYLOAD\nx-amz-date:%s\n\n"
+                 "host;x-amz-content-sha256;x-amz-date\nUNSIGNED-PAYLOAD",
+                 method, path, query, host, s->date);
     digest_once(DIGEST_SHA256, bytes_of(text, (size_t)n), digest);
     hex_encode(bytes_of(digest, 32), hash);
     n = snprintf(text, sizeof(text), "AWS4-HMAC-SHA256\n%s\n%.8s/%s/s3/aws4_request\n%s", s->date,
@@ -67,12 +68,12 @@ size_t sign_head(struct signer_cache *s, const char *method, const char *path, c
                                 path, mark, query, host, length);
     refresh(s);
     signature(s, method, path, query, host, sig);
-    return (size_t)snprintf(out, size,
-                            "%s %s%s%s HTTP/1.1\r\nHost: %s\r\n%s"
-                            "x-amz-content-sha256: UNSIGNED-PAYLOAD\r\nx-amz-date: %s\r\n"
-                            "Authorization: AWS4-HMAC-SHA256 Credential=%s/%.8s/%s/s3/aws4_request, "
-                            "SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=%s\r\n"
-                            "\r\n",
-                            method, path, mark, query, host, length, s->date, o->access_key,
-                            s->date, o->region, sig);
+    return (size_t)snprintf(
+        out, size,
+        "%s %s%s%s HTTP/1.1\r\nHost: %s\r\n%s"
+        "x-amz-content-sha256: UNSIGNED-PAYLOAD\r\nx-amz-date: %s\r\n"
+        "Authorization: AWS4-HMAC-SHA256 Credential=%s/%.8s/%s/s3/aws4_request, "
+        "SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=%s\r\n"
+        "\r\n",
+        method, path, mark, query, host, length, s->date, o->access_key, s->date, o->region, sig);
 }

@@ -65,7 +65,7 @@ enum kist_err root_key_load(const char *dir, const char *access_key, const char 
     CLEANUP_FCLOSE FILE *f = fopen(path, "re");
     if (f)
         return fscanf(f, "%129s %129s", access, secret) == 2 ? from_text(access, secret, out)
-                                                              : KIST_E_INVALID;
+                                                             : KIST_E_INVALID;
     if (errno != ENOENT)
         return kist_err_from_errno(errno);
     make_key(env, out);

@@ -66,9 +66,8 @@ static bool show(void *ctx, const struct scrub_report *r)
 
 int cli_scrub(int argc, char **argv)
 {
-    struct store *s =
-        open_store(data_dir("scrub", "Reads everything and checks it against its hashes.", argc,
-                            argv));
+    struct store *s = open_store(
+        data_dir("scrub", "Reads everything and checks it against its hashes.", argc, argv));
     struct scrub_report report;
     uint64_t last = UINT64_MAX;
     enum kist_err err = store_scrub(s, show, &last, &report);

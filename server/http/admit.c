@@ -181,8 +181,10 @@ static enum http_method method_of(struct bytes name)
     static const struct {
         const char *name;
         enum http_method method;
-    } methods[] = { { "GET", HTTP_GET },   { "PUT", HTTP_PUT },       { "HEAD", HTTP_HEAD },
-                    { "POST", HTTP_POST }, { "DELETE", HTTP_DELETE }, { "OPTIONS", HTTP_OPTIONS } };
+    } methods[] = {
+        { "GET", HTTP_GET },   { "PUT", HTTP_PUT },       { "HEAD", HTTP_HEAD },
+        { "POST", HTTP_POST }, { "DELETE", HTTP_DELETE }, { "OPTIONS", HTTP_OPTIONS }
+    };
     for (size_t i = 0; i < ARRAY_LEN(methods); i++)
         if (bytes_equal(name, bytes_str(methods[i].name)))
             return methods[i].method;

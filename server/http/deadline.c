@@ -103,8 +103,7 @@ static bool is_header_late(const struct deadlines *d, struct conn *c, unsigned s
     return elapsed >= (c->header_begun ? d->header_ns : d->idle_ns);
 }
 
-static bool is_body_late(const struct deadlines *d, struct conn *c, unsigned phase,
-                         uint64_t now)
+static bool is_body_late(const struct deadlines *d, struct conn *c, unsigned phase, uint64_t now)
 {
     if (now - c->mark_ns < d->body_ns)
         return false;

@@ -15,8 +15,8 @@
 #define TO_END (STAGE_BIT(STAGE_CUT) | STAGE_BIT(STAGE_ENDED))
 
 static const unsigned stage_moves[STAGE_COUNT] = {
-    [STAGE_NEW] = STAGE_BIT(STAGE_ADMITTED) | STAGE_BIT(STAGE_BEGUN) | STAGE_BIT(STAGE_REPLIED) |
-                  TO_END,
+    [STAGE_NEW] =
+        STAGE_BIT(STAGE_ADMITTED) | STAGE_BIT(STAGE_BEGUN) | STAGE_BIT(STAGE_REPLIED) | TO_END,
     [STAGE_ADMITTED] = STAGE_BIT(STAGE_BEGUN) | TO_END,
     [STAGE_BEGUN] = STAGE_BIT(STAGE_BODY) | STAGE_BIT(STAGE_REPLIED) | TO_END,
     [STAGE_BODY] = STAGE_BIT(STAGE_FINISHED) | STAGE_BIT(STAGE_REPLIED) | TO_END,
@@ -88,8 +88,7 @@ bool exchange_run(struct exchange *x)
     if (x->parked && is_suspended(x->mhd))
         return false;
     x->parked = false;
-    while (!x->parked &&
-           atomic_load_explicit(&x->wait, memory_order_acquire) == WAIT_WOKEN) {
+    while (!x->parked && atomic_load_explicit(&x->wait, memory_order_acquire) == WAIT_WOKEN) {
         void (*then)(struct exchange *) = x->then;
         wait_move(x, WAIT_WOKEN, WAIT_RUNNING);
         conn_set_flag(x->conn, CONN_WAITING, false);
@@ -180,9 +179,9 @@ static void cache_give(struct exchange *x)
 static void make_id(struct http_server *server, char out[17])
 {
     static const char digits[] = "0123456789ABCDEF";
-    uint64_t z = server->id_seed +
-                 atomic_fetch_add_explicit(&server->ids, 1, memory_order_relaxed) *
-                     0x9E3779B97F4A7C15U;
+    uint64_t z =
+        server->id_seed +
+        atomic_fetch_add_explicit(&server->ids, 1, memory_order_relaxed) * 0x9E3779B97F4A7C15U;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
     z ^= z >> 31;
@@ -216,8 +215,7 @@ void exchange_end(struct exchange *x)
         server->handler.end(server->handler.ctx, x);
     bool counted = x->counted;
     cache_give(x);
-    if (!counted || atomic_fetch_sub(&server->active, 1) != 1 ||
-        !atomic_load(&server->stopping))
+    if (!counted || atomic_fetch_sub(&server->active, 1) != 1 || !atomic_load(&server->stopping))
         return;
     pthread_mutex_lock(&server->drain_lock);
     pthread_cond_broadcast(&server->drained);
@@ -319,8 +317,8 @@ enum kist_err exchange_add_header(struct exchange *x, const char *name, struct b
     struct reply_header *h = arena_alloc(&x->arena, sizeof(*h));
     char *name_copy = arena_strdup(&x->arena, name);
     /* MHD takes no empty value; a blank means the same (RFC 9110 section 5.5). */
-    char *value_copy = value.len ? arena_strndup(&x->arena, value.ptr, value.len)
-                                 : arena_strdup(&x->arena, " ");
+    char *value_copy =
+        value.len ? arena_strndup(&x->arena, value.ptr, value.len) : arena_strdup(&x->arena, " ");
     if (!h || !name_copy || !value_copy)
         return KIST_E_NOMEM;
     *h = (struct reply_header){ .name = name_copy, .value = value_copy };

@@ -99,8 +99,8 @@ void exchange_wait(struct exchange *x);
 void exchange_wake(struct exchange *x, void (*then)(struct exchange *x));
 
 /* Copies into the arena. Control characters in values are refused (KIST_E_INVALID). */
-enum kist_err exchange_add_header(struct exchange *x, const char *name, struct bytes value)
-    MUST_CHECK;
+enum kist_err exchange_add_header(struct exchange *x, const char *name,
+                                  struct bytes value) MUST_CHECK;
 /* Forgets reply headers added so far (an error replaces a success). */
 void exchange_clear_headers(struct exchange *x);
 

@@ -34,7 +34,7 @@ enum conn_phase {
     CONN_REPLY  /* the client must read */
 };
 #define CONN_PHASE_MASK 3U
-#define CONN_WAITING 4U  /* suspended by us: no clock runs */
+#define CONN_WAITING 4U /* suspended by us: no clock runs */
 #define CONN_LINE_SEEN 8U
 #define CONN_EPOCH_ONE 16U /* counts phase changes, so that none is missed */
 
@@ -158,8 +158,7 @@ void reply_fixed_headers(struct exchange *x, void *ctx,
 enum MHD_Result reply_mid_body(struct exchange *x, size_t *left);
 
 /* deadline.c */
-enum kist_err deadlines_open(const struct http_config *config, struct deadlines **out)
-    MUST_CHECK;
+enum kist_err deadlines_open(const struct http_config *config, struct deadlines **out) MUST_CHECK;
 void deadlines_close(struct deadlines *d);
 void deadlines_add(struct deadlines *d, struct conn *conn);
 void deadlines_remove(struct deadlines *d, struct conn *conn);
@@ -181,8 +180,8 @@ void peer_text(const struct sockaddr *addr, char *out, size_t size);
 void raise_file_limit(unsigned connections_max);
 
 /* tls.c */
-enum kist_err tls_store_open(const char *cert_file, const char *key_file,
-                             struct tls_store **out, const char **reason) MUST_CHECK;
+enum kist_err tls_store_open(const char *cert_file, const char *key_file, struct tls_store **out,
+                             const char **reason) MUST_CHECK;
 void tls_store_close(struct tls_store *s);
 enum kist_err tls_store_reload(struct tls_store *s) MUST_CHECK;
 void tls_certs_unref(struct tls_certs *c);

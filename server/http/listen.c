@@ -34,7 +34,8 @@ static bool split_listen(const char *text, char *host, size_t host_size, char *p
     }
     if (len == 1 && *start == '*')
         len = 0;
-    if (len >= host_size || strlen(colon + 1) >= port_size || strtoul(colon + 1, NULL, 10) > 65535)
+    if (len >= host_size || strlen(colon + 1) >= port_size ||
+        strtoul(colon + 1, NULL, 10) > 65535)
         return false;
     memcpy(host, start, len);
     host[len] = 0;
@@ -62,22 +63,19 @@ static void address_text(int fd, char *out, size_t size)
 {
     struct sockaddr_storage addr = { 0 };
     socklen_t len = sizeof(addr);
-    char host[64];
-    getsockname(fd, (struct sockaddr *)&addr, &len);
-    bool v6 = addr.ss_family == AF_INET6;
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&addr;
-    const struct sockaddr_in *in4 = (const struct sockaddr_in *)&addr;
-    inet_ntop(addr.ss_family, v6 ? (const void *)&in6->sin6_addr : (const void *)&in4->sin_addr,
-              host, sizeof(host));
-    snprintf(out, size, v6 ? "[%s]:%u" : "%s:%u", host,
-             ntohs(v6 ? in6->sin6_port : in4->sin_port));
+    char host[64] = "", port[8] = "";
+    if (getsockname(fd, (struct sockaddr *)&addr, &len) == 0)
+        getnameinfo((struct sockaddr *)&addr, len, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV);
+    snprintf(out, size, addr.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
 }
 
 enum kist_err listen_open(const char *listen_text, int *fd, char *address, size_t address_size,
                           const char **reason)
 {
     char host[128], port[8];
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+                              .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
     struct addrinfo *list = NULL;
     *reason = reason_text;
     if (!split_listen(listen_text, host, sizeof(host), port, sizeof(port))) {

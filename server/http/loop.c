@@ -156,8 +156,7 @@ static void offer(struct exchange *x, const char *piece, size_t *left)
     struct bytes rest = bytes_of(piece, *left);
     rest = bytes_of(rest.ptr + x->held, rest.len - x->held);
     x->held = 0;
-    while (rest.len > 0 && x->stage == STAGE_BODY && exchange_run(x) &&
-           x->stage == STAGE_BODY) {
+    while (rest.len > 0 && x->stage == STAGE_BODY && exchange_run(x) && x->stage == STAGE_BODY) {
         size_t taken = 0;
         x->sink.write(x, x->sink.ctx, rest, &taken);
         assert(taken <= rest.len);
@@ -260,8 +259,8 @@ bool loop_start(struct http_server *server, unsigned loops)
         server->listen_fd, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_URI_LOG_CALLBACK, on_line,
         server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, server,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES,
-        MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES, MHD_OPTION_CONNECTION_LIMIT,
+        limit, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
         /* A pool of one is no pool to MHD. */
         MHD_OPTION_THREAD_POOL_SIZE, loops > 1 ? loops : 0U,
         server->tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, tls_cert_callback(),

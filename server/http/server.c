@@ -58,8 +58,8 @@ static enum kist_err open_parts(struct http_server *server, const struct http_co
         TRY(tls_store_open(config->tls_cert_file,
                            config->tls_key_file ? config->tls_key_file : config->tls_cert_file,
                            &server->tls_store, reason));
-    TRY(listen_open(config->listen, &server->listen_fd, server->address,
-                    sizeof(server->address), reason));
+    TRY(listen_open(config->listen, &server->listen_fd, server->address, sizeof(server->address),
+                    reason));
     *reason = "cannot start the HTTP server's threads";
     TRY(deadlines_open(config, &server->deadlines));
     TRY(lingerer_open(&server->lingerer));

@@ -7,8 +7,8 @@
 struct http_server;
 
 struct http_config {
-    const char *listen; /* ADDR:PORT, [V6]:PORT; port 0 picks one */
-    unsigned loops;     /* epoll threads; 0: as many as cores */
+    const char *listen;        /* ADDR:PORT, [V6]:PORT; port 0 picks one */
+    unsigned loops;            /* epoll threads; 0: as many as cores */
     unsigned connections_max;  /* more are closed at once; 0: 10,000 */
     unsigned header_timeout_s; /* from the first byte to the whole header, default 20 */
     unsigned idle_timeout_s;   /* between requests, default 60 */

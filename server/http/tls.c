@@ -74,12 +74,11 @@ static int check_pair(const struct tls_certs *c)
     static const char text[] = "kist";
     const gnutls_datum_t data = { (unsigned char *)(uintptr_t)text, sizeof(text) };
     gnutls_datum_t signature = { 0 };
-    int algorithm =
-        gnutls_pubkey_get_preferred_hash_algorithm(c->chain[0].pubkey,
-                                                   &(gnutls_digest_algorithm_t){ 0 }, NULL);
-    int bad = algorithm < 0 ? algorithm
-                            : gnutls_privkey_sign_data(c->key, GNUTLS_DIG_SHA256, 0, &data,
-                                                       &signature);
+    int algorithm = gnutls_pubkey_get_preferred_hash_algorithm(
+        c->chain[0].pubkey, &(gnutls_digest_algorithm_t){ 0 }, NULL);
+    int bad = algorithm < 0
+                  ? algorithm
+                  : gnutls_privkey_sign_data(c->key, GNUTLS_DIG_SHA256, 0, &data, &signature);
     if (bad < 0)
         return bad;
     gnutls_sign_algorithm_t sign = gnutls_pk_to_sign(
@@ -106,15 +105,15 @@ static struct tls_certs *load(const struct tls_store *s)
     if (bad >= 0)
         return c;
     snprintf(reason_text, sizeof(reason_text), "cannot use %s: %s", file,
-             bad == GNUTLS_E_FILE_ERROR            ? "cannot read the file"
+             bad == GNUTLS_E_FILE_ERROR             ? "cannot read the file"
              : bad == GNUTLS_E_PK_SIG_VERIFY_FAILED ? "the key is of another certificate"
                                                     : gnutls_strerror(bad));
     tls_certs_unref(c);
     return NULL;
 }
 
-enum kist_err tls_store_open(const char *cert_file, const char *key_file,
-                             struct tls_store **out, const char **reason)
+enum kist_err tls_store_open(const char *cert_file, const char *key_file, struct tls_store **out,
+                             const char **reason)
 {
     struct tls_store *s = calloc(1, sizeof(*s));
     *reason = "out of memory";

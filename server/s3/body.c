@@ -94,9 +94,9 @@ static bool verify_checksum(struct s3_request *r)
     body_digest(r->body, c->kind, found);
     if (memcmp(found, c->value, digest_len(c->kind)) == 0)
         return true;
-    char *message = arena_printf(r->arena,
-                                 "The %s you specified did not match the calculated checksum.",
-                                 s3_checksum_name(c->kind));
+    char *message =
+        arena_printf(r->arena, "The %s you specified did not match the calculated checksum.",
+                     s3_checksum_name(c->kind));
     s3_fail_message(r, S3_BAD_DIGEST, message ? message : "");
     return false;
 }
@@ -143,9 +143,9 @@ static bool parse_md5(struct s3_request *r)
 static bool parse_length(struct s3_request *r, uint64_t max_bytes)
 {
     struct s3_body *b = r->body;
-    b->chunked = r->who.payload == AUTH_PAYLOAD_STREAMING_SIGNED
-                 || r->who.payload == AUTH_PAYLOAD_STREAMING_SIGNED_TRAILER
-                 || r->who.payload == AUTH_PAYLOAD_STREAMING_UNSIGNED_TRAILER;
+    b->chunked = r->who.payload == AUTH_PAYLOAD_STREAMING_SIGNED ||
+                 r->who.payload == AUTH_PAYLOAD_STREAMING_SIGNED_TRAILER ||
+                 r->who.payload == AUTH_PAYLOAD_STREAMING_UNSIGNED_TRAILER;
     b->length = r->http->content_length;
     if (b->chunked) {
         struct bytes text = exchange_header(r->x, "x-amz-decoded-content-length");
@@ -161,7 +161,7 @@ static bool parse_length(struct s3_request *r, uint64_t max_bytes)
     }
     if (b->length != UINT64_MAX && b->length > max_bytes) {
         s3_fail(r, b->writer || max_bytes > ((uint64_t)1 << 30) ? S3_ENTITY_TOO_LARGE
-                                                               : S3_MAX_MESSAGE_LENGTH);
+                                                                : S3_MAX_MESSAGE_LENGTH);
         return false;
     }
     return true;
@@ -246,8 +246,8 @@ void s3_read_object(struct s3_request *r, uint64_t max_bytes, void (*then)(struc
     b->digests |= r->digests;
     if (r->checksum.wanted)
         b->digests |= DIGEST_BIT(r->checksum.kind);
-    if (r->who.payload == AUTH_PAYLOAD_SIGNED_SHA256
-        || r->who.payload == AUTH_PAYLOAD_SIGNED_DEFERRED)
+    if (r->who.payload == AUTH_PAYLOAD_SIGNED_SHA256 ||
+        r->who.payload == AUTH_PAYLOAD_SIGNED_DEFERRED)
         b->digests |= DIGEST_BIT(DIGEST_SHA256);
     open_writer(r->x);
 }

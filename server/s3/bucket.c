@@ -34,8 +34,8 @@ static bool location_fits(struct s3_request *r)
     struct bytes xml = buf_bytes(&r->body->xml);
     if (!xml.len)
         return true;
-    if (s3_xml_parse(xml, r->arena, &root) != KIST_OK
-        || strcmp(root->name, "CreateBucketConfiguration") != 0) {
+    if (s3_xml_parse(xml, r->arena, &root) != KIST_OK ||
+        strcmp(root->name, "CreateBucketConfiguration") != 0) {
         s3_fail(r, S3_MALFORMED_XML);
         return false;
     }
@@ -153,8 +153,8 @@ void s3_list_buckets(struct s3_request *r)
     s3_xml_begin(&p.xml, "ListAllMyBucketsResult");
     s3_xml_owner(&p.xml, "Owner", r->who.identity);
     s3_xml_open(&p.xml, "Buckets");
-    enum kist_err err = store_list_buckets(store_of(r), prefix,
-                                           s3_param(r, "continuation-token"), add_bucket, &p);
+    enum kist_err err = store_list_buckets(store_of(r), prefix, s3_param(r, "continuation-token"),
+                                           add_bucket, &p);
     if (err != KIST_OK) {
         buf_release(&p.xml.out);
         s3_fail_err(r, err);

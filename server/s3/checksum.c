@@ -62,14 +62,15 @@ static bool find_value(struct s3_request *r, size_t *count)
         if (!value.ptr && !announced)
             continue;
         ++*count;
-        *c = (struct s3_checksum){ .wanted = true, .in_trailer = !value.ptr,
+        *c = (struct s3_checksum){ .wanted = true,
+                                   .in_trailer = !value.ptr,
                                    .kind = kinds[i].kind };
         size_t dash = r->checksum_of_object ? bytes_find(value, BYTES_LIT("-"), 0) : SIZE_MAX;
         if (dash != SIZE_MAX) /* "-parts" of a composite checksum */
             value.len = dash;
         if (value.ptr && !s3_checksum_decode(c->kind, value, c->value)) {
-            char *message = arena_printf(r->arena, "Value for %s header is invalid.",
-                                         kinds[i].header);
+            char *message =
+                arena_printf(r->arena, "Value for %s header is invalid.", kinds[i].header);
             s3_fail_message(r, S3_INVALID_REQUEST, message ? message : "");
             return false;
         }
@@ -93,9 +94,10 @@ bool s3_checksum_parse(struct s3_request *r)
     if (!name.len || bytes_equal_nocase(name, BYTES_LIT("MD5")))
         return true;
     if (!s3_checksum_kind(name, &asked)) {
-        s3_fail_message(r, S3_INVALID_REQUEST,
-                        "Checksum algorithm provided is unsupported. Please try again with any of "
-                        "the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]");
+        s3_fail_message(
+            r, S3_INVALID_REQUEST,
+            "Checksum algorithm provided is unsupported. Please try again with any of "
+            "the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]");
         return false;
     }
     if (count && asked != r->checksum.kind) {
@@ -111,8 +113,8 @@ struct bytes s3_checksum_text(struct arena *arena, const Kist__Checksum *c, uint
     char text[BASE64_LEN(DIGEST_MAX_LEN) + 1] = "";
     if (c->value.len <= DIGEST_MAX_LEN)
         base64_encode(schema_bytes(c->value), text);
-    char *whole = c->composite ? arena_printf(arena, "%s-%u", text, parts)
-                               : arena_strdup(arena, text);
+    char *whole =
+        c->composite ? arena_printf(arena, "%s-%u", text, parts) : arena_strdup(arena, text);
     return bytes_str(whole);
 }
 

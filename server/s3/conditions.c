@@ -76,8 +76,8 @@ enum s3_error s3_check_read(const struct s3_request *r, const Kist__Object *o,
     if (match.ptr) {
         if (!tag_matches(match, etag))
             return S3_PRECONDITION_FAILED;
-    } else if (unmodified.ptr && time_parse_http(unmodified, &when) == KIST_OK
-               && second > when / 1000) {
+    } else if (unmodified.ptr && time_parse_http(unmodified, &when) == KIST_OK &&
+               second > when / 1000) {
         return S3_PRECONDITION_FAILED;
     }
     if (none_match.ptr)

@@ -38,8 +38,8 @@ bool s3_open_copy_source(struct s3_request *r, struct bytes *bucket, struct byte
         return false;
     }
     bool not_modified;
-    enum s3_error error = s3_check_read(r, object_reader_object(r->reader), "x-amz-copy-source-",
-                                        &not_modified);
+    enum s3_error error =
+        s3_check_read(r, object_reader_object(r->reader), "x-amz-copy-source-", &not_modified);
     if (error == S3_ERROR_COUNT && not_modified)
         error = S3_PRECONDITION_FAILED;
     if (error != S3_ERROR_COUNT)
@@ -189,8 +189,8 @@ static bool directives(struct s3_request *r, struct copy_state *c, bool *changes
     struct bytes tagging = s3_header(r, "x-amz-tagging-directive");
     bool replace = bytes_equal(metadata, BYTES_LIT("REPLACE"));
     bool replace_tags = bytes_equal(tagging, BYTES_LIT("REPLACE"));
-    if ((metadata.len && !replace && !bytes_equal(metadata, BYTES_LIT("COPY")))
-        || (tagging.len && !replace_tags && !bytes_equal(tagging, BYTES_LIT("COPY")))) {
+    if ((metadata.len && !replace && !bytes_equal(metadata, BYTES_LIT("COPY"))) ||
+        (tagging.len && !replace_tags && !bytes_equal(tagging, BYTES_LIT("COPY")))) {
         s3_fail_argument(r, "x-amz-metadata-directive", metadata, "Unknown metadata directive.");
         return false;
     }
@@ -206,8 +206,8 @@ static bool directives(struct s3_request *r, struct copy_state *c, bool *changes
         c->meta.n_tags = o->n_tags;
         c->meta.tags = o->tags;
     }
-    *changes = replace || replace_tags || s3_header(r, "x-amz-storage-class").len
-               || s3_header(r, "x-amz-website-redirect-location").len;
+    *changes = replace || replace_tags || s3_header(r, "x-amz-storage-class").len ||
+               s3_header(r, "x-amz-website-redirect-location").len;
     return true;
 }
 
@@ -221,8 +221,8 @@ void s3_copy_object(struct s3_request *r)
         return;
     }
     r->state = c;
-    if (!s3_open_copy_source(r, &c->bucket, &c->key) || !directives(r, c, &changes)
-        || !s3_write_condition(r, &c->condition))
+    if (!s3_open_copy_source(r, &c->bucket, &c->key) || !directives(r, c, &changes) ||
+        !s3_write_condition(r, &c->condition))
         return;
     const Kist__Object *o = object_reader_object(r->reader);
     bool self = bytes_equal(c->bucket, target_bucket) && bytes_equal(c->key, target_key);
@@ -271,8 +271,8 @@ static bool copy_range(struct s3_request *r, uint64_t size, struct s3_range *ran
     if (!header.ptr)
         return true;
     enum s3_range_kind kind = s3_range_parse(header, size, range);
-    bool open_ended = header.len && (header.ptr[header.len - 1] == '-'
-                                     || bytes_starts_with(header, BYTES_LIT("bytes=-")));
+    bool open_ended = header.len && (header.ptr[header.len - 1] == '-' ||
+                                     bytes_starts_with(header, BYTES_LIT("bytes=-")));
     if (kind == S3_RANGE_NONE || open_ended) {
         s3_fail_argument(r, "x-amz-copy-source-range", header,
                          "The x-amz-copy-source-range value must be of the form bytes=first-last "
@@ -283,8 +283,8 @@ static bool copy_range(struct s3_request *r, uint64_t size, struct s3_range *ran
     struct bytes last = bytes_of(header.ptr + bytes_find(header, BYTES_LIT("-"), 0) + 1, 0);
     last.len = (size_t)(header.ptr + header.len - last.ptr);
     uint64_t wanted = 0;
-    if (kind == S3_RANGE_UNSATISFIABLE || bytes_to_u64(last, UINT64_MAX, &wanted) != KIST_OK
-        || wanted >= size) {
+    if (kind == S3_RANGE_UNSATISFIABLE || bytes_to_u64(last, UINT64_MAX, &wanted) != KIST_OK ||
+        wanted >= size) {
         s3_fail_argument(r, "x-amz-copy-source-range", header,
                          "Range specified is not valid for source object");
         return false;
@@ -296,8 +296,8 @@ void s3_upload_part_copy(struct s3_request *r)
 {
     struct bytes bucket, key;
     struct s3_range range;
-    if (!s3_part_begin(r) || !s3_open_copy_source(r, &bucket, &key)
-        || !copy_range(r, object_reader_object(r->reader)->size, &range))
+    if (!s3_part_begin(r) || !s3_open_copy_source(r, &bucket, &key) ||
+        !copy_range(r, object_reader_object(r->reader)->size, &range))
         return;
     if (range.length > COPY_MAX)
         s3_fail(r, S3_ENTITY_TOO_LARGE);

@@ -38,7 +38,8 @@ static Kist__DeleteKey *add_key(struct s3_request *r, struct delete_state *d, st
     return k;
 }
 
-static void commit(struct s3_request *r, struct delete_state *d, void (*then)(struct s3_request *))
+static void commit(struct s3_request *r, struct delete_state *d,
+                   void (*then)(struct s3_request *))
 {
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__DeleteObjects c = KIST__DELETE_OBJECTS__INIT;
@@ -79,8 +80,8 @@ static bool more_conditions(struct s3_request *r, Kist__Condition **condition)
         }
         kist__condition__init(*condition);
     }
-    if ((size.ptr && bytes_to_u64(size, INT64_MAX - 1, &bytes) != KIST_OK)
-        || (mtime.ptr && time_parse_http(mtime, &(*condition)->mtime_ms) != KIST_OK)) {
+    if ((size.ptr && bytes_to_u64(size, INT64_MAX - 1, &bytes) != KIST_OK) ||
+        (mtime.ptr && time_parse_http(mtime, &(*condition)->mtime_ms) != KIST_OK)) {
         s3_fail(r, S3_INVALID_ARGUMENT);
         return false;
     }
@@ -182,8 +183,8 @@ static void delete_many(struct s3_request *r)
     struct delete_state *d = state_new(r, DELETE_KEYS_MAX);
     if (!d)
         return;
-    if (s3_xml_parse(buf_bytes(&r->body->xml), r->arena, &root) != KIST_OK
-        || strcmp(root->name, "Delete") != 0 || !read_keys(r, root, d))
+    if (s3_xml_parse(buf_bytes(&r->body->xml), r->arena, &root) != KIST_OK ||
+        strcmp(root->name, "Delete") != 0 || !read_keys(r, root, d))
         s3_fail(r, S3_MALFORMED_XML);
     else
         commit(r, d, delete_many_done);

@@ -64,13 +64,14 @@ struct get_state {
 /* https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html: response-* parameters */
 static void add_overrides(struct s3_request *r)
 {
-    static const char *const names[] = { "Content-Type", "Content-Language", "Expires",
-                                         "Cache-Control", "Content-Disposition",
-                                         "Content-Encoding" };
-    static const char *const params[] = { "response-content-type", "response-content-language",
-                                          "response-expires", "response-cache-control",
-                                          "response-content-disposition",
-                                          "response-content-encoding" };
+    static const char *const names[] = {
+        "Content-Type",  "Content-Language",    "Expires",
+        "Cache-Control", "Content-Disposition", "Content-Encoding"
+    };
+    static const char *const params[] = {
+        "response-content-type",  "response-content-language",    "response-expires",
+        "response-cache-control", "response-content-disposition", "response-content-encoding"
+    };
     for (size_t i = 0; i < ARRAY_LEN(params); i++) {
         struct bytes value = s3_param(r, params[i]);
         if (value.len)
@@ -206,8 +207,8 @@ static ptrdiff_t read_body(struct exchange *x, void *ctx, uint64_t pos, uint8_t 
     struct get_state *g = r->state;
     size_t got = 0;
     uint64_t at = g->range.first + pos, left = g->range.length - pos;
-    enum kist_err err = object_reader_read(r->reader, at, buf, max < left ? max : (size_t)left,
-                                           g->fetched, &got);
+    enum kist_err err =
+        object_reader_read(r->reader, at, buf, max < left ? max : (size_t)left, g->fetched, &got);
     if (err == KIST_E_BUSY) {
         g->fetched = true;
         exchange_wait(x);
@@ -290,8 +291,8 @@ static const Kist__Object *open_object(struct s3_request *r, struct get_state **
         return NULL;
     }
     r->state = g;
-    enum kist_err err = object_reader_open(r->service->config.store, r->bucket, r->key, r->arena,
-                                           &r->reader);
+    enum kist_err err =
+        object_reader_open(r->service->config.store, r->bucket, r->key, r->arena, &r->reader);
     if (err != KIST_OK) {
         s3_fail_err(r, err);
         return NULL;

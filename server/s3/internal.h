@@ -59,7 +59,7 @@ struct s3_body {
     uint8_t md5[16];              /* Content-MD5 */
     bool has_md5;
     bool failed;
-    struct bytes waiting; /* of a piece, until memory is there */
+    struct bytes waiting;               /* of a piece, until memory is there */
     void (*then)(struct s3_request *r); /* the body is whole and verified */
 };
 
@@ -161,8 +161,8 @@ struct s3_xml_node {
     struct s3_xml_node *child, *next;
 };
 /* The tree in the arena; KIST_E_INVALID for anything but small, plain, well-formed XML. */
-enum kist_err s3_xml_parse(struct bytes in, struct arena *arena, struct s3_xml_node **root)
-    MUST_CHECK;
+enum kist_err s3_xml_parse(struct bytes in, struct arena *arena,
+                           struct s3_xml_node **root) MUST_CHECK;
 /* First child of that name, or NULL; NULL in, NULL out. */
 const struct s3_xml_node *s3_xml_child(const struct s3_xml_node *node, const char *name);
 /* Its text, ptr NULL when absent. */
@@ -172,16 +172,15 @@ struct bytes s3_xml_child_text(const struct s3_xml_node *node, const char *name)
 /* Reads an XML body of at most max bytes, verifies it, then calls then(); r->body->xml has it. */
 void s3_read_xml(struct s3_request *r, size_t max_bytes, void (*then)(struct s3_request *r));
 /* Reads an object's body into r->body->writer, verified against all that the headers claim. */
-void s3_read_object(struct s3_request *r, uint64_t max_bytes,
-                    void (*then)(struct s3_request *r));
+void s3_read_object(struct s3_request *r, uint64_t max_bytes, void (*then)(struct s3_request *r));
 void s3_body_release(struct s3_body *b);
 
 /* ---- checksum.c ---- */
 /* What headers say about the body's checksum; false after an error reply. */
 bool s3_checksum_parse(struct s3_request *r);
 bool s3_checksum_kind(struct bytes name, enum digest_kind *out); /* "CRC32C", any case */
-const char *s3_checksum_name(enum digest_kind kind);            /* "CRC32C" */
-const char *s3_checksum_header(enum digest_kind kind);          /* "x-amz-checksum-crc32c" */
+const char *s3_checksum_name(enum digest_kind kind);             /* "CRC32C" */
+const char *s3_checksum_header(enum digest_kind kind);           /* "x-amz-checksum-crc32c" */
 /* Base64, and "-parts" when composite. */
 struct bytes s3_checksum_text(struct arena *arena, const Kist__Checksum *c, uint32_t parts);
 void s3_checksum_headers(struct s3_request *r, const Kist__Checksum *c, uint32_t parts);
@@ -225,7 +224,6 @@ void s3_commit_put(struct s3_request *r, Kist__Command *command,
 /* A NUL-terminated copy in the arena; never NULL: fails the request by an empty string. */
 char *s3_str(struct s3_request *r, struct bytes b);
 int64_t s3_now(const struct s3_request *r);
-
 
 void s3_list_buckets(struct s3_request *r);
 void s3_create_bucket(struct s3_request *r);

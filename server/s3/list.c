@@ -83,9 +83,9 @@ static bool run(struct s3_request *r, struct listing *l, const struct list_query
 
 static void finish(struct s3_request *r, struct listing *l, struct s3_xml *x)
 {
-    x->failed = x->failed || l->contents.failed || l->prefixes.failed
-                || buf_append_bytes(&x->out, buf_bytes(&l->contents.out)) != KIST_OK
-                || buf_append_bytes(&x->out, buf_bytes(&l->prefixes.out)) != KIST_OK;
+    x->failed = x->failed || l->contents.failed || l->prefixes.failed ||
+                buf_append_bytes(&x->out, buf_bytes(&l->contents.out)) != KIST_OK ||
+                buf_append_bytes(&x->out, buf_bytes(&l->prefixes.out)) != KIST_OK;
     buf_release(&l->contents.out);
     buf_release(&l->prefixes.out);
     s3_xml_reply(r, x, "ListBucketResult");
@@ -140,9 +140,9 @@ static bool token_read(struct s3_request *r, struct bytes token, struct bytes *a
 {
     uint8_t *out = arena_alloc(r->arena, token.len + 1);
     size_t len = 0;
-    if (!out || token.len < 2 || token.ptr[0] != '1'
-        || base64_decode(bytes_of(token.ptr + 1, token.len - 1), out, token.len, &len) != KIST_OK
-        || len > 1024) {
+    if (!out || token.len < 2 || token.ptr[0] != '1' ||
+        base64_decode(bytes_of(token.ptr + 1, token.len - 1), out, token.len, &len) != KIST_OK ||
+        len > 1024) {
         s3_fail_argument(r, "continuation-token", token,
                          "The continuation token provided is incorrect");
         return false;

@@ -34,8 +34,8 @@ static struct bytes without_aws_chunked(struct bytes v)
     static const struct bytes word = { (const uint8_t *)"aws-chunked", 11 };
     if (bytes_equal_nocase(v, word))
         return BYTES_EMPTY;
-    if (v.len > word.len && bytes_equal_nocase(bytes_of(v.ptr, word.len), word)
-        && v.ptr[word.len] == ',') {
+    if (v.len > word.len && bytes_equal_nocase(bytes_of(v.ptr, word.len), word) &&
+        v.ptr[word.len] == ',') {
         v = bytes_of(v.ptr + word.len + 1, v.len - word.len - 1);
         while (v.len && v.ptr[0] == ' ')
             v = bytes_of(v.ptr + 1, v.len - 1);
@@ -117,9 +117,10 @@ static bool parse_metadata(struct s3_request *r, struct s3_meta *out)
 /* Stored and echoed; the bytes live in one place all the same. */
 static bool parse_storage_class(struct s3_request *r, struct s3_meta *out)
 {
-    static const char *const classes[] = { "STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA",
-                                           "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER",
-                                           "DEEP_ARCHIVE", "GLACIER_IR", "EXPRESS_ONEZONE" };
+    static const char *const classes[] = {
+        "STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA",     "INTELLIGENT_TIERING",
+        "GLACIER",  "DEEP_ARCHIVE",       "GLACIER_IR",  "EXPRESS_ONEZONE"
+    };
     struct bytes value = s3_header(r, "x-amz-storage-class");
     static char standard[1];
     out->storage_class = standard;
@@ -196,8 +197,8 @@ static bool decode_part(struct s3_request *r, struct bytes in, struct bytes *out
 {
     uint8_t *text = arena_alloc(r->arena, in.len + 1);
     size_t len;
-    if (!text || uri_decode(in, true, text, &len) != KIST_OK
-        || !bytes_is_utf8(bytes_of(text, len)) || memchr(text, 0, len))
+    if (!text || uri_decode(in, true, text, &len) != KIST_OK ||
+        !bytes_is_utf8(bytes_of(text, len)) || memchr(text, 0, len))
         return false;
     *out = bytes_of(text, len);
     return true;
@@ -220,9 +221,10 @@ bool s3_meta_tags(struct s3_request *r, struct s3_meta *out)
                                             : bytes_of(part.ptr + eq + 1, part.len - eq - 1);
         at = end + 1;
         if (!decode_part(r, name, &name) || !decode_part(r, value, &value)) {
-            s3_fail_argument(r, "x-amz-tagging", header,
-                             "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded "
-                             "URL query parameters without tag name duplicates.");
+            s3_fail_argument(
+                r, "x-amz-tagging", header,
+                "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded "
+                "URL query parameters without tag name duplicates.");
             return false;
         }
         if (!add_tag(r, name, value, 10, &out->n_tags, out->tags))
@@ -278,9 +280,9 @@ void s3_tags_reply(struct s3_request *r, size_t n, Kist__Pair **tags)
 /* Canned ACLs that say what holds anyway are accepted, as AWS does with ACLs disabled. */
 static bool acl_is_harmless(struct bytes acl)
 {
-    return !acl.ptr || bytes_equal(acl, BYTES_LIT("private"))
-           || bytes_equal(acl, BYTES_LIT("bucket-owner-full-control"))
-           || bytes_equal(acl, BYTES_LIT("bucket-owner-read"));
+    return !acl.ptr || bytes_equal(acl, BYTES_LIT("private")) ||
+           bytes_equal(acl, BYTES_LIT("bucket-owner-full-control")) ||
+           bytes_equal(acl, BYTES_LIT("bucket-owner-read"));
 }
 
 bool s3_refuse_unbuilt(struct s3_request *r)
@@ -339,8 +341,7 @@ void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_typ
             s3_add_header_str(r, name, o->metadata[i]->value);
     }
     if (o->n_tags)
-        s3_add_header_str(r, "x-amz-tagging-count",
-                          arena_printf(r->arena, "%zu", o->n_tags));
+        s3_add_header_str(r, "x-amz-tagging-count", arena_printf(r->arena, "%zu", o->n_tags));
     if (o->storage_class[0])
         s3_add_header_str(r, "x-amz-storage-class", o->storage_class);
 }

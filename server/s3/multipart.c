@@ -27,8 +27,8 @@ struct bytes s3_upload_id_text(struct arena *arena, uint64_t id, struct bytes no
 bool s3_upload_id_parse(struct bytes text, struct s3_upload_id *out)
 {
     uint8_t id[8];
-    if (text.len != 32 || hex_decode(bytes_of(text.ptr, 16), id, 8) != KIST_OK
-        || hex_decode(bytes_of(text.ptr + 16, 16), out->nonce, 8) != KIST_OK)
+    if (text.len != 32 || hex_decode(bytes_of(text.ptr, 16), id, 8) != KIST_OK ||
+        hex_decode(bytes_of(text.ptr + 16, 16), out->nonce, 8) != KIST_OK)
         return false;
     out->id = 0;
     for (int i = 0; i < 8; i++)
@@ -93,8 +93,8 @@ static bool parse_algorithm(struct s3_request *r, struct create_state *c)
     bool hash = kind == DIGEST_SHA1 || kind == DIGEST_SHA256;
     bool full = bytes_equal(type, BYTES_LIT("FULL_OBJECT"));
     bool composite = bytes_equal(type, BYTES_LIT("COMPOSITE"));
-    if ((type.len && !full && !composite) || (full && hash)
-        || (composite && kind == DIGEST_CRC64NVME)) {
+    if ((type.len && !full && !composite) || (full && hash) ||
+        (composite && kind == DIGEST_CRC64NVME)) {
         s3_fail_message(r, S3_INVALID_REQUEST,
                         "The checksum type cannot be used with this checksum algorithm.");
         return false;
@@ -258,8 +258,8 @@ static void complete_done(struct s3_request *r)
         Kist__Checksum c = KIST__CHECKSUM__INIT;
         c.algorithm = result->checksum_algorithm - 1;
         c.composite = result->checksum_composite;
-        c.value = schema_data(
-            bytes_of(result->checksum, digest_len((enum digest_kind)c.algorithm)));
+        c.value =
+            schema_data(bytes_of(result->checksum, digest_len((enum digest_kind)c.algorithm)));
         s3_xml_checksum(&x, r->arena, &c, result->part_count, true);
     }
     s3_xml_reply(r, &x, "CompleteMultipartUploadResult");
@@ -270,8 +270,8 @@ static bool part_checksum(struct s3_request *r, const struct s3_xml_node *node,
 {
     for (const struct s3_xml_node *n = node->child; n; n = n->next) {
         enum digest_kind kind;
-        if (strncmp(n->name, "Checksum", 8) != 0
-            || !s3_checksum_kind(bytes_str(n->name + 8), &kind))
+        if (strncmp(n->name, "Checksum", 8) != 0 ||
+            !s3_checksum_kind(bytes_str(n->name + 8), &kind))
             continue;
         Kist__Checksum *c = arena_alloc(r->arena, sizeof(*c));
         uint8_t *value = arena_alloc(r->arena, DIGEST_MAX_LEN);
@@ -293,8 +293,8 @@ static bool read_part(struct s3_request *r, const struct s3_xml_node *node,
     uint8_t *etag = arena_zalloc(r->arena, 16);
     uint64_t number;
     struct bytes text = s3_xml_child_text(node, "ETag");
-    if (!part || !etag || strcmp(node->name, "Part") != 0 || !text.ptr
-        || bytes_to_u64(s3_xml_child_text(node, "PartNumber"), UINT32_MAX, &number) != KIST_OK)
+    if (!part || !etag || strcmp(node->name, "Part") != 0 || !text.ptr ||
+        bytes_to_u64(s3_xml_child_text(node, "PartNumber"), UINT32_MAX, &number) != KIST_OK)
         return false;
     kist__complete_part__init(part);
     part->number = (uint32_t)number;
@@ -312,8 +312,8 @@ static bool read_parts(struct s3_request *r, Kist__CompleteUpload *c)
 {
     struct s3_xml_node *root = NULL;
     size_t count = 0;
-    if (s3_xml_parse(buf_bytes(&r->body->xml), r->arena, &root) != KIST_OK
-        || strcmp(root->name, "CompleteMultipartUpload") != 0)
+    if (s3_xml_parse(buf_bytes(&r->body->xml), r->arena, &root) != KIST_OK ||
+        strcmp(root->name, "CompleteMultipartUpload") != 0)
         return false;
     for (const struct s3_xml_node *n = root->child; n; n = n->next)
         count++;

@@ -147,8 +147,8 @@ static void fail(struct s3_request *r, enum s3_error error, const char *message,
         exchange_reply_bytes(r->x, errors[error].status, BYTES_EMPTY);
         return;
     }
-    struct bytes xml = s3_error_xml(r->arena, r->x, errors[error].code, message, r->http->path,
-                                    extra);
+    struct bytes xml =
+        s3_error_xml(r->arena, r->x, errors[error].code, message, r->http->path, extra);
     s3_add_header_str(r, "Content-Type", "application/xml");
     exchange_reply_bytes(r->x, errors[error].status, xml);
 }
@@ -165,8 +165,8 @@ void s3_fail(struct s3_request *r, enum s3_error error)
     buf_init(&extra.out, 8 << 10);
     if (error == S3_NO_SUCH_KEY)
         put(&extra, "Key", r->key);
-    if (error == S3_NO_SUCH_BUCKET || error == S3_BUCKET_NOT_EMPTY
-        || error == S3_BUCKET_ALREADY_OWNED || error == S3_INVALID_BUCKET_NAME)
+    if (error == S3_NO_SUCH_BUCKET || error == S3_BUCKET_NOT_EMPTY ||
+        error == S3_BUCKET_ALREADY_OWNED || error == S3_INVALID_BUCKET_NAME)
         put(&extra, "BucketName", r->bucket);
     if (error == S3_METHOD_NOT_ALLOWED)
         put(&extra, "Method", r->http->method_name);

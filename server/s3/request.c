@@ -41,8 +41,8 @@ bool s3_param_number(struct s3_request *r, const char *name, uint64_t max, uint6
     uint64_t number = fallback;
     struct bytes value = s3_param(r, name);
     if (s3_has_param(r, name) && value.len && bytes_to_u64(value, max, &number) != KIST_OK) {
-        char *message = arena_printf(r->arena,
-                                     "Provided %s not an integer or within integer range", name);
+        char *message =
+            arena_printf(r->arena, "Provided %s not an integer or within integer range", name);
         s3_fail_argument(r, name, value, message ? message : name);
         return false;
     }
@@ -54,7 +54,8 @@ bool s3_param_encoding(struct s3_request *r, bool *url)
 {
     struct bytes value = s3_param(r, "encoding-type");
     if (value.len && !bytes_equal(value, BYTES_LIT("url"))) {
-        s3_fail_argument(r, "encoding-type", value, "Invalid Encoding Method specified in Request");
+        s3_fail_argument(r, "encoding-type", value,
+                         "Invalid Encoding Method specified in Request");
         return false;
     }
     *url = value.len > 0;
@@ -206,15 +207,15 @@ enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *aren
     if (header.len && header.ptr[0] == '/')
         header = bytes_of(header.ptr + 1, header.len - 1);
     size_t question = bytes_find(header, BYTES_LIT("?versionId="), 0);
-    bool version = question != SIZE_MAX
-                   && !bytes_equal(bytes_of(header.ptr + question, header.len - question),
-                                   BYTES_LIT("?versionId=null"));
+    bool version = question != SIZE_MAX &&
+                   !bytes_equal(bytes_of(header.ptr + question, header.len - question),
+                                BYTES_LIT("?versionId=null"));
     if (question != SIZE_MAX)
         header.len = question;
     struct bytes whole = decode(arena, header, false);
     size_t slash = whole.ptr ? bytes_find(whole, BYTES_LIT("/"), 0) : SIZE_MAX;
-    if (slash == SIZE_MAX || slash == 0 || slash + 1 == whole.len || !bytes_is_utf8(whole)
-        || memchr(whole.ptr, 0, whole.len))
+    if (slash == SIZE_MAX || slash == 0 || slash + 1 == whole.len || !bytes_is_utf8(whole) ||
+        memchr(whole.ptr, 0, whole.len))
         return S3_COPY_SOURCE_BAD;
     *bucket = bytes_of(whole.ptr, slash);
     *key = bytes_of(whole.ptr + slash + 1, whole.len - slash - 1);
@@ -247,10 +248,10 @@ static bool query_fits(const struct s3_request *r, const char *query)
         struct bytes name = eq == SIZE_MAX ? want : bytes_of(want.ptr, eq);
         bool found = false;
         for (size_t i = 0; i < r->param_count && !found; i++)
-            found = bytes_equal(r->params[i].name, name)
-                    && (eq == SIZE_MAX
-                        || bytes_equal(r->params[i].value,
-                                       bytes_of(want.ptr + eq + 1, want.len - eq - 1)));
+            found =
+                bytes_equal(r->params[i].name, name) &&
+                (eq == SIZE_MAX ||
+                 bytes_equal(r->params[i].value, bytes_of(want.ptr + eq + 1, want.len - eq - 1)));
         if (!found)
             return false;
         query += len + (query[len] == '&');
@@ -275,8 +276,8 @@ static bool names_other_subresource(const struct s3_request *r)
     if (r->param_count == 0)
         return false;
     for (size_t i = 0; i < s3_operation_count; i++)
-        if (s3_operations[i].query && !strchr(s3_operations[i].query, '=')
-            && row_fits(r, &s3_operations[i], true))
+        if (s3_operations[i].query && !strchr(s3_operations[i].query, '=') &&
+            row_fits(r, &s3_operations[i], true))
             return true;
     return false;
 }
@@ -291,7 +292,8 @@ enum s3_error s3_route(struct s3_request *r)
         if (!op->query && names_other_subresource(r))
             return S3_METHOD_NOT_ALLOWED;
         struct bytes version = s3_param(r, "versionId");
-        if (r->scope == S3_SCOPE_OBJECT && version.len && !bytes_equal(version, BYTES_LIT("null")))
+        if (r->scope == S3_SCOPE_OBJECT && version.len &&
+            !bytes_equal(version, BYTES_LIT("null")))
             return S3_NOT_IMPLEMENTED;
         r->op_index = i;
         return op->handle ? S3_ERROR_COUNT : S3_NOT_IMPLEMENTED;

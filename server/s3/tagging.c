@@ -19,8 +19,7 @@ static void put_tags(struct s3_request *r, size_t n, Kist__Pair **tags,
 static Kist__Object *object_row(struct s3_request *r)
 {
     Kist__Object *o = NULL;
-    enum kist_err err =
-        store_head(r->service->config.store, r->bucket, r->key, r->arena, &o);
+    enum kist_err err = store_head(r->service->config.store, r->bucket, r->key, r->arena, &o);
     if (err != KIST_OK)
         s3_fail_err(r, err);
     return o;
@@ -124,8 +123,8 @@ static enum kist_err add_parts(struct s3_request *r, struct s3_xml *x, const Kis
     uint64_t max = 1000, after = 0;
     struct bytes max_text = s3_header(r, "x-amz-max-parts");
     struct bytes after_text = s3_header(r, "x-amz-part-number-marker");
-    if ((max_text.len && bytes_to_u64(max_text, INT32_MAX, &max) != KIST_OK)
-        || (after_text.len && bytes_to_u64(after_text, INT32_MAX, &after) != KIST_OK))
+    if ((max_text.len && bytes_to_u64(max_text, INT32_MAX, &max) != KIST_OK) ||
+        (after_text.len && bytes_to_u64(after_text, INT32_MAX, &after) != KIST_OK))
         return KIST_E_INVALID;
     max = max > 1000 ? 1000 : max;
     s3_xml_open(x, "ObjectParts");
@@ -148,8 +147,8 @@ void s3_get_object_attributes(struct s3_request *r)
 {
     struct s3_xml x = { .failed = false };
     char date[TIME_HTTP_LEN];
-    enum kist_err err = object_reader_open(r->service->config.store, r->bucket, r->key, r->arena,
-                                           &r->reader);
+    enum kist_err err =
+        object_reader_open(r->service->config.store, r->bucket, r->key, r->arena, &r->reader);
     if (err != KIST_OK) {
         s3_fail_err(r, err);
         return;

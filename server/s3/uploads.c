@@ -53,9 +53,9 @@ void s3_list_parts(struct s3_request *r)
     struct part_page p = { .r = r };
     uint64_t max, after;
     bool truncated = false, url;
-    if (!s3_param_number(r, "max-parts", INT32_MAX, PAGE_MAX, &max)
-        || !s3_param_number(r, "part-number-marker", INT32_MAX, 0, &after)
-        || !s3_param_encoding(r, &url))
+    if (!s3_param_number(r, "max-parts", INT32_MAX, PAGE_MAX, &max) ||
+        !s3_param_number(r, "part-number-marker", INT32_MAX, 0, &after) ||
+        !s3_param_encoding(r, &url))
         return;
     const Kist__Upload *u = s3_upload_open(r, &id);
     if (!u)
@@ -82,8 +82,8 @@ void s3_list_parts(struct s3_request *r)
     s3_xml_number(&x, "NextPartNumberMarker", p.last);
     s3_xml_number(&x, "MaxParts", max);
     s3_xml_bool(&x, "IsTruncated", truncated);
-    x.failed = x.failed || p.parts.failed
-               || buf_append_bytes(&x.out, buf_bytes(&p.parts.out)) != KIST_OK;
+    x.failed = x.failed || p.parts.failed ||
+               buf_append_bytes(&x.out, buf_bytes(&p.parts.out)) != KIST_OK;
     buf_release(&p.parts.out);
     s3_xml_reply(r, &x, "ListPartsResult");
 }
@@ -138,9 +138,9 @@ static void uploads_reply(struct s3_request *r, struct uploads *l, const struct 
     if (x.url)
         s3_xml_str(&x, "EncodingType", "url");
     s3_xml_bool(&x, "IsTruncated", page->truncated);
-    x.failed = x.failed || l->uploads.failed || l->prefixes.failed
-               || buf_append_bytes(&x.out, buf_bytes(&l->uploads.out)) != KIST_OK
-               || buf_append_bytes(&x.out, buf_bytes(&l->prefixes.out)) != KIST_OK;
+    x.failed = x.failed || l->uploads.failed || l->prefixes.failed ||
+               buf_append_bytes(&x.out, buf_bytes(&l->uploads.out)) != KIST_OK ||
+               buf_append_bytes(&x.out, buf_bytes(&l->prefixes.out)) != KIST_OK;
     s3_xml_reply(r, &x, "ListMultipartUploadsResult");
 }
 
@@ -156,8 +156,8 @@ void s3_list_multipart_uploads(struct s3_request *r)
     struct s3_upload_id id;
     uint64_t max;
     bool url;
-    if (!s3_param_number(r, "max-uploads", INT32_MAX, PAGE_MAX, &max)
-        || !s3_param_encoding(r, &url))
+    if (!s3_param_number(r, "max-uploads", INT32_MAX, PAGE_MAX, &max) ||
+        !s3_param_encoding(r, &url))
         return;
     if (!q.after_key.len)
         q.after_key = BYTES_EMPTY;

@@ -84,8 +84,8 @@ enum kist_err bytes_to_u64(struct bytes s, uint64_t max, uint64_t *out)
         return KIST_E_INVALID;
     for (size_t i = 0; i < s.len; i++) {
         uint8_t digit = (uint8_t)(s.ptr[i] - '0');
-        if (digit > 9 || __builtin_mul_overflow(v, 10U, &v)
-            || __builtin_add_overflow(v, digit, &v))
+        if (digit > 9 || __builtin_mul_overflow(v, 10U, &v) ||
+            __builtin_add_overflow(v, digit, &v))
             return KIST_E_INVALID;
     }
     if (v > max)

@@ -39,8 +39,8 @@ void base64_encode(struct bytes in, char *out)
 {
     for (size_t i = 0; i < in.len; i += 3) {
         size_t n = in.len - i;
-        uint32_t v = (uint32_t)in.ptr[i] << 16 | (n > 1 ? (uint32_t)in.ptr[i + 1] << 8 : 0)
-                     | (n > 2 ? in.ptr[i + 2] : 0);
+        uint32_t v = (uint32_t)in.ptr[i] << 16 | (n > 1 ? (uint32_t)in.ptr[i + 1] << 8 : 0) |
+                     (n > 2 ? in.ptr[i + 2] : 0);
         *out++ = base64_digits[v >> 18];
         *out++ = base64_digits[v >> 12 & 63];
         *out++ = n > 1 ? base64_digits[v >> 6 & 63] : '=';
@@ -93,8 +93,8 @@ enum kist_err base64_decode(struct bytes in, uint8_t *out, size_t out_cap, size_
 
 static bool unreserved(uint8_t c)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'
-           || c == '_' || c == '.' || c == '~';
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+           c == '-' || c == '_' || c == '.' || c == '~';
 }
 
 enum kist_err uri_encode(struct buf *out, struct bytes in, bool keep_slash)

@@ -16,16 +16,16 @@ enum kist_err hex_decode(struct bytes in, uint8_t *out, size_t out_len) MUST_CHE
 void base64_encode(struct bytes in, char *out);
 /* Strict: padded, no blanks, no stray bits. *out_len is set to the decoded length, which must
  * not exceed out_cap. */
-enum kist_err base64_decode(struct bytes in, uint8_t *out, size_t out_cap, size_t *out_len)
-    MUST_CHECK;
+enum kist_err base64_decode(struct bytes in, uint8_t *out, size_t out_cap,
+                            size_t *out_len) MUST_CHECK;
 
 /* AWS UriEncode: unreserved characters A-Za-z0-9-._~ stay, '/' stays when keep_slash.
  * https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html */
 enum kist_err uri_encode(struct buf *out, struct bytes in, bool keep_slash) MUST_CHECK;
 /* Percent-decodes into `out` (at least in.len bytes); '+' becomes a blank when plus_is_blank.
  * A '%' without two hex digits is KIST_E_INVALID. */
-enum kist_err uri_decode(struct bytes in, bool plus_is_blank, uint8_t *out, size_t *out_len)
-    MUST_CHECK;
+enum kist_err uri_decode(struct bytes in, bool plus_is_blank, uint8_t *out,
+                         size_t *out_len) MUST_CHECK;
 
 /* Times are milliseconds since 1970 UTC. Each buffer includes the NUL. */
 #define TIME_ISO_LEN 25  /* 2026-11-23T19:51:00.000Z */

@@ -128,7 +128,7 @@ __attribute__((target("pclmul,sse4.1"))) static __m128i load(const uint8_t *p)
 
 /* Folds all whole 16-byte blocks into one, whose CRC (by table) is the CRC of all. len >= 64. */
 __attribute__((target("pclmul,sse4.1"))) static uint64_t nvme_clmul(uint64_t crc,
-                                                                     const uint8_t *p, size_t len)
+                                                                    const uint8_t *p, size_t len)
 {
     __m128i wide = _mm_set_epi64x((int64_t)nvme.wide_high, (int64_t)nvme.wide_low);
     __m128i narrow = _mm_set_epi64x((int64_t)nvme.fold_high, (int64_t)nvme.fold_low);

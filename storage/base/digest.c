@@ -138,8 +138,8 @@ void digest_set_restart(struct digest_set *set, enum digest_kind kind)
 bool digest_set_peek(const struct digest_set *set, enum digest_kind kind, uint8_t *out)
 {
     EVP_MD_CTX *copy = ctx_take();
-    bool ok = copy && EVP_MD_CTX_copy_ex(copy, set->ctx[kind]) == 1
-              && EVP_DigestFinal_ex(copy, out, NULL) == 1;
+    bool ok = copy && EVP_MD_CTX_copy_ex(copy, set->ctx[kind]) == 1 &&
+              EVP_DigestFinal_ex(copy, out, NULL) == 1;
     ctx_give(copy);
     return ok;
 }
@@ -165,8 +165,8 @@ static bool absorb_pad(EVP_MD_CTX *ctx, const uint8_t block[64], uint8_t with)
     uint8_t pad[64];
     for (size_t i = 0; i < sizeof(pad); i++)
         pad[i] = block[i] ^ with;
-    return EVP_DigestInit_ex2(ctx, fetched[DIGEST_SHA256], NULL) == 1
-           && EVP_DigestUpdate(ctx, pad, sizeof(pad)) == 1;
+    return EVP_DigestInit_ex2(ctx, fetched[DIGEST_SHA256], NULL) == 1 &&
+           EVP_DigestUpdate(ctx, pad, sizeof(pad)) == 1;
 }
 
 struct hmac_key *hmac_key_new(struct bytes key)
@@ -182,8 +182,8 @@ struct hmac_key *hmac_key_new(struct bytes key)
         return NULL;
     k->inner = EVP_MD_CTX_new();
     k->outer = EVP_MD_CTX_new();
-    bool ok = k->inner && k->outer && absorb_pad(k->inner, block, 0x36)
-              && absorb_pad(k->outer, block, 0x5c);
+    bool ok = k->inner && k->outer && absorb_pad(k->inner, block, 0x36) &&
+              absorb_pad(k->outer, block, 0x5c);
     OPENSSL_cleanse(block, sizeof(block));
     if (!ok) {
         hmac_key_free(k);
@@ -205,12 +205,12 @@ void hmac_key_sign(const struct hmac_key *k, struct bytes data, uint8_t out[32])
 {
     uint8_t inner[32];
     EVP_MD_CTX *ctx = ctx_take();
-    bool ok = ctx && EVP_MD_CTX_copy_ex(ctx, k->inner) == 1
-              && EVP_DigestUpdate(ctx, data.ptr, data.len) == 1
-              && EVP_DigestFinal_ex(ctx, inner, NULL) == 1
-              && EVP_MD_CTX_copy_ex(ctx, k->outer) == 1
-              && EVP_DigestUpdate(ctx, inner, sizeof(inner)) == 1
-              && EVP_DigestFinal_ex(ctx, out, NULL) == 1;
+    bool ok = ctx && EVP_MD_CTX_copy_ex(ctx, k->inner) == 1 &&
+              EVP_DigestUpdate(ctx, data.ptr, data.len) == 1 &&
+              EVP_DigestFinal_ex(ctx, inner, NULL) == 1 &&
+              EVP_MD_CTX_copy_ex(ctx, k->outer) == 1 &&
+              EVP_DigestUpdate(ctx, inner, sizeof(inner)) == 1 &&
+              EVP_DigestFinal_ex(ctx, out, NULL) == 1;
     if (!ok)
         abort(); /* no signature may ever come out as stale memory */
     ctx_give(ctx);

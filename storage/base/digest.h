@@ -23,7 +23,7 @@ size_t digest_len(enum digest_kind kind);
 
 /* Several digests over one stream. Zeroed memory is a valid empty set. */
 struct digest_set {
-    unsigned kinds; /* DIGEST_BIT()s */
+    unsigned kinds;               /* DIGEST_BIT()s */
     void *ctx[DIGEST_KIND_COUNT]; /* EVP_MD_CTX for the hashes */
     uint64_t crc[DIGEST_KIND_COUNT];
 };

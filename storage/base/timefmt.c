@@ -134,11 +134,15 @@ static bool match(struct bytes s, const char *pattern, struct date *d, size_t *a
 
 static enum kist_err to_ms(const struct date *d, int64_t *ms)
 {
-    if (d->month < 1 || d->month > 12 || d->day < 1 || d->day > 31 || d->hour > 23
-        || d->minute > 59 || d->second > 60)
+    if (d->month < 1 || d->month > 12 || d->day < 1 || d->day > 31 || d->hour > 23 ||
+        d->minute > 59 || d->second > 60)
         return KIST_E_INVALID;
-    struct tm tm = { .tm_year = d->year - 1900, .tm_mon = d->month - 1, .tm_mday = d->day,
-                     .tm_hour = d->hour, .tm_min = d->minute, .tm_sec = d->second };
+    struct tm tm = { .tm_year = d->year - 1900,
+                     .tm_mon = d->month - 1,
+                     .tm_mday = d->day,
+                     .tm_hour = d->hour,
+                     .tm_min = d->minute,
+                     .tm_sec = d->second };
     time_t t = timegm(&tm);
     if (tm.tm_mday != d->day)
         return KIST_E_INVALID; /* the 30th of February */

@@ -52,11 +52,11 @@ void trace_emit(enum trace_level level, const char *module, const char *format, 
     va_end(args);
     clean(text, setup.json);
     time_iso(env_real()->now_ms(env_real()), when);
-    int n = snprintf(line, sizeof(line),
-                     setup.json
-                         ? "{\"time\":\"%s\",\"level\":\"%s\",\"module\":\"%s\",\"message\":\"%s\"}\n"
-                         : "%s %-5s %-6s %s\n",
-                     when, names[level], module, text);
+    int n = snprintf(
+        line, sizeof(line),
+        setup.json ? "{\"time\":\"%s\",\"level\":\"%s\",\"module\":\"%s\",\"message\":\"%s\"}\n"
+                   : "%s %-5s %-6s %s\n",
+        when, names[level], module, text);
     if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
         return; /* nobody left to tell */
 }

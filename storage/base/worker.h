@@ -13,13 +13,12 @@ struct job {
 };
 struct worker_pool;
 /* name: at most 10 characters, for ps and perf. */
-enum kist_err worker_pool_open(const char *name, size_t threads, struct worker_pool **out)
-    MUST_CHECK;
+enum kist_err worker_pool_open(const char *name, size_t threads,
+                               struct worker_pool **out) MUST_CHECK;
 /* Runs what is queued, then joins. NULL is allowed. */
 void worker_pool_close(struct worker_pool *pool);
 void worker_submit(struct worker_pool *pool, struct job *job);
 
-#define CONTAINER_OF(ptr, type, member)                                                          \
-    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 #endif

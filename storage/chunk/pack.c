@@ -199,8 +199,8 @@ enum kist_err pack_read(struct pack_store *s, uint32_t pack, uint64_t offset, vo
 {
     struct pack *p;
     TRY(pack_get(s, pack, false, &p));
-    enum kist_err err = cached_only ? read_cached(p->fd, buf, len, offset)
-                                    : file_pread(p->fd, buf, len, offset);
+    enum kist_err err =
+        cached_only ? read_cached(p->fd, buf, len, offset) : file_pread(p->fd, buf, len, offset);
     pack_put(s, p);
     return err == KIST_E_TRUNCATED ? KIST_E_CORRUPT : err;
 }

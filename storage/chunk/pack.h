@@ -39,8 +39,8 @@ struct pack_config {
     const char *dir; /* exists */
     bool sync;
 };
-enum kist_err pack_store_open(const struct pack_config *config, struct pack_store **out)
-    MUST_CHECK;
+enum kist_err pack_store_open(const struct pack_config *config,
+                              struct pack_store **out) MUST_CHECK;
 void pack_store_close(struct pack_store *s);
 
 /* The pack that a lane appended to when the store was last open; 0: none. */
@@ -68,8 +68,8 @@ enum kist_err pack_reserve(struct pack_store *s, unsigned lane, uint64_t bytes, 
 unsigned pack_next_lane(struct pack_store *s);
 
 /* To the page cache. */
-enum kist_err pack_write(struct pack_store *s, uint32_t pack, uint64_t offset, struct bytes data)
-    MUST_CHECK;
+enum kist_err pack_write(struct pack_store *s, uint32_t pack, uint64_t offset,
+                         struct bytes data) MUST_CHECK;
 /* Asks the disk to begin writing; only a hint. */
 void pack_write_hint(struct pack_store *s, uint32_t pack, uint64_t offset, uint64_t length);
 /* Everything written to the pack before the call is durable after it, its name too. Concurrent
@@ -88,8 +88,8 @@ enum kist_err pack_read(struct pack_store *s, uint32_t pack, uint64_t offset, vo
                         size_t len, bool cached_only) MUST_CHECK;
 
 /* Gives the bytes back to the file system; whole pages only. */
-enum kist_err pack_punch(struct pack_store *s, uint32_t pack, uint64_t offset, uint64_t length)
-    MUST_CHECK;
+enum kist_err pack_punch(struct pack_store *s, uint32_t pack, uint64_t offset,
+                         uint64_t length) MUST_CHECK;
 /* Removes the file unless a lane appends to it or somebody holds it. */
 enum kist_err pack_remove(struct pack_store *s, uint32_t pack) MUST_CHECK;
 bool pack_is_open_lane(struct pack_store *s, uint32_t pack);

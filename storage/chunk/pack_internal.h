@@ -54,8 +54,8 @@ struct pack_store {
 };
 
 /* pack_files.c: opens (and with create: makes) a pack; give back with pack_put(). */
-enum kist_err pack_get(struct pack_store *s, uint32_t id, bool create, struct pack **out)
-    MUST_CHECK;
+enum kist_err pack_get(struct pack_store *s, uint32_t id, bool create,
+                       struct pack **out) MUST_CHECK;
 void pack_put(struct pack_store *s, struct pack *p);
 /* The ids of held packs, appended as uint32_t. */
 enum kist_err pack_files_held(struct pack_store *s, struct buf *out) MUST_CHECK;

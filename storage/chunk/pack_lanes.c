@@ -69,7 +69,8 @@ enum kist_err pack_lanes_save(struct pack_store *s)
 {
     CLEANUP_FREE char *temporary = NULL;
     CLEANUP_FREE char *path = NULL;
-    if (asprintf(&temporary, "%s/lanes.new", s->dir) < 0 || asprintf(&path, "%s/lanes", s->dir) < 0)
+    if (asprintf(&temporary, "%s/lanes.new", s->dir) < 0 ||
+        asprintf(&path, "%s/lanes", s->dir) < 0)
         return KIST_E_NOMEM;
     struct buf text;
     buf_init(&text, SIZE_MAX);

@@ -270,8 +270,8 @@ static enum kist_err parts_release(struct apply *a, uint64_t manifest, uint32_t 
         *budget -= *budget > 0;
         err = kv_cursor_next(cursor, &key, &value);
     }
-    *done = err == KIST_E_NOT_FOUND
-            || (err == KIST_OK && !bytes_starts_with(key, row_bytes(&prefix)));
+    *done = err == KIST_E_NOT_FOUND ||
+            (err == KIST_OK && !bytes_starts_with(key, row_bytes(&prefix)));
     kv_cursor_close(cursor);
     return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }

@@ -23,8 +23,8 @@ struct apply {
 /* Reads and unpacks a row. KIST_E_NOT_FOUND, KIST_E_CORRUPT. */
 enum kist_err apply_get(struct apply *a, const struct row_key *key,
                         const ProtobufCMessageDescriptor *type, void *out) MUST_CHECK;
-enum kist_err apply_set(struct apply *a, const struct row_key *key, const void *message)
-    MUST_CHECK;
+enum kist_err apply_set(struct apply *a, const struct row_key *key,
+                        const void *message) MUST_CHECK;
 void apply_drop(struct apply *a, const struct row_key *key);
 /* KIST_E_NO_BUCKET. */
 enum kist_err apply_bucket(struct apply *a, const char *name, Kist__Bucket **out) MUST_CHECK;

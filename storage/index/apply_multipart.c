@@ -100,8 +100,8 @@ static enum kist_err check_part(struct apply *a, struct completion *p, size_t i)
         return KIST_E_INVALID_PART;
     if (listed->checksum) {
         const Kist__Checksum *have = part->checksum;
-        if (!have || have->algorithm != listed->checksum->algorithm
-            || !bytes_equal(schema_bytes(have->value), schema_bytes(listed->checksum->value)))
+        if (!have || have->algorithm != listed->checksum->algorithm ||
+            !bytes_equal(schema_bytes(have->value), schema_bytes(listed->checksum->value)))
             return KIST_E_INVALID_PART;
     }
     p->parts[i] = part;
@@ -141,7 +141,8 @@ static enum kist_err gather_part(struct completion *p, Kist__Part *part)
     } else {
         TRY(buf_append_bytes(&p->checksums, schema_bytes(c->value)));
         if (!p->upload->checksum_composite)
-            p->crc = crc_combine((enum digest_kind)c->algorithm, p->crc, crc_value(c), part->size);
+            p->crc =
+                crc_combine((enum digest_kind)c->algorithm, p->crc, crc_value(c), part->size);
     }
     p->size += part->size;
     return KIST_OK;
@@ -170,9 +171,8 @@ static enum kist_err object_checksum(struct apply *a, struct completion *p, Kist
         for (size_t i = 0; i < len; i++)
             value[i] = (uint8_t)(p->crc >> (8 * (len - 1 - i)));
     const Kist__Checksum *claimed = p->command->checksum;
-    if (claimed
-        && (claimed->algorithm != c->algorithm
-            || !bytes_equal(schema_bytes(claimed->value), schema_bytes(c->value))))
+    if (claimed && (claimed->algorithm != c->algorithm ||
+                    !bytes_equal(schema_bytes(claimed->value), schema_bytes(c->value))))
         return KIST_E_BAD_CHECKSUM;
     *out = c;
     return KIST_OK;

@@ -22,8 +22,9 @@ static bool etag_in(const Kist__Object *o, size_t count, char **etags)
     return false;
 }
 
-/* Conditional writes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
- * If-Match on a missing key is 404, every other failed condition 412. */
+/* Conditional writes:
+ * https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html If-Match on a
+ * missing key is 404, every other failed condition 412. */
 static enum kist_err check(const Kist__Condition *c, const Kist__Object *o)
 {
     if (!c)
@@ -155,7 +156,8 @@ enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c)
         return KIST_E_CONFLICT;
     TRY(apply_bucket(a, c->bucket, &to));
     TRY(apply_check(a, to, c->key, c->condition, &current));
-    bool same = from->id == to->id && bytes_equal(schema_bytes(c->source_key), schema_bytes(c->key));
+    bool same =
+        from->id == to->id && bytes_equal(schema_bytes(c->source_key), schema_bytes(c->key));
     c->object->data = source->data;
     c->object->size = source->size;
     c->object->etag = source->etag;

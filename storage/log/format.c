@@ -57,8 +57,8 @@ enum kist_err batch_peek(const uint8_t *b, size_t max, uint64_t generation,
                               .bodies_bytes = get_u32(b + 36),
                               .pack = get_u32(b + 40),
                               .pack_offset = get_u64(b + 48) };
-    if (h.total_bytes > max || h.bodies_at < BATCH_HEADER_BYTES || h.bodies_at > h.total_bytes
-        || h.bodies_bytes != h.total_bytes - h.bodies_at || h.commands == 0)
+    if (h.total_bytes > max || h.bodies_at < BATCH_HEADER_BYTES || h.bodies_at > h.total_bytes ||
+        h.bodies_bytes != h.total_bytes - h.bodies_at || h.commands == 0)
         return KIST_E_CORRUPT;
     *out = h;
     return KIST_OK;

@@ -12,8 +12,8 @@
 struct segment {
     uint64_t generation;
     int fd;
-    uint64_t end;        /* next batch goes here */
-    uint64_t last_index; /* of what it holds; 0: nothing */
+    uint64_t end;         /* next batch goes here */
+    uint64_t last_index;  /* of what it holds; 0: nothing */
     struct segment *next; /* newer */
 };
 
@@ -37,8 +37,8 @@ void segments_close(struct segments *s);
 /* A new active segment; its header is durable with the first batch's sync. */
 enum kist_err segments_advance(struct segments *s) MUST_CHECK;
 /* Notes a segment found at start that still holds commands. */
-enum kist_err segments_keep(struct segments *s, uint64_t generation, uint64_t last_index)
-    MUST_CHECK;
+enum kist_err segments_keep(struct segments *s, uint64_t generation,
+                            uint64_t last_index) MUST_CHECK;
 void segments_checkpointed(struct segments *s, uint64_t index);
 
 struct log {
@@ -62,8 +62,8 @@ struct log {
 };
 
 /* replay.c: applies everything after applied_index; generations found and the last index. */
-enum kist_err log_replay(struct log *log, uint64_t applied_index, uint64_t *next_generation)
-    MUST_CHECK;
+enum kist_err log_replay(struct log *log, uint64_t applied_index,
+                         uint64_t *next_generation) MUST_CHECK;
 /* Sorted generations of the segment files in dir, appended as uint64_t. */
 enum kist_err log_list_segments(const char *dir, struct buf *out) MUST_CHECK;
 char *log_segment_path(const char *dir, uint64_t generation);

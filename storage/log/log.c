@@ -145,8 +145,11 @@ static void apply_batch(struct log *log, const struct batch *b, enum kist_err *v
     if (log->ops.batch_begin)
         log->ops.batch_begin(log->ops.ctx);
     for (struct log_request *r = b->requests; r != b->rest; r = r->next) {
-        struct log_entry entry = { .index = index++, .command = r->command, .body = r->body,
-                                   .pack = b->header.pack, .offset = offset };
+        struct log_entry entry = { .index = index++,
+                                   .command = r->command,
+                                   .body = r->body,
+                                   .pack = b->header.pack,
+                                   .offset = offset };
         offset += r->body.len;
         verdicts[i++] = log->ops.apply(log->ops.ctx, &entry, r->result);
     }
@@ -291,8 +294,9 @@ static void waiter_done(struct log_request *request, enum kist_err err)
 
 enum kist_err log_commit(struct log *log, struct bytes command, struct bytes body, void *result)
 {
-    struct waiter w = { .request = { .command = command, .body = body, .result = result,
-                                     .done = waiter_done } };
+    struct waiter w = {
+        .request = { .command = command, .body = body, .result = result, .done = waiter_done }
+    };
     pthread_mutex_init(&w.lock, NULL);
     pthread_cond_init(&w.done, NULL);
     log_submit(log, &w.request);
@@ -319,8 +323,10 @@ uint64_t log_last_index(const struct log *log)
 
 void log_stats(const struct log *log, struct log_stats *out)
 {
-    *out = (struct log_stats){ .batches = log->batches, .commands = log->commands,
-                               .bytes = log->bytes, .sync_ns = log->sync_ns,
+    *out = (struct log_stats){ .batches = log->batches,
+                               .commands = log->commands,
+                               .bytes = log->bytes,
+                               .sync_ns = log->sync_ns,
                                .failed = log->failed };
     for (const struct segment *s = log->segments.oldest; s; s = s->next)
         out->segments++;

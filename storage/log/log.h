@@ -80,8 +80,8 @@ void log_close(struct log *log);
 /* From any thread; never blocks on I/O. done() is always called, once. */
 void log_submit(struct log *log, struct log_request *request);
 /* Submits and waits: for workers and tools, never for an event loop. */
-enum kist_err log_commit(struct log *log, struct bytes command, struct bytes body, void *result)
-    MUST_CHECK;
+enum kist_err log_commit(struct log *log, struct bytes command, struct bytes body,
+                         void *result) MUST_CHECK;
 /* manual: takes one batch through; false when nothing was queued. */
 bool log_step(struct log *log);
 
@@ -99,7 +99,7 @@ void log_stats(const struct log *log, struct log_stats *out);
 
 /* Reads segments without opening the log: `kist dump`, `kist fsck`, fuzzers. */
 enum kist_err log_scan(const char *dir, uint64_t after_index,
-                       enum kist_err (*each)(void *ctx, const struct log_entry *entry), void *ctx)
-    MUST_CHECK;
+                       enum kist_err (*each)(void *ctx, const struct log_entry *entry),
+                       void *ctx) MUST_CHECK;
 
 #endif

@@ -16,7 +16,7 @@ char *log_segment_path(const char *dir, uint64_t generation)
 {
     char *path = NULL;
     return asprintf(&path, "%s/segment-%016llx", dir, (unsigned long long)generation) < 0 ? NULL
-                                                                                        : path;
+                                                                                          : path;
 }
 
 static enum kist_err fill_zero(int fd, size_t bytes, bool sync)
@@ -43,8 +43,8 @@ static enum kist_err make_file(struct segments *s, uint64_t generation, struct s
     seg->generation = generation;
     seg->end = SEGMENT_HEADER_BYTES;
     seg->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    enum kist_err err = seg->fd < 0 ? kist_err_from_errno(errno)
-                                    : fill_zero(seg->fd, s->bytes, s->sync);
+    enum kist_err err =
+        seg->fd < 0 ? kist_err_from_errno(errno) : fill_zero(seg->fd, s->bytes, s->sync);
     if (err == KIST_OK && s->sync)
         err = dir_sync(s->dir);
     if (err != KIST_OK) {

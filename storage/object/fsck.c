@@ -15,7 +15,7 @@
 struct counts {
     struct count {
         uint64_t key, n;
-    } *slots;
+    } * slots;
     size_t size, used;
 };
 
@@ -89,7 +89,8 @@ static void check_extent(struct fsck *f, const Kist__Extent *e, const char *what
     struct row_key key;
     Kist__ExtentOwner *owner;
     row_extent(&key, ROW_EXTENT, e->pack, e->offset);
-    enum kist_err err = lookup(&f->read, &key, &kist__extent_owner__descriptor, &f->arena, &owner);
+    enum kist_err err =
+        lookup(&f->read, &key, &kist__extent_owner__descriptor, &f->arena, &owner);
     if (err != KIST_OK)
         problem(f, "%s: no extent row at %08x:%" PRIu64, what, e->pack, e->offset);
     else if (owner->length != e->length)
@@ -132,7 +133,8 @@ static enum kist_err end_bucket(struct fsck *f)
     if (!f->bucket)
         return KIST_OK;
     row_stats(&key, f->bucket);
-    enum kist_err err = lookup(&f->read, &key, &kist__bucket_stats__descriptor, &f->arena, &stats);
+    enum kist_err err =
+        lookup(&f->read, &key, &kist__bucket_stats__descriptor, &f->arena, &stats);
     if (err != KIST_OK && err != KIST_E_NOT_FOUND)
         return err;
     if (!stats || stats->objects != f->bucket_objects || stats->bytes != f->bucket_bytes)
@@ -232,10 +234,9 @@ static enum kist_err on_extent(struct fsck *f, struct bytes key, struct bytes va
         return KIST_OK;
     }
     row_chunk(&chunk_key, schema_bytes(e->chunk));
-    enum kist_err err =
-        lookup(&f->read, &chunk_key, &kist__chunk__descriptor, &f->arena, &chunk);
-    if (err != KIST_OK || !chunk->extent || chunk->extent->pack != pack
-        || chunk->extent->offset != offset)
+    enum kist_err err = lookup(&f->read, &chunk_key, &kist__chunk__descriptor, &f->arena, &chunk);
+    if (err != KIST_OK || !chunk->extent || chunk->extent->pack != pack ||
+        chunk->extent->offset != offset)
         problem(f, "extent at %08x:%" PRIu64 " has no chunk", pack, offset);
     return KIST_OK;
 }
@@ -293,8 +294,8 @@ static enum kist_err live_pages(struct fsck *f, uint32_t pack, uint64_t *bytes)
         if (err != KIST_OK)
             break;
         uint64_t first = row_read_u64(key.ptr + 5) & ~(PACK_ALIGN - 1);
-        uint64_t last = (row_read_u64(key.ptr + 5) + e->length + PACK_ALIGN - 1)
-                        & ~(PACK_ALIGN - 1);
+        uint64_t last =
+            (row_read_u64(key.ptr + 5) + e->length + PACK_ALIGN - 1) & ~(PACK_ALIGN - 1);
         first = first < end ? end : first;
         *bytes += last > first ? last - first : 0;
         end = last > end ? last : end;

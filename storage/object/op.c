@@ -49,10 +49,9 @@ static void submit(struct store_op *op, const Kist__Command *command, struct byt
         finish(op, err);
         return;
     }
-    op->request = (struct log_request){ .command = buf_bytes(&op->command),
-                                        .body = body,
-                                        .result = &op->result,
-                                        .done = committed };
+    op->request = (struct log_request){
+        .command = buf_bytes(&op->command), .body = body, .result = &op->result, .done = committed
+    };
     log_submit(op->store->log, &op->request);
 }
 

@@ -121,8 +121,8 @@ static enum kist_err part_seek(struct object_reader *r, uint64_t pos)
 {
     if (part_covers(r, pos))
         return KIST_OK;
-    if (r->part && pos == r->part->start + r->part->size
-        && part_load(r, r->part_number + 1) == KIST_OK && part_covers(r, pos))
+    if (r->part && pos == r->part->start + r->part->size &&
+        part_load(r, r->part_number + 1) == KIST_OK && part_covers(r, pos))
         return KIST_OK;
     uint32_t low = 1, high = 10000;
     while (low <= high) {
@@ -165,7 +165,8 @@ enum kist_err object_reader_part(struct object_reader *r, uint32_t number, struc
     if (r->object->part_count == 0) {
         if (number != 1)
             return KIST_E_INVALID_PART;
-        *part = (struct part_info){ .number = 1, .size = r->object->size,
+        *part = (struct part_info){ .number = 1,
+                                    .size = r->object->size,
                                     .checksum = r->object->checksum };
         return KIST_OK;
     }
@@ -187,8 +188,7 @@ static enum kist_err chunk_load(struct object_reader *r, const Kist__ChunkRef *r
     arena_clear(&r->chunk_arena);
     r->extent = NULL;
     TRY(kv_read_begin(r->store->kv, &read));
-    enum kist_err err =
-        lookup(&read, &key, &kist__chunk__descriptor, &r->chunk_arena, &chunk);
+    enum kist_err err = lookup(&read, &key, &kist__chunk__descriptor, &r->chunk_arena, &chunk);
     kv_read_end(&read);
     if (err != KIST_OK)
         return err == KIST_E_NOT_FOUND ? KIST_E_CORRUPT : err;

@@ -137,8 +137,7 @@ static enum kist_err punch_runs(struct store *s, struct round *r)
     for (size_t i = 0; i < r->count;) {
         uint32_t pack = r->extents[i]->pack;
         uint64_t start = r->extents[i]->offset, end = start;
-        for (; i < r->count && r->extents[i]->pack == pack && r->extents[i]->offset == end;
-             i++) {
+        for (; i < r->count && r->extents[i]->pack == pack && r->extents[i]->offset == end; i++) {
             end = r->extents[i]->offset + r->extents[i]->length;
             s->reclaimed_bytes += r->extents[i]->length;
         }

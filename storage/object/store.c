@@ -79,9 +79,9 @@ static enum kist_err make_dir(const char *path)
 
 static enum kist_err open_dirs(struct store *s)
 {
-    if (asprintf(&s->log_dir, "%s/log", s->dir) < 0
-        || asprintf(&s->index_dir, "%s/index", s->dir) < 0
-        || asprintf(&s->pack_dir, "%s/packs", s->dir) < 0)
+    if (asprintf(&s->log_dir, "%s/log", s->dir) < 0 ||
+        asprintf(&s->index_dir, "%s/index", s->dir) < 0 ||
+        asprintf(&s->pack_dir, "%s/packs", s->dir) < 0)
         return KIST_E_NOMEM;
     TRY(make_dir(s->log_dir));
     TRY(make_dir(s->index_dir));

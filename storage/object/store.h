@@ -19,14 +19,14 @@
 struct store;
 
 struct store_config {
-    const char *dir; /* made when missing, mode 0700 */
-    struct env *env; /* NULL: env_real() */
-    bool sync;       /* false: for measurement only */
-    bool manual;     /* no threads: store_step() (simulator) */
-    size_t log_segment_bytes;    /* 0: default */
-    size_t memory_bytes;         /* ceiling for buffered bodies, default 64 MiB */
-    uint64_t reserve_bytes;      /* refuse new data when the disk has less free */
-    unsigned scrub_days;         /* a full scrub takes this long; 0: no background scrub */
+    const char *dir;          /* made when missing, mode 0700 */
+    struct env *env;          /* NULL: env_real() */
+    bool sync;                /* false: for measurement only */
+    bool manual;              /* no threads: store_step() (simulator) */
+    size_t log_segment_bytes; /* 0: default */
+    size_t memory_bytes;      /* ceiling for buffered bodies, default 64 MiB */
+    uint64_t reserve_bytes;   /* refuse new data when the disk has less free */
+    unsigned scrub_days;      /* a full scrub takes this long; 0: no background scrub */
 };
 #define STORE_CONFIG_DEFAULT                                                                     \
     ((struct store_config){                                                                      \
@@ -91,8 +91,8 @@ enum kist_err store_bucket_stats(struct store *s, uint64_t bucket_id, struct are
                                  Kist__BucketStats **out) MUST_CHECK;
 /* Buckets in name order with name > after and this prefix; each() returns false to stop. */
 enum kist_err store_list_buckets(struct store *s, struct bytes prefix, struct bytes after,
-                                 bool (*each)(void *ctx, const Kist__Bucket *bucket), void *ctx)
-    MUST_CHECK;
+                                 bool (*each)(void *ctx, const Kist__Bucket *bucket),
+                                 void *ctx) MUST_CHECK;
 
 /* KIST_E_NO_BUCKET, KIST_E_NO_KEY. */
 enum kist_err store_head(struct store *s, struct bytes bucket, struct bytes key,
@@ -121,8 +121,8 @@ struct part_info {
     uint64_t size;
     const Kist__Checksum *checksum; /* NULL: none */
 };
-enum kist_err object_reader_part(struct object_reader *r, uint32_t number, struct part_info *part)
-    MUST_CHECK;
+enum kist_err object_reader_part(struct object_reader *r, uint32_t number,
+                                 struct part_info *part) MUST_CHECK;
 /* The first part with a number above `after`. */
 enum kist_err object_reader_next_part(struct object_reader *r, uint32_t after,
                                       struct part_info *part) MUST_CHECK;
@@ -167,8 +167,8 @@ enum kist_err store_list_uploads(struct store *s, struct bytes bucket,
                                  struct upload_page *page) MUST_CHECK;
 /* KIST_E_NO_UPLOAD unless id and nonce (8 bytes) match. */
 enum kist_err store_upload(struct store *s, struct bytes bucket, struct bytes key, uint64_t id,
-                           struct bytes nonce, struct arena *arena, Kist__Upload **out)
-    MUST_CHECK;
+                           struct bytes nonce, struct arena *arena,
+                           Kist__Upload **out) MUST_CHECK;
 /* Parts with number > after, at most max. */
 enum kist_err store_list_parts(struct store *s, uint64_t upload_id, uint32_t after, size_t max,
                                bool (*each)(void *ctx, uint32_t number, const Kist__Part *part),

@@ -36,8 +36,8 @@ struct budget {
 void budget_init(struct budget *b, size_t max_bytes);
 void budget_release(struct budget *b);
 /* KIST_E_BUSY: wake(user) follows. KIST_E_NOMEM. */
-enum kist_err budget_take(struct budget *b, size_t bytes, void (*wake)(void *), void *user)
-    MUST_CHECK;
+enum kist_err budget_take(struct budget *b, size_t bytes, void (*wake)(void *),
+                          void *user) MUST_CHECK;
 void budget_give(struct budget *b, size_t bytes);
 
 /* ---- pins.c: data that readers still want ---- */
@@ -68,9 +68,9 @@ struct upkeep {
     pthread_cond_t room; /* the log's thread: the overlay was flushed */
     pthread_t thread;
     bool started, stop;
-    bool dirty;   /* the overlay holds something */
-    bool urgent;  /* it is half full: do not wait for the second */
-    bool garbage; /* the reclaimer has work */
+    bool dirty;                /* the overlay holds something */
+    bool urgent;               /* it is half full: do not wait for the second */
+    bool garbage;              /* the reclaimer has work */
     enum kist_err flush_error; /* of the last checkpoint */
 };
 
@@ -96,7 +96,7 @@ struct store {
         uint32_t pack;
         uint64_t end;
     } resumed[PACK_LANES]; /* where the lanes stood at open */
-    uint32_t held_pack; /* log's thread: held between place and batch end; 0 none */
+    uint32_t held_pack;    /* log's thread: held between place and batch end; 0 none */
 };
 
 /* upkeep.c: a background thread's life. init before start; stop joins; release last. */
@@ -123,8 +123,8 @@ void reclaim_note(struct store *s);
 enum kist_err sweep_resume_lanes(struct store *s) MUST_CHECK;
 enum kist_err sweep_packs(struct store *s) MUST_CHECK;
 /* Punches [start, end) widened to whole pages where the neighbours are dead, too. */
-enum kist_err sweep_punch(struct store *s, uint32_t pack, uint64_t start, uint64_t end)
-    MUST_CHECK;
+enum kist_err sweep_punch(struct store *s, uint32_t pack, uint64_t start,
+                          uint64_t end) MUST_CHECK;
 /* Removes the pack file when nothing lives in it. */
 enum kist_err sweep_remove_empty(struct store *s, uint32_t pack) MUST_CHECK;
 
@@ -133,8 +133,8 @@ enum kist_err scrub_start(struct store *s) MUST_CHECK;
 
 /* lookup.c */
 enum kist_err lookup(struct kv_read *read, const struct row_key *key,
-                     const ProtobufCMessageDescriptor *type, struct arena *arena, void *out)
-    MUST_CHECK;
+                     const ProtobufCMessageDescriptor *type, struct arena *arena,
+                     void *out) MUST_CHECK;
 enum kist_err lookup_bucket(struct kv_read *read, struct bytes name, struct arena *arena,
                             Kist__Bucket **out) MUST_CHECK;
 enum kist_err lookup_object(struct kv_read *read, struct bytes bucket, struct bytes key,

@@ -2,8 +2,8 @@
 
 #include "storage/base/trace.h"
 
-enum kist_err extent_read_block(struct store *s, const Kist__Extent *e, uint32_t at,
-                                uint8_t *buf, bool cached_only, uint32_t *block_bytes)
+enum kist_err extent_read_block(struct store *s, const Kist__Extent *e, uint32_t at, uint8_t *buf,
+                                bool cached_only, uint32_t *block_bytes)
 {
     uint32_t block = at / PACK_BLOCK_BYTES;
     uint32_t start = block * PACK_BLOCK_BYTES;

@@ -33,16 +33,15 @@ struct object_writer {
 };
 
 enum kist_err object_writer_open(struct store *s, uint64_t length, unsigned digests,
-                                 void (*wake)(void *user), void *user,
-                                 struct object_writer **out)
+                                 void (*wake)(void *user), void *user, struct object_writer **out)
 {
     bool small = length == UINT64_MAX || length <= SMALL_BODY_MAX;
     size_t budgeted = length > SMALL_BODY_MAX ? (small ? SMALL_BODY_MAX : 0) : (size_t)length;
     TRY(store_admit(s, length == UINT64_MAX ? 0 : length));
     TRY(budget_take(&s->budget, budgeted, wake, user));
     struct object_writer *w = calloc(1, sizeof(*w));
-    enum kist_err err = w ? digest_set_init(&w->whole, digests | DIGEST_BIT(DIGEST_MD5))
-                          : KIST_E_NOMEM;
+    enum kist_err err =
+        w ? digest_set_init(&w->whole, digests | DIGEST_BIT(DIGEST_MD5)) : KIST_E_NOMEM;
     if (err != KIST_OK) {
         free(w);
         budget_give(&s->budget, budgeted);
@@ -126,8 +125,8 @@ static enum kist_err write_chunks(struct object_writer *w, struct bytes piece)
         size_t room = CHUNK_BYTES - w->current.length;
         size_t n = piece.len < room ? piece.len : room;
         struct bytes part = bytes_of(piece.ptr, n);
-        TRY(pack_write(w->store->packs, w->current.pack,
-                       w->current.offset + w->current.length, part));
+        TRY(pack_write(w->store->packs, w->current.pack, w->current.offset + w->current.length,
+                       part));
         digest_set_update(&w->chunk_hash, part.ptr, part.len);
         block_crcs(w, part);
         w->size += n;
@@ -154,8 +153,8 @@ enum kist_err object_writer_write(struct object_writer *w, struct bytes piece)
     if (w->length != UINT64_MAX && piece.len > w->length - w->size)
         return KIST_E_TOO_LARGE;
     digest_set_update(&w->whole, piece.ptr, piece.len);
-    bool fits = w->size + piece.len <= SMALL_BODY_MAX
-                && (w->length == UINT64_MAX || w->length <= SMALL_BODY_MAX);
+    bool fits = w->size + piece.len <= SMALL_BODY_MAX &&
+                (w->length == UINT64_MAX || w->length <= SMALL_BODY_MAX);
     if (!w->large && fits) {
         if (w->length != UINT64_MAX)
             TRY(buf_reserve(&w->body, (size_t)w->length - w->body.len));

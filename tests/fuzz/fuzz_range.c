@@ -7,8 +7,8 @@ static void range(struct bytes in)
 {
     struct s3_range r;
     for (uint64_t object = 0; object < 3000; object = object * 3 + 1)
-        if (s3_range_parse(in, object, &r) == S3_RANGE_OK
-            && (r.length == 0 || r.first >= object || r.length > object - r.first))
+        if (s3_range_parse(in, object, &r) == S3_RANGE_OK &&
+            (r.length == 0 || r.first >= object || r.length > object - r.first))
             __builtin_trap();
 }
 
@@ -25,8 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)!time_parse_iso(in, &ms);
     (void)!bytes_to_u64(in, UINT64_MAX, &number);
     (void)s3_bucket_name_valid(in);
-    if (s3_parse_copy_source(in, &arena, &bucket, &key) == S3_COPY_SOURCE_OK
-        && (!bucket.len || !key.len))
+    if (s3_parse_copy_source(in, &arena, &bucket, &key) == S3_COPY_SOURCE_OK &&
+        (!bucket.len || !key.len))
         __builtin_trap();
     arena_release(&arena);
     return 0;

@@ -98,8 +98,7 @@ static bool put(struct world *w, char *key, struct state s)
     Kist__PutObject request = KIST__PUT_OBJECT__INIT;
     Kist__Object object = KIST__OBJECT__INIT;
     uint8_t *bytes = malloc((size_t)s.length + 1);
-    if (!bytes
-        || object_writer_open(w->store, s.length, 0, NULL, NULL, &writer) != KIST_OK) {
+    if (!bytes || object_writer_open(w->store, s.length, 0, NULL, NULL, &writer) != KIST_OK) {
         free(bytes);
         return false;
     }
@@ -121,7 +120,7 @@ static bool put(struct world *w, char *key, struct state s)
     return finish(w, &op, &done);
 }
 
-static bool delete(struct world *w, char *key)
+static bool delete (struct world *w, char *key)
 {
     static char bucket[] = "sim";
     bool done = false;
@@ -144,8 +143,8 @@ static bool delete(struct world *w, char *key)
 /* Lengths around every threshold; few seeds, so that equal contents meet. */
 static struct state random_state(struct world *w)
 {
-    static const uint64_t lengths[] = { 0, 1, 700, 4096, 30000, 65536, 65537, 150000, 300000,
-                                        4300000 };
+    static const uint64_t lengths[] = { 0,     1,     700,    4096,   30000,
+                                        65536, 65537, 150000, 300000, 4300000 };
     uint64_t r = next_random(&w->random);
     uint64_t length = lengths[r % 100 < 3 ? 9 : r / 100 % 9];
     return (struct state){ 1 + r / 1000 % 6, length };
@@ -164,7 +163,7 @@ static bool step(struct world *w)
     c->state = r % 10 < 4 ? (struct state){ 0, 0 } : random_state(w);
     c->begun = disk_mark();
     snprintf(key, sizeof(key), "key-%u", c->key);
-    bool ok = c->state.seed ? put(w, key, c->state) : delete(w, key);
+    bool ok = c->state.seed ? put(w, key, c->state) : delete (w, key);
     c->acknowledged = disk_mark();
     w->count++;
     return ok;
@@ -242,8 +241,8 @@ static bool check(struct world *w, const char *dir, size_t cut)
             printf("    key-%u is wrong\n", key);
             ok = false;
         }
-    if (store_reclaim(s) != KIST_OK || store_fsck(s, tell, NULL, &report) != KIST_OK
-        || report.problems)
+    if (store_reclaim(s) != KIST_OK || store_fsck(s, tell, NULL, &report) != KIST_OK ||
+        report.problems)
         ok = false;
     store_close(s);
     return ok;

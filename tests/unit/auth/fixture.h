@@ -27,9 +27,9 @@ struct fixture {
 static inline void fixture_open(struct fixture *f)
 {
     memset(f, 0, sizeof *f);
-    ck_assert_int_eq(auth_root_store_init(&f->store, bytes_str(EXAMPLE_ACCESS),
-                                          bytes_str(EXAMPLE_SECRET)),
-                     KIST_OK);
+    ck_assert_int_eq(
+        auth_root_store_init(&f->store, bytes_str(EXAMPLE_ACCESS), bytes_str(EXAMPLE_SECRET)),
+        KIST_OK);
     f->ring = auth_keyring_new(&f->store.base);
     ck_assert_ptr_nonnull(f->ring);
     arena_init(&f->arena, 1U << 20);
@@ -63,9 +63,9 @@ static inline void fixture_request(struct fixture *f, const char *method, const 
         size_t len = strlen(value);
         while (len > 0 && (value[len - 1] == ' ' || value[len - 1] == '\t'))
             len--;
-        f->headers[f->request.header_count++] = (struct auth_header){
-            bytes_of(headers[i], (size_t)(colon - headers[i])), bytes_of(value, len)
-        };
+        f->headers[f->request.header_count++] =
+            (struct auth_header){ bytes_of(headers[i], (size_t)(colon - headers[i])),
+                                  bytes_of(value, len) };
     }
 }
 

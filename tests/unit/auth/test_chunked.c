@@ -128,8 +128,10 @@ END_TEST
 START_TEST(documented_trailer)
 {
     static const char *const ends[] = {
-        CRC_LINE "\r\n" TRAILER_SIG "\r\n\r\n", CRC_LINE "\n\r\n" TRAILER_SIG "\r\n\r\n",
-        CRC_LINE "\n\r\n" TRAILER_SIG "\n\r\n\r\n", CRC_LINE "\r\n" TRAILER_SIG "\r\n",
+        CRC_LINE "\r\n" TRAILER_SIG "\r\n\r\n",
+        CRC_LINE "\n\r\n" TRAILER_SIG "\r\n\r\n",
+        CRC_LINE "\n\r\n" TRAILER_SIG "\n\r\n\r\n",
+        CRC_LINE "\r\n" TRAILER_SIG "\r\n",
         "X-Amz-Checksum-CRC32C: sOO8/Q== \r\n" TRAILER_SIG "\r\n\r\n",
     };
     use(AUTH_PAYLOAD_STREAMING_SIGNED_TRAILER);
@@ -294,9 +296,9 @@ START_TEST(flipped_bytes)
                          KIST_OK);
     }
     sign_trailer(&signer, EXAMPLE_NOW, BYTES_LIT("x-a:1\nx-b:2\n"), signature);
-    ck_assert_int_eq(buf_printf(&body, "x-a:1\r\nx-b:2\r\nx-amz-trailer-signature:%s\r\n\r\n",
-                                signature),
-                     KIST_OK);
+    ck_assert_int_eq(
+        buf_printf(&body, "x-a:1\r\nx-b:2\r\nx-amz-trailer-signature:%s\r\n\r\n", signature),
+        KIST_OK);
     signer_release(&signer);
     ck_assert_int_eq(decode(17, "x-b,x-a", 5), KIST_OK);
     ck_assert(bytes_equal(buf_bytes(&sunk.data), BYTES_LIT("firstsecond chunk")));

@@ -49,19 +49,33 @@ static const struct example {
       { HOST, DATE, EMPTY_HEADER, "Range: bytes=0-9",
         AUTH("host;range;x-amz-content-sha256;x-amz-date", SIG_RANGE) },
       AUTH_PAYLOAD_SIGNED_SHA256 },
-    { "PUT", "/test%24file.text", { PUT_HEADERS, AUTH(PUT_NAMES, SIG_PUT) },
+    { "PUT",
+      "/test%24file.text",
+      { PUT_HEADERS, AUTH(PUT_NAMES, SIG_PUT) },
       AUTH_PAYLOAD_SIGNED_SHA256 },
-    { "PUT", "/test$file.text", { PUT_HEADERS, AUTH(PUT_NAMES, SIG_PUT) },
+    { "PUT",
+      "/test$file.text",
+      { PUT_HEADERS, AUTH(PUT_NAMES, SIG_PUT) },
       AUTH_PAYLOAD_SIGNED_SHA256 },
-    { "PUT", "/%74est%24file.text", { PUT_HEADERS, AUTH(PUT_NAMES, SIG_PUT) },
+    { "PUT",
+      "/%74est%24file.text",
+      { PUT_HEADERS, AUTH(PUT_NAMES, SIG_PUT) },
       AUTH_PAYLOAD_SIGNED_SHA256 },
-    { "GET", "/?lifecycle", { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIFECYCLE) },
+    { "GET",
+      "/?lifecycle",
+      { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIFECYCLE) },
       AUTH_PAYLOAD_SIGNED_SHA256 },
-    { "GET", "/?lifecycle=", { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIFECYCLE) },
+    { "GET",
+      "/?lifecycle=",
+      { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIFECYCLE) },
       AUTH_PAYLOAD_SIGNED_SHA256 },
-    { "GET", "/?max-keys=2&prefix=J", { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIST) },
+    { "GET",
+      "/?max-keys=2&prefix=J",
+      { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIST) },
       AUTH_PAYLOAD_SIGNED_SHA256 },
-    { "GET", "/?prefix=%4a&max-keys=2", { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIST) },
+    { "GET",
+      "/?prefix=%4a&max-keys=2",
+      { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIST) },
       AUTH_PAYLOAD_SIGNED_SHA256 },
     { "GET",
       "/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=" EXAMPLE_ACCESS
@@ -96,7 +110,8 @@ START_TEST(documented_examples)
     enum kist_err err = fixture_verify(&f);
     if (err != KIST_OK)
         fprintf(stderr, "%s\n%.*s\n", f.result.reason ? f.result.reason : "",
-                (int)f.result.canonical_request.len, (const char *)f.result.canonical_request.ptr);
+                (int)f.result.canonical_request.len,
+                (const char *)f.result.canonical_request.ptr);
     ck_assert_int_eq(err, KIST_OK);
     ck_assert_int_eq(f.result.payload, e->payload);
     ck_assert(f.result.identity->is_root);
@@ -116,12 +131,16 @@ START_TEST(changed_requests)
         { "GET", "//?lifecycle", { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIFECYCLE) }, 0 },
         { "GET", "/./?lifecycle", { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIFECYCLE) }, 0 },
         { "GET", "/?lifecycle&a", { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIFECYCLE) }, 0 },
-        { "GET", "/?lifecycle",
-          { "Host: other", DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIFECYCLE) }, 0 },
-        { "GET", "/?lifecycle",
+        { "GET",
+          "/?lifecycle",
+          { "Host: other", DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIFECYCLE) },
+          0 },
+        { "GET",
+          "/?lifecycle",
           { HOST, "x-amz-date: 20130524T000001Z", EMPTY_HEADER, AUTH(NAMES_3, SIG_LIFECYCLE) },
           0 },
-        { "GET", "/?lifecycle",
+        { "GET",
+          "/?lifecycle",
           { HOST, DATE, "x-amz-content-sha256: " SIGN_UNSIGNED, AUTH(NAMES_3, SIG_LIFECYCLE) },
           0 },
         { "GET", "/?lifecycle", { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIST) }, 0 },
@@ -135,8 +154,9 @@ START_TEST(changed_requests)
 }
 END_TEST
 
-#define CRED(text) "Authorization: AWS4-HMAC-SHA256 Credential=" text ",SignedHeaders=" NAMES_3 \
-                   ",Signature=" SIG_LIFECYCLE
+#define CRED(text)                                                                               \
+    "Authorization: AWS4-HMAC-SHA256 Credential=" text ",SignedHeaders=" NAMES_3                 \
+    ",Signature=" SIG_LIFECYCLE
 
 static const struct refusal {
     const char *target;
@@ -148,77 +168,128 @@ static const struct refusal {
     { "/", { HOST, "Authorization: Basic Zm9vOmJhcg==" }, KIST_E_INVALID, "Unsupported" },
     { "/", { HOST, "Authorization: " }, KIST_E_INVALID, "Unsupported" },
     { "/", { HOST, "Authorization: AWS AKID:c2ln" }, KIST_E_INVALID, "Please use AWS4" },
-    { "/", { HOST, "Authorization: AWS4-ECDSA-P256-SHA256 Credential=x" }, KIST_E_INVALID,
+    { "/",
+      { HOST, "Authorization: AWS4-ECDSA-P256-SHA256 Credential=x" },
+      KIST_E_INVALID,
       "Please use AWS4" },
     { "/?AWSAccessKeyId=x&Signature=y&Expires=1", { HOST }, KIST_E_INVALID, "Please use AWS4" },
-    { "/?X-Amz-Signature=x", { HOST, DATE, CRED(EXAMPLE_CREDENTIAL) }, KIST_E_INVALID,
+    { "/?X-Amz-Signature=x",
+      { HOST, DATE, CRED(EXAMPLE_CREDENTIAL) },
+      KIST_E_INVALID,
       "Only one auth mechanism" },
-    { "/", { HOST, DATE, CRED(EXAMPLE_CREDENTIAL), CRED(EXAMPLE_CREDENTIAL) }, KIST_E_INVALID,
+    { "/",
+      { HOST, DATE, CRED(EXAMPLE_CREDENTIAL), CRED(EXAMPLE_CREDENTIAL) },
+      KIST_E_INVALID,
       "Only one Authorization" },
-    { "/", { HOST, DATE, "Authorization: AWS4-HMAC-SHA256" }, KIST_E_AUTH_MALFORMED,
+    { "/",
+      { HOST, DATE, "Authorization: AWS4-HMAC-SHA256" },
+      KIST_E_AUTH_MALFORMED,
       "three components" },
-    { "/", { HOST, DATE, "Authorization: AWS4-HMAC-SHA256 ,,," }, KIST_E_AUTH_MALFORMED,
+    { "/",
+      { HOST, DATE, "Authorization: AWS4-HMAC-SHA256 ,,," },
+      KIST_E_AUTH_MALFORMED,
       "three components" },
-    { "/", { HOST, DATE, "Authorization: AWS4-HMAC-SHA256 Credential=" EXAMPLE_CREDENTIAL },
-      KIST_E_AUTH_MALFORMED, "three components" },
+    { "/",
+      { HOST, DATE, "Authorization: AWS4-HMAC-SHA256 Credential=" EXAMPLE_CREDENTIAL },
+      KIST_E_AUTH_MALFORMED,
+      "three components" },
     { "/",
       { HOST, DATE,
         "Authorization: AWS4-HMAC-SHA256 Credential=a,Credential=b,SignedHeaders=host,"
         "Signature=" SIG_LIST },
-      KIST_E_AUTH_MALFORMED, "three components" },
+      KIST_E_AUTH_MALFORMED,
+      "three components" },
     { "/",
       { HOST, DATE,
         "Authorization: AWS4-HMAC-SHA256 Credential=" EXAMPLE_CREDENTIAL
         ",SignedHeaders=host,Signature=" SIG_LIST ",More=1" },
-      KIST_E_AUTH_MALFORMED, "three components" },
+      KIST_E_AUTH_MALFORMED,
+      "three components" },
     { "/", { HOST, DATE, CRED("AKID") }, KIST_E_AUTH_MALFORMED, "Credential is mal-formed" },
-    { "/", { HOST, DATE, CRED("/20130524/us-east-1/s3/aws4_request") }, KIST_E_AUTH_MALFORMED,
+    { "/",
+      { HOST, DATE, CRED("/20130524/us-east-1/s3/aws4_request") },
+      KIST_E_AUTH_MALFORMED,
       "Credential is mal-formed" },
-    { "/", { HOST, DATE, CRED("A/20130524/us-east-1/s3/aws5_request") }, KIST_E_AUTH_MALFORMED,
+    { "/",
+      { HOST, DATE, CRED("A/20130524/us-east-1/s3/aws5_request") },
+      KIST_E_AUTH_MALFORMED,
       "Credential is mal-formed" },
-    { "/", { HOST, DATE, CRED("A/2013052x/us-east-1/s3/aws4_request") }, KIST_E_AUTH_MALFORMED,
+    { "/",
+      { HOST, DATE, CRED("A/2013052x/us-east-1/s3/aws4_request") },
+      KIST_E_AUTH_MALFORMED,
       "incorrect date format" },
-    { "/", { HOST, DATE, CRED("A/20130524/x/s3/aws4_request") }, KIST_E_AUTH_MALFORMED,
+    { "/",
+      { HOST, DATE, CRED("A/20130524/x/s3/aws4_request") },
+      KIST_E_AUTH_MALFORMED,
       "The authorization header is malformed; the region 'x' is wrong; expecting 'us-east-1'" },
-    { "/", { HOST, DATE, CRED("A/20130524/us-east-1/ec2/aws4_request") }, KIST_E_AUTH_MALFORMED,
+    { "/",
+      { HOST, DATE, CRED("A/20130524/us-east-1/ec2/aws4_request") },
+      KIST_E_AUTH_MALFORMED,
       "incorrect service \"ec2\"" },
-    { "/", { HOST, DATE, CRED("A/20130523/us-east-1/s3/aws4_request") }, KIST_E_AUTH_MALFORMED,
+    { "/",
+      { HOST, DATE, CRED("A/20130523/us-east-1/s3/aws4_request") },
+      KIST_E_AUTH_MALFORMED,
       "nvalid credential date \"20130523\"" },
-    { "/", { HOST, EMPTY_HEADER, AUTH("host;x-amz-content-sha256", SIG_LIST) },
-      KIST_E_AUTH_MISSING_DATE, "requires a valid Date" },
-    { "/", { HOST, EMPTY_HEADER, "x-amz-date: tomorrow", AUTH(NAMES_3, SIG_LIST) },
-      KIST_E_AUTH_MISSING_DATE, "requires a valid Date" },
-    { "/", { HOST, EMPTY_HEADER, DATE, DATE, AUTH(NAMES_3, SIG_LIST) },
-      KIST_E_AUTH_MISSING_DATE, "requires a valid Date" },
+    { "/",
+      { HOST, EMPTY_HEADER, AUTH("host;x-amz-content-sha256", SIG_LIST) },
+      KIST_E_AUTH_MISSING_DATE,
+      "requires a valid Date" },
+    { "/",
+      { HOST, EMPTY_HEADER, "x-amz-date: tomorrow", AUTH(NAMES_3, SIG_LIST) },
+      KIST_E_AUTH_MISSING_DATE,
+      "requires a valid Date" },
+    { "/",
+      { HOST, EMPTY_HEADER, DATE, DATE, AUTH(NAMES_3, SIG_LIST) },
+      KIST_E_AUTH_MISSING_DATE,
+      "requires a valid Date" },
     { "/",
       { HOST, DATE, EMPTY_HEADER, AUTH("host;host;x-amz-content-sha256;x-amz-date", SIG_LIST) },
-      KIST_E_AUTH_MALFORMED, "SignedHeaders" },
-    { "/", { HOST, DATE, EMPTY_HEADER, AUTH("host;;x-amz-date", SIG_LIST) },
-      KIST_E_AUTH_MALFORMED, "SignedHeaders" },
-    { "/", { HOST, DATE, EMPTY_HEADER, AUTH("x-amz-content-sha256;x-amz-date", SIG_LIST) },
-      KIST_E_DENIED, "not signed" },
-    { "/", { HOST, DATE, EMPTY_HEADER, "X-Amz-Acl: private", AUTH(NAMES_3, SIG_LIST) },
-      KIST_E_DENIED, "not signed" },
-    { "/", { HOST, DATE, EMPTY_HEADER, AUTH("host;x-amz-date", SIG_LIST) }, KIST_E_DENIED,
+      KIST_E_AUTH_MALFORMED,
+      "SignedHeaders" },
+    { "/",
+      { HOST, DATE, EMPTY_HEADER, AUTH("host;;x-amz-date", SIG_LIST) },
+      KIST_E_AUTH_MALFORMED,
+      "SignedHeaders" },
+    { "/",
+      { HOST, DATE, EMPTY_HEADER, AUTH("x-amz-content-sha256;x-amz-date", SIG_LIST) },
+      KIST_E_DENIED,
       "not signed" },
-    { "/", { HOST, DATE, "x-amz-content-sha256: 00", AUTH(NAMES_3, SIG_LIST) },
-      KIST_E_BAD_SHA256_HEADER, "valid sha256 value" },
-    { "/", { HOST, DATE, "x-amz-content-sha256: STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD",
-             AUTH(NAMES_3, SIG_LIST) },
-      KIST_E_BAD_SHA256_HEADER, "valid sha256 value" },
-    { "/", { HOST, DATE, EMPTY_HEADER, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIST) },
-      KIST_E_BAD_SHA256_HEADER, "valid sha256 value" },
+    { "/",
+      { HOST, DATE, EMPTY_HEADER, "X-Amz-Acl: private", AUTH(NAMES_3, SIG_LIST) },
+      KIST_E_DENIED,
+      "not signed" },
+    { "/",
+      { HOST, DATE, EMPTY_HEADER, AUTH("host;x-amz-date", SIG_LIST) },
+      KIST_E_DENIED,
+      "not signed" },
+    { "/",
+      { HOST, DATE, "x-amz-content-sha256: 00", AUTH(NAMES_3, SIG_LIST) },
+      KIST_E_BAD_SHA256_HEADER,
+      "valid sha256 value" },
+    { "/",
+      { HOST, DATE, "x-amz-content-sha256: STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD",
+        AUTH(NAMES_3, SIG_LIST) },
+      KIST_E_BAD_SHA256_HEADER,
+      "valid sha256 value" },
+    { "/",
+      { HOST, DATE, EMPTY_HEADER, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIST) },
+      KIST_E_BAD_SHA256_HEADER,
+      "valid sha256 value" },
     { "/",
       { HOST, DATE, EMPTY_HEADER,
         "Authorization: AWS4-HMAC-SHA256 Credential=AKIAUNKNOWN/" EXAMPLE_SCOPE
         ",SignedHeaders=" NAMES_3 ",Signature=" SIG_LIST },
-      KIST_E_NO_SUCH_ACCESS_KEY, NULL },
-    { "/", { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, "abc") }, KIST_E_AUTH_MALFORMED,
+      KIST_E_NO_SUCH_ACCESS_KEY,
+      NULL },
+    { "/",
+      { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, "abc") },
+      KIST_E_AUTH_MALFORMED,
       "64 hexadecimal" },
     { "/",
       { HOST, DATE, EMPTY_HEADER, "x-amz-security-token: t",
         AUTH(NAMES_3 ";x-amz-security-token", SIG_LIST) },
-      KIST_E_DENIED, "token" },
+      KIST_E_DENIED,
+      "token" },
 };
 
 START_TEST(refused_headers)
@@ -249,37 +320,68 @@ static const struct refusal query_refusals[] = {
     { "/t?" Q_ALG Q_CRED Q_DATE Q_HDR Q_SIG, { HOST }, KIST_E_AUTH_QUERY, REQUIRES },
     { "/t?" Q_ALG Q_CRED Q_EXP Q_HDR Q_SIG, { HOST }, KIST_E_AUTH_QUERY, REQUIRES },
     { "/t?" Q_ALG Q_DATE Q_EXP Q_HDR Q_SIG, { HOST }, KIST_E_AUTH_QUERY, REQUIRES },
-    { "/t?X-Amz-Algorithm=AWS4-HMAC-SHA1" Q_CRED Q_DATE Q_EXP Q_HDR Q_SIG, { HOST },
-      KIST_E_AUTH_QUERY, "only supports" },
-    { "/t?" Q_ALG Q_CRED Q_DATE "&X-Amz-Expires=0" Q_HDR Q_SIG, { HOST }, KIST_E_AUTH_QUERY,
+    { "/t?X-Amz-Algorithm=AWS4-HMAC-SHA1" Q_CRED Q_DATE Q_EXP Q_HDR Q_SIG,
+      { HOST },
+      KIST_E_AUTH_QUERY,
+      "only supports" },
+    { "/t?" Q_ALG Q_CRED Q_DATE "&X-Amz-Expires=0" Q_HDR Q_SIG,
+      { HOST },
+      KIST_E_AUTH_QUERY,
       "at least 1" },
-    { "/t?" Q_ALG Q_CRED Q_DATE "&X-Amz-Expires=-1" Q_HDR Q_SIG, { HOST }, KIST_E_AUTH_QUERY,
+    { "/t?" Q_ALG Q_CRED Q_DATE "&X-Amz-Expires=-1" Q_HDR Q_SIG,
+      { HOST },
+      KIST_E_AUTH_QUERY,
       "non-negative" },
-    { "/t?" Q_ALG Q_CRED Q_DATE "&X-Amz-Expires=1h" Q_HDR Q_SIG, { HOST }, KIST_E_AUTH_QUERY,
+    { "/t?" Q_ALG Q_CRED Q_DATE "&X-Amz-Expires=1h" Q_HDR Q_SIG,
+      { HOST },
+      KIST_E_AUTH_QUERY,
       "should be a number" },
-    { "/t?" Q_ALG Q_CRED Q_DATE "&X-Amz-Expires=604801" Q_HDR Q_SIG, { HOST },
-      KIST_E_AUTH_QUERY, "less than a week" },
-    { "/t?" Q_ALG Q_CRED Q_DATE "&X-Amz-Expires=99999999999999999999999" Q_HDR Q_SIG, { HOST },
-      KIST_E_AUTH_QUERY, NULL },
-    { "/t?" Q_ALG Q_CRED "&X-Amz-Date=2013" Q_EXP Q_HDR Q_SIG, { HOST }, KIST_E_AUTH_QUERY,
+    { "/t?" Q_ALG Q_CRED Q_DATE "&X-Amz-Expires=604801" Q_HDR Q_SIG,
+      { HOST },
+      KIST_E_AUTH_QUERY,
+      "less than a week" },
+    { "/t?" Q_ALG Q_CRED Q_DATE "&X-Amz-Expires=99999999999999999999999" Q_HDR Q_SIG,
+      { HOST },
+      KIST_E_AUTH_QUERY,
+      NULL },
+    { "/t?" Q_ALG Q_CRED "&X-Amz-Date=2013" Q_EXP Q_HDR Q_SIG,
+      { HOST },
+      KIST_E_AUTH_QUERY,
       "ISO8601" },
-    { "/t?" Q_ALG "&X-Amz-Credential=x%2" Q_DATE Q_EXP Q_HDR Q_SIG, { HOST }, KIST_E_AUTH_QUERY,
+    { "/t?" Q_ALG "&X-Amz-Credential=x%2" Q_DATE Q_EXP Q_HDR Q_SIG,
+      { HOST },
+      KIST_E_AUTH_QUERY,
       "percent" },
-    { "/t?" Q_ALG "&X-Amz-Credential=x" Q_DATE Q_EXP Q_HDR Q_SIG, { HOST }, KIST_E_AUTH_QUERY,
+    { "/t?" Q_ALG "&X-Amz-Credential=x" Q_DATE Q_EXP Q_HDR Q_SIG,
+      { HOST },
+      KIST_E_AUTH_QUERY,
       "Error parsing the X-Amz-Credential parameter; the Credential is mal-formed" },
     { "/t?" Q_ALG "&X-Amz-Credential=a/20130524/eu/s3/aws4_request" Q_DATE Q_EXP Q_HDR Q_SIG,
-      { HOST }, KIST_E_AUTH_QUERY, "the region 'eu' is wrong" },
-    { "/t?" Q_ALG "&X-Amz-Credential=a/20130525/us-east-1/s3/aws4_request" Q_DATE Q_EXP Q_HDR
-      Q_SIG, { HOST }, KIST_E_AUTH_QUERY, "nvalid credential date" },
+      { HOST },
+      KIST_E_AUTH_QUERY,
+      "the region 'eu' is wrong" },
+    { "/t?" Q_ALG
+      "&X-Amz-Credential=a/20130525/us-east-1/s3/aws4_request" Q_DATE Q_EXP Q_HDR Q_SIG,
+      { HOST },
+      KIST_E_AUTH_QUERY,
+      "nvalid credential date" },
     { "/t?" Q_ALG Q_CRED Q_CRED Q_DATE Q_EXP Q_HDR Q_SIG, { HOST }, KIST_E_AUTH_QUERY, "once" },
-    { "/t?" Q_ALG Q_CRED Q_DATE Q_EXP Q_HDR "&X-Amz-Signature=12", { HOST }, KIST_E_AUTH_QUERY,
+    { "/t?" Q_ALG Q_CRED Q_DATE Q_EXP Q_HDR "&X-Amz-Signature=12",
+      { HOST },
+      KIST_E_AUTH_QUERY,
       "64 hexadecimal" },
-    { "/t?" Q_ALG Q_CRED Q_DATE Q_EXP "&X-Amz-SignedHeaders=range" Q_SIG, { HOST },
-      KIST_E_DENIED, "not signed" },
-    { "/t?" Q_ALG Q_CRED Q_DATE Q_EXP Q_HDR Q_SIG, { HOST, "x-amz-acl: private" },
-      KIST_E_DENIED, "not signed" },
-    { "/t?" Q_ALG Q_CRED Q_DATE Q_EXP Q_HDR Q_SIG "&X-Amz-Security-Token=t", { HOST },
-      KIST_E_DENIED, "token" },
+    { "/t?" Q_ALG Q_CRED Q_DATE Q_EXP "&X-Amz-SignedHeaders=range" Q_SIG,
+      { HOST },
+      KIST_E_DENIED,
+      "not signed" },
+    { "/t?" Q_ALG Q_CRED Q_DATE Q_EXP Q_HDR Q_SIG,
+      { HOST, "x-amz-acl: private" },
+      KIST_E_DENIED,
+      "not signed" },
+    { "/t?" Q_ALG Q_CRED Q_DATE Q_EXP Q_HDR Q_SIG "&X-Amz-Security-Token=t",
+      { HOST },
+      KIST_E_DENIED,
+      "token" },
     { "/t?" Q_ALG Q_CRED Q_DATE Q_EXP Q_HDR Q_SIG, { HOST }, KIST_E_SIGNATURE, NULL },
 };
 
@@ -303,10 +405,10 @@ START_TEST(times)
         int64_t later_ms;
         enum kist_err err;
     } cases[] = {
-        { 0, 15 * 60 * 1000, KIST_OK },        { 0, 15 * 60 * 1000 + 1, KIST_E_CLOCK_SKEW },
-        { 0, -15 * 60 * 1000, KIST_OK },       { 0, -15 * 60 * 1000 - 1, KIST_E_CLOCK_SKEW },
-        { 8, 86400 * 1000LL, KIST_OK },        { 8, 86400 * 1000LL + 1, KIST_E_EXPIRED },
-        { 8, -15 * 60 * 1000, KIST_OK },       { 8, -15 * 60 * 1000 - 1, KIST_E_DENIED },
+        { 0, 15 * 60 * 1000, KIST_OK },  { 0, 15 * 60 * 1000 + 1, KIST_E_CLOCK_SKEW },
+        { 0, -15 * 60 * 1000, KIST_OK }, { 0, -15 * 60 * 1000 - 1, KIST_E_CLOCK_SKEW },
+        { 8, 86400 * 1000LL, KIST_OK },  { 8, 86400 * 1000LL + 1, KIST_E_EXPIRED },
+        { 8, -15 * 60 * 1000, KIST_OK }, { 8, -15 * 60 * 1000 - 1, KIST_E_DENIED },
     };
     const struct example *e = &examples[cases[_i].example];
     fixture_request(&f, e->method, e->target, e->headers);
@@ -325,8 +427,7 @@ START_TEST(harmless_spellings)
         { HOST, DATE, EMPTY_HEADER,
           "authorization:   AWS4-HMAC-SHA256   Signature=" SIG_LIFECYCLE
           " ,  SignedHeaders=" NAMES_3 "\t,Credential=" EXAMPLE_CREDENTIAL "  " },
-        { HOST, DATE, EMPTY_HEADER,
-          AUTH("x-amz-date;Host;x-amz-content-sha256", SIG_LIFECYCLE) },
+        { HOST, DATE, EMPTY_HEADER, AUTH("x-amz-date;Host;x-amz-content-sha256", SIG_LIFECYCLE) },
         { "HOST:  examplebucket.s3.amazonaws.com \t", "X-AMZ-DATE:20130524T000000Z",
           "X-Amz-Content-SHA256:" EMPTY, AUTH(NAMES_3, SIG_LIFECYCLE) },
     };
@@ -345,10 +446,18 @@ END_TEST
 
 START_TEST(curl_without_body)
 {
-    static const char *const plain[] = { CURL_HEADERS, CURL_AUTH("host;x-amz-date",
-        "9c62847e2709c9a6591cb809549cb685f31be35c79b6e5dcf43a8b4c0b579a77"), NULL };
-    static const char *const odd[] = { CURL_HEADERS, CURL_AUTH("host;x-amz-date",
-        "15b387fc528e231cd9a4ce2b50fa64c23b7ec0e3877a14c287e752e5f47ea446"), NULL };
+    static const char *const plain[] = {
+        CURL_HEADERS,
+        CURL_AUTH("host;x-amz-date",
+                  "9c62847e2709c9a6591cb809549cb685f31be35c79b6e5dcf43a8b4c0b579a77"),
+        NULL
+    };
+    static const char *const odd[] = {
+        CURL_HEADERS,
+        CURL_AUTH("host;x-amz-date",
+                  "15b387fc528e231cd9a4ce2b50fa64c23b7ec0e3877a14c287e752e5f47ea446"),
+        NULL
+    };
     fixture_request(&f, "GET", "/b/k", plain);
     f.request.now_ms = CURL_NOW;
     ck_assert_int_eq(fixture_verify(&f), KIST_OK);
@@ -361,8 +470,12 @@ END_TEST
 
 START_TEST(curl_with_body)
 {
-    static const char *const headers[] = { CURL_HEADERS, CURL_AUTH("host;x-amz-date",
-        "ca8970adb3e1e0b5bd047e8a86bffff4a870bd7d04dc3e505ef24934a9322a7f"), NULL };
+    static const char *const headers[] = {
+        CURL_HEADERS,
+        CURL_AUTH("host;x-amz-date",
+                  "ca8970adb3e1e0b5bd047e8a86bffff4a870bd7d04dc3e505ef24934a9322a7f"),
+        NULL
+    };
     uint8_t hash[32];
     fixture_request(&f, "PUT", "/b/k", headers);
     f.request.now_ms = CURL_NOW;
@@ -379,8 +492,12 @@ END_TEST
 
 START_TEST(curl_upload_of_unsigned_file)
 {
-    static const char *const headers[] = { CURL_HEADERS, CURL_AUTH("host;x-amz-date",
-        "4f23ee589b037320792165fc58050d3e9e7b806793c908ddbcf188de36268bf0"), NULL };
+    static const char *const headers[] = {
+        CURL_HEADERS,
+        CURL_AUTH("host;x-amz-date",
+                  "4f23ee589b037320792165fc58050d3e9e7b806793c908ddbcf188de36268bf0"),
+        NULL
+    };
     fixture_request(&f, "PUT", "/b/k2", headers);
     f.request.now_ms = CURL_NOW;
     f.request.has_body = true;
@@ -392,29 +509,67 @@ END_TEST
 /* ---- our own signer against our own verifier ---- */
 
 static const char *const odd_targets[] = {
-    "/", "/b/", "/b//", "/b/../x", "/b/./x", "/b/a%20b", "/b/a b", "/b/a+b", "/b/a%2Bb",
-    "/b/a%2Fb", "/b/a%2fb", "/b/%", "/b/%zz", "/b/%2", "/b/%25", "/b/~-._", "/b/!*'()",
-    "/b/\xf0\x9f\x98\x80", "/b/%F0%9F%98%80", "/b/%00", "/b/e%CC%81", "/b/a:b@c",
-    "/b?", "/b?&&", "/b?a", "/b?a=", "/b?a&a", "/b?b=1&a=2&a=1", "/b?=", "/b?=x", "/b?a=b=c",
-    "/b?prefix=a/b&delimiter=%2F", "/b?prefix=a+b", "/b?prefix=a%2Bb", "/b?prefix=%zz",
-    "/b?list-type=2&continuation-token=1/abc==&encoding-type=url", "/b?versions&uploads&acl",
-    "/b?a-b=1&a=2&a.b=3&A=4&a%21=5", "/b?\xc3\xa4=\xc3\xb6&%C3%A4=%C3%B5", "",
+    "/",
+    "/b/",
+    "/b//",
+    "/b/../x",
+    "/b/./x",
+    "/b/a%20b",
+    "/b/a b",
+    "/b/a+b",
+    "/b/a%2Bb",
+    "/b/a%2Fb",
+    "/b/a%2fb",
+    "/b/%",
+    "/b/%zz",
+    "/b/%2",
+    "/b/%25",
+    "/b/~-._",
+    "/b/!*'()",
+    "/b/\xf0\x9f\x98\x80",
+    "/b/%F0%9F%98%80",
+    "/b/%00",
+    "/b/e%CC%81",
+    "/b/a:b@c",
+    "/b?",
+    "/b?&&",
+    "/b?a",
+    "/b?a=",
+    "/b?a&a",
+    "/b?b=1&a=2&a=1",
+    "/b?=",
+    "/b?=x",
+    "/b?a=b=c",
+    "/b?prefix=a/b&delimiter=%2F",
+    "/b?prefix=a+b",
+    "/b?prefix=a%2Bb",
+    "/b?prefix=%zz",
+    "/b?list-type=2&continuation-token=1/abc==&encoding-type=url",
+    "/b?versions&uploads&acl",
+    "/b?a-b=1&a=2&a.b=3&A=4&a%21=5",
+    "/b?\xc3\xa4=\xc3\xb6&%C3%A4=%C3%B5",
+    "",
 };
 
 static void sign_and_verify(const char *target, int presign)
 {
     struct signer signer;
-    static const char *const headers[] = { HOST, "x-amz-meta-a:  one   two\t three ",
-                                           "X-Amz-Meta-A: four", "Content-Type: text/plain",
-                                           DATE, "x-amz-content-sha256: " SIGN_UNSIGNED, NULL };
+    static const char *const headers[] = { HOST,
+                                           "x-amz-meta-a:  one   two\t three ",
+                                           "X-Amz-Meta-A: four",
+                                           "Content-Type: text/plain",
+                                           DATE,
+                                           "x-amz-content-sha256: " SIGN_UNSIGNED,
+                                           NULL };
     ck_assert_int_eq(signer_init(&signer, bytes_str(EXAMPLE_ACCESS), bytes_str(EXAMPLE_SECRET),
                                  BYTES_LIT("us-east-1"), BYTES_LIT("s3"), EXAMPLE_NOW),
                      KIST_OK);
     fixture_request(&f, "PUT", target, headers);
     f.headers[1].value = BYTES_LIT("  one   two\t three "); /* not trimmed before */
-    struct sign_request request = { f.request.method, f.request.raw_path, f.request.raw_query,
-                                    f.headers, f.request.header_count,
-                                    BYTES_LIT(SIGN_UNSIGNED), EXAMPLE_NOW };
+    struct sign_request request = {
+        f.request.method,       f.request.raw_path,       f.request.raw_query, f.headers,
+        f.request.header_count, BYTES_LIT(SIGN_UNSIGNED), EXAMPLE_NOW
+    };
     struct bytes text;
     if (presign) {
         ck_assert_int_eq(sign_query(&signer, &request, 60, &f.arena, &text), KIST_OK);
@@ -450,8 +605,8 @@ START_TEST(signer_gives_the_documented_signature)
                                  BYTES_LIT("us-east-1"), BYTES_LIT("s3"), EXAMPLE_NOW),
                      KIST_OK);
     fixture_request(&f, "GET", "/test.txt", headers);
-    struct sign_request request = { f.request.method, f.request.raw_path, f.request.raw_query,
-                                    f.headers, f.request.header_count, BYTES_LIT(EMPTY),
+    struct sign_request request = { f.request.method, f.request.raw_path,     f.request.raw_query,
+                                    f.headers,        f.request.header_count, BYTES_LIT(EMPTY),
                                     EXAMPLE_NOW };
     ck_assert_int_eq(sign_header(&signer, &request, &f.arena, &authorization, hex), KIST_OK);
     ck_assert_str_eq(hex, SIG_RANGE);
@@ -483,8 +638,8 @@ END_TEST
 START_TEST(too_many_parameters)
 {
     char target[4096] = "/?";
-    static const char *const headers[] = { HOST, DATE, EMPTY_HEADER,
-                                           AUTH(NAMES_3, SIG_LIFECYCLE), NULL };
+    static const char *const headers[] = { HOST, DATE, EMPTY_HEADER, AUTH(NAMES_3, SIG_LIFECYCLE),
+                                           NULL };
     for (size_t i = 2; i + 2 < sizeof target; i += 2)
         memcpy(target + i, "a&", 3);
     fixture_request(&f, "GET", target, headers);

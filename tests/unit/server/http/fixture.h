@@ -182,7 +182,7 @@ static void test_routes(struct exchange *x, const char *path)
     else if (strncmp(path, "/reader/", 8) == 0)
         exchange_reply_reader(x, 200, strtoull(path + 8, NULL, 10), &reader);
     else if (strncmp(path, "/status/", 8) == 0)
-        exchange_reply_bytes(x, (unsigned)atoi(path + 8), BYTES_LIT("body"));
+        exchange_reply_bytes(x, (unsigned)strtoul(path + 8, NULL, 10), BYTES_LIT("body"));
     else if (strcmp(path, "/refuse") == 0)
         exchange_reply_bytes(x, 403, BYTES_LIT("refused"));
     else if (strcmp(path, "/abort") == 0)
@@ -281,7 +281,7 @@ UNUSED_OK static int dial(void)
 {
     const char *address = http_server_address(fix.server);
     struct sockaddr_in to = { .sin_family = AF_INET };
-    to.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+    to.sin_port = htons((uint16_t)strtoul(strrchr(address, ':') + 1, NULL, 10));
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
@@ -333,7 +333,7 @@ UNUSED_OK static struct answer get_answer(int fd, bool no_body)
         a.closed = true;
         return a;
     }
-    a.status = (unsigned)atoi(a.head + 9);
+    a.status = (unsigned)strtoul(a.head + 9, NULL, 10);
     const char *length = strstr(a.head, "Content-Length: ");
     size_t want = length && !no_body ? strtoul(length + 16, NULL, 10) : 0;
     a.body = malloc(want + 1);

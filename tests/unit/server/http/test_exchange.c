@@ -255,8 +255,8 @@ static void *client(void *arg)
     int fd = dial();
     for (int i = 0; i < 200; i++) {
         send_text(fd, (i + (int)(intptr_t)arg) % 3 ? "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"
-                                                  : "GET /reader/30000 HTTP/1.1\r\n"
-                                                    "Host: a\r\n\r\n");
+                                                   : "GET /reader/30000 HTTP/1.1\r\n"
+                                                     "Host: a\r\n\r\n");
         struct answer a = get_answer(fd, false);
         ck_assert_uint_eq(a.status, 200);
         free(a.body);

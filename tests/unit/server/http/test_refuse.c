@@ -133,11 +133,12 @@ END_TEST
 /* "<start>" then `unit` until at least len bytes, then "<end>". */
 static char *make_long(const char *start, const char *unit, size_t len, const char *end)
 {
-    char *out = malloc(len + 1000);
-    size_t n = (size_t)sprintf(out, "%s", start);
+    size_t room = len + 1000;
+    char *out = malloc(room);
+    size_t n = (size_t)snprintf(out, room, "%s", start);
     while (n < len)
-        n += (size_t)sprintf(out + n, "%s", unit);
-    sprintf(out + n, "%s", end);
+        n += (size_t)snprintf(out + n, room - n, "%s", unit);
+    snprintf(out + n, room - n, "%s", end);
     return out;
 }
 

@@ -49,11 +49,11 @@ START_TEST(slow_clients)
         const char *begin, *drip;
         unsigned min_ms, max_ms;
     } cases[] = {
-        { "", "", 1800, 3500 },                                    /* idle */
-        { HELLO, "", 1800, 3500 },                                 /* idle after a request */
-        { "GET /hel", "l", 900, 2500 },                            /* in the request line */
+        { "", "", 1800, 3500 },                                      /* idle */
+        { HELLO, "", 1800, 3500 },                                   /* idle after a request */
+        { "GET /hel", "l", 900, 2500 },                              /* in the request line */
         { "GET /hello HTTP/1.1\r\nHost: a\r\nX: ", "b", 900, 2500 }, /* in the header */
-        { HELLO "GET /hello HTTP/1.1\r\nX: ", "b", 900, 2800 },     /* in the second one */
+        { HELLO "GET /hello HTTP/1.1\r\nX: ", "b", 900, 2800 },      /* in the second one */
         { "PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n", "b", 900, 2800 },
         { "PUT /pieces HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n", "b", 900, 2800 },
         /* 20,000 bytes a second are fast enough for more than the six seconds. */
@@ -68,7 +68,8 @@ START_TEST(fast_enough_clients)
     char drip[2001];
     memset(drip, 'x', sizeof(drip));
     drip[2000] = 0;
-    check_life("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n", drip, 5500, 9000);
+    check_life("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n", drip, 5500,
+               9000);
 }
 END_TEST
 
@@ -115,8 +116,9 @@ START_TEST(listen_errors)
     config.listen = http_server_address(fix.server);
     ck_assert_int_eq(http_server_start(&config, &handler, &other, &reason), KIST_E_IO);
     ck_assert_ptr_nonnull(strstr(reason, "in use"));
-    static const char *const wrong[] = { "", "9000", "127.0.0.1:", "127.0.0.1:x", "::1:9000",
-                                         "127.0.0.1:65536" };
+    static const char *const wrong[] = { "",           "9000",
+                                         "127.0.0.1:", "127.0.0.1:x",
+                                         "::1:9000",   "127.0.0.1:65536" };
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         config.listen = wrong[i];
         ck_assert_int_eq(http_server_start(&config, &handler, &other, &reason), KIST_E_INVALID);

@@ -64,26 +64,16 @@ static const struct {
     const char *value;
     const char *host; /* NULL: refused */
 } hosts[] = {
-    { "a", "a" },
-    { "b.s3.example.com:9000", "b.s3.example.com" },
-    { "a:", "a" },
-    { "127.0.0.1:65535", "127.0.0.1" },
-    { "[::1]", "[::1]" },
-    { "[fe80::1]:9000", "[fe80::1]" },
-    { "a_b", "a_b" },
-    { "", "" },
-    { ":80", "" },
-    { "a:b", NULL },
-    { "a:123456", NULL },
-    { "a:1:2", NULL },
-    { "a/b", NULL },
-    { "u@a", NULL },
-    { "a b", NULL },
-    { "[::1", NULL },
-    { "[]", NULL },
-    { "[::1]a", NULL },
-    { "[g]", NULL },
-    { "a\"b", NULL },
+    { "a", "a" },         { "b.s3.example.com:9000", "b.s3.example.com" },
+    { "a:", "a" },        { "127.0.0.1:65535", "127.0.0.1" },
+    { "[::1]", "[::1]" }, { "[fe80::1]:9000", "[fe80::1]" },
+    { "a_b", "a_b" },     { "", "" },
+    { ":80", "" },        { "a:b", NULL },
+    { "a:123456", NULL }, { "a:1:2", NULL },
+    { "a/b", NULL },      { "u@a", NULL },
+    { "a b", NULL },      { "[::1", NULL },
+    { "[]", NULL },       { "[::1]a", NULL },
+    { "[g]", NULL },      { "a\"b", NULL },
 };
 
 START_TEST(split_host)

@@ -181,7 +181,7 @@ static char dir[64];
 
 static inline void dir_make(void)
 {
-    strcpy(dir, "/tmp/kist-test-XXXXXX");
+    snprintf(dir, sizeof(dir), "/tmp/kist-test-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(dir));
 }
 

@@ -521,7 +521,7 @@ START_TEST(two_maps_at_once)
 {
     char first_dir[64];
     start();
-    strcpy(first_dir, dir);
+    memcpy(first_dir, dir, sizeof(first_dir));
     struct kv *first = kv;
     struct kv_read a, b;
     struct bytes one = BYTES_LIT("1"), two = BYTES_LIT("2");
@@ -536,7 +536,7 @@ START_TEST(two_maps_at_once)
     kv_read_end(&b);
     stop();
     kv_close(first);
-    strcpy(dir, first_dir);
+    memcpy(dir, first_dir, sizeof(first_dir));
     dir_remove();
 }
 END_TEST
