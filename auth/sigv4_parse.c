@@ -157,6 +157,8 @@ static enum kist_err parse_header(const struct auth_request *request, struct sig
 {
     size_t count;
     struct bytes value = trim(request_header(request, BYTES_LIT("authorization"), &count));
+    if (value.len < sizeof SIGV4_ALGORITHM - 1)
+        return fail(claim, fault, "the authorization header is too short");
     struct bytes rest = bytes_of(value.ptr + sizeof SIGV4_ALGORITHM - 1,
                                  value.len - (sizeof SIGV4_ALGORITHM - 1));
     do {
