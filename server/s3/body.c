@@ -23,13 +23,29 @@ static enum kist_err consume(void *ctx, const void *data, size_t len)
     return b->writer ? object_writer_write(b->writer, piece) : buf_append_bytes(&b->xml, piece);
 }
 
+/* The rest of the piece is offered again. */
+static void go_on(struct exchange *x)
+{
+    (void)x;
+}
+
+static void writer_is_ready(void *user)
+{
+    struct s3_request *r = user;
+    exchange_wake(r->x, go_on);
+}
+
 static void on_piece(struct exchange *x, void *ctx, struct bytes piece, size_t *taken)
 {
     struct s3_body *b = ctx;
-    (void)x;
     *taken = piece.len;
     if (b->failed)
         return;
+    if (b->writer && !object_writer_ready(b->writer, piece.len, writer_is_ready, b->request)) {
+        *taken = 0;
+        exchange_wait(x);
+        return;
+    }
     enum kist_err err = b->chunked ? chunked_feed(&b->decoder, piece, consume, b)
                                    : consume(b, piece.ptr, piece.len);
     if (err != KIST_OK)
@@ -101,13 +117,9 @@ static bool verify_checksum(struct s3_request *r)
     return false;
 }
 
-static void on_finish(struct exchange *x, void *ctx)
+static void verify(struct s3_request *r)
 {
-    struct s3_body *b = ctx;
-    struct s3_request *r = b->request;
-    (void)x;
-    if (b->failed)
-        return;
+    struct s3_body *b = r->body;
     b->failed = true; /* unless all holds */
     enum kist_err err = b->chunked ? chunked_finish(&b->decoder) : KIST_OK;
     if (err == KIST_OK && b->length != UINT64_MAX && body_size(b) != b->length)
@@ -122,6 +134,31 @@ static void on_finish(struct exchange *x, void *ctx)
         b->failed = false;
         b->then(r);
     }
+}
+
+static void finish(struct exchange *x);
+
+static void writer_has_ended(void *user)
+{
+    struct s3_request *r = user;
+    exchange_wake(r->x, finish);
+}
+
+static void finish(struct exchange *x)
+{
+    struct s3_request *r = exchange_user(x);
+    struct object_writer *w = r->body->writer;
+    if (w && !object_writer_end(w, writer_has_ended, r))
+        exchange_wait(x);
+    else
+        verify(r);
+}
+
+static void on_finish(struct exchange *x, void *ctx)
+{
+    struct s3_body *b = ctx;
+    if (!b->failed)
+        finish(x);
 }
 
 /* ---- at the beginning ---- */
@@ -234,8 +271,10 @@ static void open_writer(struct exchange *x)
         exchange_wait(x);
     else if (err != KIST_OK)
         s3_fail_err(r, err);
-    else
+    else {
+        object_writer_hash_aside(b->writer);
         body_start(r);
+    }
 }
 
 void s3_read_object(struct s3_request *r, uint64_t max_bytes, void (*then)(struct s3_request *r))

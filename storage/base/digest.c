@@ -135,6 +135,14 @@ void digest_set_restart(struct digest_set *set, enum digest_kind kind)
         EVP_DigestInit_ex2(set->ctx[kind], NULL, NULL);
 }
 
+void digest_set_drop(struct digest_set *set, enum digest_kind kind)
+{
+    if (set->ctx[kind])
+        ctx_give(set->ctx[kind]);
+    set->ctx[kind] = NULL;
+    set->kinds &= ~DIGEST_BIT(kind);
+}
+
 bool digest_set_peek(const struct digest_set *set, enum digest_kind kind, uint8_t *out)
 {
     EVP_MD_CTX *copy = ctx_take();

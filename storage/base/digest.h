@@ -33,6 +33,8 @@ void digest_set_release(struct digest_set *set);
 void digest_set_update(struct digest_set *set, const void *data, size_t len);
 /* Ends one of the kinds; out gets digest_len(kind) bytes. Each kind at most once. */
 void digest_set_final(struct digest_set *set, enum digest_kind kind, uint8_t *out);
+/* Computes that hash no longer. */
+void digest_set_drop(struct digest_set *set, enum digest_kind kind);
 /* A hash of what came so far; the stream goes on. False on out of memory. */
 bool digest_set_peek(const struct digest_set *set, enum digest_kind kind, uint8_t *out);
 /* Starts one kind again at zero (the chunk hash restarts at every chunk). */

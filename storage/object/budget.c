@@ -34,6 +34,16 @@ enum kist_err budget_take(struct budget *b, size_t bytes, void (*wake)(void *), 
     return err;
 }
 
+bool budget_try(struct budget *b, size_t bytes)
+{
+    pthread_mutex_lock(&b->lock);
+    bool ok = b->used_bytes + bytes <= b->max_bytes / 2;
+    if (ok)
+        b->used_bytes += bytes;
+    pthread_mutex_unlock(&b->lock);
+    return ok;
+}
+
 /* Every waiter of the moment is woken: who finds the budget used up again queues again. One at
  * a time could strand the others when the woken one has lost its client. */
 void budget_give(struct budget *b, size_t bytes)

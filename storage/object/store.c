@@ -167,8 +167,10 @@ static enum kist_err open_all(struct store *s)
     TRY(open_dirs(s));
     store_measure_free(s);
     TRY(open_index(s));
-    if (!s->config.manual)
+    if (!s->config.manual) {
         TRY(worker_pool_open("store", WORKERS, &s->workers));
+        TRY(hasher_open(&s->budget, &s->hasher));
+    }
     TRY(open_log(s));
     TRY(sweep_resume_lanes(s));
     TRY(checkpoint_start(s));
@@ -231,6 +233,7 @@ void store_close(struct store *s)
     if (s->held_pack)
         pack_unhold(s->packs, s->held_pack);
     pack_store_close(s->packs);
+    hasher_close(s->hasher);
     free_store(s);
 }
 

@@ -68,6 +68,15 @@ struct object_writer;
 enum kist_err object_writer_open(struct store *s, uint64_t length, unsigned digests,
                                  void (*wake)(void *user), void *user,
                                  struct object_writer **out) MUST_CHECK;
+/* Has MD5 computed beside the caller where that gains something. From then on each write needs
+ * object_writer_ready() first, and the last one object_writer_end(). */
+void object_writer_hash_aside(struct object_writer *w);
+/* True: a write of so many bytes (at most 128 KiB) can be taken now. False: wake(user) follows,
+ * once, then ask again. */
+bool object_writer_ready(struct object_writer *w, size_t bytes, void (*wake)(void *user),
+                         void *user) MUST_CHECK;
+/* True: the digests are whole. False: as above. */
+bool object_writer_end(struct object_writer *w, void (*wake)(void *user), void *user) MUST_CHECK;
 /* Takes all of the piece, or fails. */
 enum kist_err object_writer_write(struct object_writer *w, struct bytes piece) MUST_CHECK;
 uint64_t object_writer_size(const struct object_writer *w);

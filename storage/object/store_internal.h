@@ -38,7 +38,28 @@ void budget_release(struct budget *b);
 /* KIST_E_BUSY: wake(user) follows. KIST_E_NOMEM. */
 enum kist_err budget_take(struct budget *b, size_t bytes, void (*wake)(void *),
                           void *user) MUST_CHECK;
+/* For what only makes things faster: half of the budget is left to those who must wait for it. */
+bool budget_try(struct budget *b, size_t bytes) MUST_CHECK;
 void budget_give(struct budget *b, size_t bytes);
+
+/* ---- hasher.c: MD5 of several bodies at once, on a thread of its own ---- */
+struct hasher;
+enum kist_err hasher_open(struct budget *budget, struct hasher **out) MUST_CHECK;
+/* All streams are closed. NULL is allowed. */
+void hasher_close(struct hasher *h);
+struct hash_stream;
+/* NULL when there is no hasher, or no memory for more than must be. */
+struct hash_stream *hash_stream_open(struct hasher *h);
+/* At any time. NULL is allowed. */
+void hash_stream_close(struct hash_stream *s);
+/* Makes room for so many bytes, at most 128 KiB. False: wake(user) follows, then ask again. */
+bool hash_stream_ready(struct hash_stream *s, size_t bytes, void (*wake)(void *user),
+                       void *user) MUST_CHECK;
+/* Only what hash_stream_ready() has made room for. */
+void hash_stream_write(struct hash_stream *s, struct bytes piece);
+/* After the last byte: true when the value is there, false as above. */
+bool hash_stream_end(struct hash_stream *s, void (*wake)(void *user), void *user) MUST_CHECK;
+void hash_stream_value(const struct hash_stream *s, uint8_t out[16]);
 
 /* ---- pins.c: data that readers still want ---- */
 #define PIN_SHARDS 64
@@ -84,6 +105,7 @@ struct store {
     struct apply *apply;
     struct log *log;
     struct worker_pool *workers;
+    struct hasher *hasher; /* NULL in manual mode */
     struct budget budget;
     struct pins pins;
     struct upkeep checkpoint;

@@ -11,11 +11,15 @@
 #include <assert.h>
 #include <stdlib.h>
 
+/* Below this, a hop to another thread costs more than it gains. */
+#define HASH_ASIDE_MIN ((uint64_t)1 << 20)
+
 struct object_writer {
     struct store *store;
     uint64_t length; /* announced; UINT64_MAX: unknown */
     uint64_t size;   /* so far */
     struct digest_set whole;
+    struct hash_stream *md5; /* computed aside; NULL: in whole */
     uint8_t finals[DIGEST_KIND_COUNT][DIGEST_MAX_LEN];
     unsigned finals_done;
     /* small */
@@ -24,10 +28,10 @@ struct object_writer {
     /* large */
     bool large;
     unsigned lane;
-    struct digest_set chunk_hash;
-    struct buf chunks; /* struct writer_chunk: sealed ones */
-    struct buf held;   /* uint32_t: packs */
-    bool open;         /* current is being filled */
+    struct digest_set chunk_hash; /* of chunks that `whole` cannot speak for */
+    struct buf chunks;            /* struct writer_chunk: sealed ones */
+    struct buf held;              /* uint32_t: packs */
+    bool open;                    /* current is being filled */
     struct writer_chunk current;
     uint32_t block_filled;
 };
@@ -79,6 +83,12 @@ static enum kist_err hold_pack(struct object_writer *w, uint32_t pack)
     return buf_append(&w->held, &pack, sizeof(pack));
 }
 
+/* The first chunk's address is the whole body's SHA-256 so far. */
+static bool whole_is_chunk(const struct object_writer *w)
+{
+    return w->chunks.len == 0 && (w->whole.kinds & DIGEST_BIT(DIGEST_SHA256));
+}
+
 static enum kist_err chunk_open(struct object_writer *w)
 {
     uint64_t rest = w->length == UINT64_MAX ? CHUNK_BYTES : w->length - w->size;
@@ -86,7 +96,8 @@ static enum kist_err chunk_open(struct object_writer *w)
     memset(&w->current, 0, sizeof(w->current));
     TRY(pack_reserve(w->store->packs, w->lane, bytes, &w->current.pack, &w->current.offset));
     TRY(hold_pack(w, w->current.pack));
-    digest_set_restart(&w->chunk_hash, DIGEST_SHA256);
+    if (!whole_is_chunk(w))
+        digest_set_restart(&w->chunk_hash, DIGEST_SHA256);
     w->block_filled = 0;
     w->open = true;
     return KIST_OK;
@@ -96,7 +107,10 @@ static enum kist_err chunk_seal(struct object_writer *w)
 {
     if (!w->open)
         return KIST_OK;
-    digest_set_final(&w->chunk_hash, DIGEST_SHA256, w->current.hash);
+    if (!whole_is_chunk(w))
+        digest_set_final(&w->chunk_hash, DIGEST_SHA256, w->current.hash);
+    else if (!digest_set_peek(&w->whole, DIGEST_SHA256, w->current.hash))
+        return KIST_E_NOMEM;
     TRY(buf_append(&w->chunks, &w->current, sizeof(w->current)));
     w->open = false;
     pack_write_hint(w->store->packs, w->current.pack, w->current.offset, w->current.length);
@@ -116,8 +130,16 @@ static void block_crcs(struct object_writer *w, struct bytes piece)
     }
 }
 
-/* size counts what went before this piece: chunk_open() relies on it. */
-static enum kist_err write_chunks(struct object_writer *w, struct bytes piece)
+static void hash_whole(struct object_writer *w, struct bytes piece)
+{
+    digest_set_update(&w->whole, piece.ptr, piece.len);
+    if (w->md5)
+        hash_stream_write(w->md5, piece);
+}
+
+/* size counts what went before this piece: chunk_open() relies on it; and chunk_seal() on
+ * `whole` having seen the bytes up to the seal and no more. */
+static enum kist_err write_chunks(struct object_writer *w, struct bytes piece, bool hashed)
 {
     while (piece.len) {
         if (!w->open)
@@ -127,7 +149,10 @@ static enum kist_err write_chunks(struct object_writer *w, struct bytes piece)
         struct bytes part = bytes_of(piece.ptr, n);
         TRY(pack_write(w->store->packs, w->current.pack, w->current.offset + w->current.length,
                        part));
-        digest_set_update(&w->chunk_hash, part.ptr, part.len);
+        if (!hashed)
+            hash_whole(w, part);
+        if (!whole_is_chunk(w))
+            digest_set_update(&w->chunk_hash, part.ptr, part.len);
         block_crcs(w, part);
         w->size += n;
         if (w->current.length == CHUNK_BYTES)
@@ -143,7 +168,7 @@ static enum kist_err spill(struct object_writer *w)
     w->large = true;
     w->lane = pack_next_lane(w->store->packs);
     w->size = 0;
-    TRY(write_chunks(w, buf_bytes(&w->body)));
+    TRY(write_chunks(w, buf_bytes(&w->body), true));
     budget_return(w);
     return KIST_OK;
 }
@@ -152,19 +177,38 @@ enum kist_err object_writer_write(struct object_writer *w, struct bytes piece)
 {
     if (w->length != UINT64_MAX && piece.len > w->length - w->size)
         return KIST_E_TOO_LARGE;
-    digest_set_update(&w->whole, piece.ptr, piece.len);
     bool fits = w->size + piece.len <= SMALL_BODY_MAX &&
                 (w->length == UINT64_MAX || w->length <= SMALL_BODY_MAX);
     if (!w->large && fits) {
         if (w->length != UINT64_MAX)
             TRY(buf_reserve(&w->body, (size_t)w->length - w->body.len));
+        hash_whole(w, piece);
         TRY(buf_append_bytes(&w->body, piece));
         w->size += piece.len;
         return KIST_OK;
     }
     if (!w->large)
         TRY(spill(w));
-    return write_chunks(w, piece);
+    return write_chunks(w, piece, false);
+}
+
+void object_writer_hash_aside(struct object_writer *w)
+{
+    if (w->length == UINT64_MAX || w->length < HASH_ASIDE_MIN || w->size > 0)
+        return;
+    w->md5 = hash_stream_open(w->store->hasher);
+    if (w->md5)
+        digest_set_drop(&w->whole, DIGEST_MD5);
+}
+
+bool object_writer_ready(struct object_writer *w, size_t bytes, void (*wake)(void *), void *user)
+{
+    return !w->md5 || hash_stream_ready(w->md5, bytes, wake, user);
+}
+
+bool object_writer_end(struct object_writer *w, void (*wake)(void *), void *user)
+{
+    return !w->md5 || hash_stream_end(w->md5, wake, user);
 }
 
 uint64_t object_writer_size(const struct object_writer *w)
@@ -175,7 +219,10 @@ uint64_t object_writer_size(const struct object_writer *w)
 void object_writer_digest(struct object_writer *w, enum digest_kind kind, uint8_t *out)
 {
     if (!(w->finals_done & DIGEST_BIT(kind))) {
-        digest_set_final(&w->whole, kind, w->finals[kind]);
+        if (kind == DIGEST_MD5 && w->md5)
+            hash_stream_value(w->md5, w->finals[kind]);
+        else
+            digest_set_final(&w->whole, kind, w->finals[kind]);
         w->finals_done |= DIGEST_BIT(kind);
     }
     memcpy(out, w->finals[kind], digest_len(kind));
@@ -230,6 +277,7 @@ void writer_free(struct object_writer *w, bool keep)
         pack_unhold(w->store->packs, pack);
     }
     budget_return(w);
+    hash_stream_close(w->md5);
     digest_set_release(&w->whole);
     digest_set_release(&w->chunk_hash);
     buf_release(&w->chunks);
