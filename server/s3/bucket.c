@@ -8,16 +8,6 @@ static struct store *store_of(const struct s3_request *r)
     return r->service->config.store;
 }
 
-/* The bucket's row, or NULL after an error reply. */
-static Kist__Bucket *bucket_row(struct s3_request *r)
-{
-    Kist__Bucket *bucket = NULL;
-    enum kist_err err = store_bucket(store_of(r), r->bucket, r->arena, &bucket);
-    if (err != KIST_OK)
-        s3_fail_err(r, err);
-    return bucket;
-}
-
 /* ---- CreateBucket ---- */
 
 static void create_done(struct s3_request *r)
@@ -60,6 +50,10 @@ static void create_commit(struct s3_request *r)
     bucket.created_ms = s3_now(r);
     bucket.owner = s3_str(r, r->who.identity->id);
     bucket.region = s3_str(r, bytes_str(r->service->config.region));
+    if (bytes_equal_nocase(s3_header(r, "x-amz-bucket-object-lock-enabled"), BYTES_LIT("true"))) {
+        bucket.object_lock = true;
+        bucket.versioning = VERSIONING_ENABLED;
+    }
     s3_commit(r, &command, create_done);
 }
 
@@ -75,20 +69,15 @@ void s3_create_bucket(struct s3_request *r)
 
 void s3_head_bucket(struct s3_request *r)
 {
-    Kist__Bucket *bucket = bucket_row(r);
-    if (!bucket)
-        return;
-    s3_add_header_str(r, "x-amz-bucket-region", bucket->region);
+    s3_add_header_str(r, "x-amz-bucket-region", r->bucket_row->region);
     s3_add_header_str(r, "x-amz-access-point-alias", "false");
     s3_reply_empty(r, 200);
 }
 
 void s3_get_bucket_location(struct s3_request *r)
 {
-    Kist__Bucket *bucket = bucket_row(r);
+    const Kist__Bucket *bucket = r->bucket_row;
     struct s3_xml x = { .failed = false };
-    if (!bucket)
-        return;
     s3_xml_begin(&x, "LocationConstraint");
     if (strcmp(bucket->region, "us-east-1") != 0) /* which S3 shows as empty */
         if (buf_append_str(&x.out, bucket->region) != KIST_OK)
@@ -172,9 +161,7 @@ void s3_list_buckets(struct s3_request *r)
 
 void s3_get_bucket_tagging(struct s3_request *r)
 {
-    Kist__Bucket *bucket = bucket_row(r);
-    if (!bucket)
-        return;
+    const Kist__Bucket *bucket = r->bucket_row;
     if (!bucket->n_tags)
         s3_fail(r, S3_NO_SUCH_TAG_SET);
     else

@@ -5,6 +5,7 @@
  * extent, and a part needs its MD5: their bytes are copied by a worker.
  */
 #include "server/s3/multipart.h"
+#include "storage/index/versions.h"
 
 #define COPY_MAX ((uint64_t)5 << 30)
 
@@ -13,30 +14,44 @@ static struct store *store_of(const struct s3_request *r)
     return r->service->config.store;
 }
 
-bool s3_open_copy_source(struct s3_request *r, struct bytes *bucket, struct bytes *key)
+bool s3_open_copy_source(struct s3_request *r, struct object_id *source)
 {
+    Kist__Object *marker = NULL;
+    Kist__Bucket *bucket = NULL;
     struct bytes header = s3_header(r, "x-amz-copy-source");
-    switch (s3_parse_copy_source(header, r->arena, bucket, key)) {
+    switch (s3_parse_copy_source(header, r->arena, source)) {
     case S3_COPY_SOURCE_BAD:
         s3_fail_argument(r, "x-amz-copy-source", header,
                          "Copy Source must mention the source bucket and key: "
                          "sourcebucket/sourcekey");
         return false;
-    case S3_COPY_SOURCE_VERSION:
-        s3_fail(r, S3_NOT_IMPLEMENTED);
+    case S3_COPY_SOURCE_BAD_VERSION:
+        s3_fail_argument(r, "x-amz-copy-source", header, "Invalid version id specified");
         return false;
     case S3_COPY_SOURCE_OK:
         break;
     }
-    enum kist_err err = object_reader_open(store_of(r), *bucket, *key, r->arena, &r->reader);
+    enum kist_err err = object_reader_open(store_of(r), source, r->arena, &r->reader, &marker);
+    if (err == KIST_OK)
+        err = store_bucket(store_of(r), source->bucket, r->arena, &bucket);
     if (err != KIST_OK) {
         if (err == KIST_E_NO_BUCKET)
-            r->bucket = *bucket;
-        if (err == KIST_E_NO_KEY)
-            r->key = *key;
-        s3_fail_err(r, err);
+            r->bucket = source->bucket;
+        if (err == KIST_E_DELETE_MARKER && source->version == VERSION_CURRENT)
+            err = KIST_E_NO_KEY;
+        if (err == KIST_E_NO_KEY || err == KIST_E_NO_VERSION)
+            r->key = source->key;
+        if (err == KIST_E_DELETE_MARKER)
+            s3_fail_message(r, S3_INVALID_REQUEST,
+                            "The source of a copy request may not specifically refer to a "
+                            "delete marker by version id.");
+        else
+            s3_fail_err(r, err);
         return false;
     }
+    if (bucket->versioning != VERSIONING_NEVER)
+        s3_add_header(r, "x-amz-copy-source-version-id",
+                      s3_version_text(r->arena, object_reader_object(r->reader)->version));
     bool not_modified;
     enum s3_error error =
         s3_check_read(r, object_reader_object(r->reader), "x-amz-copy-source-", &not_modified);
@@ -117,7 +132,7 @@ void s3_copy_bytes(struct s3_request *r, uint64_t first, uint64_t length,
 struct copy_state {
     struct s3_meta meta;
     Kist__Condition *condition;
-    struct bytes bucket, key; /* the source */
+    struct object_id source;
 };
 
 static void copy_reply(struct s3_request *r)
@@ -129,6 +144,7 @@ static void copy_reply(struct s3_request *r)
     s3_xml_time(&x, "LastModified", result->mtime_ms);
     const Kist__Object *o = object_reader_object(r->reader);
     s3_xml_checksum(&x, r->arena, o->checksum, o->part_count, true);
+    s3_version_header(r, result->versioned, result->version);
     s3_xml_reply(r, &x, "CopyObjectResult");
 }
 
@@ -136,13 +152,7 @@ static void fill_object(struct s3_request *r, Kist__Object *o)
 {
     struct copy_state *c = r->state;
     o->mtime_ms = s3_now(r);
-    o->n_headers = c->meta.n_headers;
-    o->headers = c->meta.headers;
-    o->n_metadata = c->meta.n_metadata;
-    o->metadata = c->meta.metadata;
-    o->n_tags = c->meta.n_tags;
-    o->tags = c->meta.tags;
-    o->storage_class = c->meta.storage_class;
+    s3_meta_fill(&c->meta, o);
     o->checksum = object_reader_object(r->reader)->checksum;
 }
 
@@ -171,8 +181,9 @@ static void share_copy(struct s3_request *r)
     fill_object(r, &object);
     command.of_case = KIST__COMMAND__OF_COPY_OBJECT;
     command.copy_object = &copy;
-    copy.source_bucket = s3_str(r, c->bucket);
-    copy.source_key = schema_data(c->key);
+    copy.source_bucket = s3_str(r, c->source.bucket);
+    copy.source_key = schema_data(c->source.key);
+    copy.source_version = c->source.version;
     copy.source_data_id = object_reader_object(r->reader)->data_id;
     copy.bucket = s3_str(r, r->bucket);
     copy.key = schema_data(r->key);
@@ -221,12 +232,15 @@ void s3_copy_object(struct s3_request *r)
         return;
     }
     r->state = c;
-    if (!s3_open_copy_source(r, &c->bucket, &c->key) || !directives(r, c, &changes) ||
+    if (!s3_open_copy_source(r, &c->source) || !directives(r, c, &changes) ||
         !s3_write_condition(r, &c->condition))
         return;
     const Kist__Object *o = object_reader_object(r->reader);
-    bool self = bytes_equal(c->bucket, target_bucket) && bytes_equal(c->key, target_key);
-    if (self && !changes) {
+    bool self = bytes_equal(c->source.bucket, target_bucket) &&
+                bytes_equal(c->source.key, target_key);
+    /* The very object that would be replaced; an older version may be brought back. */
+    bool same = self && c->source.version == VERSION_CURRENT;
+    if (same && !changes) {
         s3_fail_message(r, S3_INVALID_REQUEST,
                         "This copy request is illegal because it is trying to copy an object to "
                         "itself without changing the object's metadata, storage class, website "
@@ -239,7 +253,7 @@ void s3_copy_object(struct s3_request *r)
                         "a copy source: 5368709120");
         return;
     }
-    if (self || store_can_share(o))
+    if ((same && !version_is_kept(r->bucket_row, o)) || store_can_share(o))
         share_copy(r);
     else
         s3_copy_bytes(r, 0, o->size, put_copy);
@@ -294,9 +308,9 @@ static bool copy_range(struct s3_request *r, uint64_t size, struct s3_range *ran
 
 void s3_upload_part_copy(struct s3_request *r)
 {
-    struct bytes bucket, key;
+    struct object_id source;
     struct s3_range range;
-    if (!s3_part_begin(r) || !s3_open_copy_source(r, &bucket, &key) ||
+    if (!s3_part_begin(r) || !s3_open_copy_source(r, &source) ||
         !copy_range(r, object_reader_object(r->reader)->size, &range))
         return;
     if (range.length > COPY_MAX)

@@ -8,7 +8,7 @@
 struct delete_state {
     size_t count;
     Kist__DeleteKey **keys;
-    enum kist_err *verdicts;
+    struct delete_result *results;
     bool quiet;
 };
 
@@ -17,9 +17,9 @@ static struct delete_state *state_new(struct s3_request *r, size_t most)
     struct delete_state *d = arena_zalloc(r->arena, sizeof(*d));
     if (d) {
         d->keys = arena_alloc(r->arena, most * sizeof(*d->keys) + 1);
-        d->verdicts = arena_zalloc(r->arena, most * sizeof(*d->verdicts) + 1);
+        d->results = arena_zalloc(r->arena, most * sizeof(*d->results) + 1);
     }
-    if (!d || !d->keys || !d->verdicts) {
+    if (!d || !d->keys || !d->results) {
         s3_fail(r, S3_SLOW_DOWN);
         return NULL;
     }
@@ -48,7 +48,9 @@ static void commit(struct s3_request *r, struct delete_state *d,
     c.bucket = s3_str(r, r->bucket);
     c.n_keys = d->count;
     c.keys = d->keys;
-    r->op.result.key_verdicts = d->verdicts;
+    c.now_ms = s3_now(r);
+    c.bypass_governance = s3_bypass_governance(r);
+    r->op.result.deletes = d->results;
     s3_commit(r, &command, then);
 }
 
@@ -57,11 +59,18 @@ static void commit(struct s3_request *r, struct delete_state *d,
 static void delete_done(struct s3_request *r)
 {
     struct delete_state *d = r->state;
-    enum kist_err verdict = d->verdicts[0];
-    if (verdict == KIST_E_PRECONDITION || (verdict == KIST_E_NO_KEY && d->keys[0]->condition))
-        s3_fail_err(r, verdict);
-    else
-        s3_reply_empty(r, 204); /* deleting what is not there succeeds */
+    const struct delete_result *one = &d->results[0];
+    bool missing = one->err == KIST_E_NO_KEY && !d->keys[0]->condition;
+    if (one->err != KIST_OK && !missing) {
+        s3_fail_err(r, one->err);
+        return;
+    }
+    /* Deleting what is not there succeeds. */
+    if (one->delete_marker)
+        s3_add_header_str(r, "x-amz-delete-marker", "true");
+    if (one->delete_marker || d->keys[0]->version != VERSION_CURRENT)
+        s3_version_header(r, one->versioned, one->version);
+    s3_reply_empty(r, 204);
 }
 
 /* x-amz-if-match-*: what else a conditional delete can ask for. */
@@ -102,14 +111,18 @@ void s3_delete_object(struct s3_request *r)
         return;
     }
     key->condition = condition;
+    key->version = r->version;
     commit(r, d, delete_done);
 }
 
 /* ---- many ---- */
 
-static void reply_key(struct s3_xml *x, const struct delete_state *d, size_t i)
+static void reply_key(struct s3_request *r, struct s3_xml *x, const struct delete_state *d, size_t i)
 {
-    enum kist_err verdict = d->verdicts[i];
+    const struct delete_result *one = &d->results[i];
+    enum kist_err verdict = one->err;
+    bool named = d->keys[i]->version != VERSION_CURRENT;
+    struct bytes version = s3_version_text(r->arena, one->version);
     struct bytes key = schema_bytes(d->keys[i]->key);
     bool missing = verdict == KIST_E_NO_KEY && !d->keys[i]->condition;
     if (verdict == KIST_OK || missing) {
@@ -117,12 +130,20 @@ static void reply_key(struct s3_xml *x, const struct delete_state *d, size_t i)
             return;
         s3_xml_open(x, "Deleted");
         s3_xml_text(x, "Key", key);
+        if (named)
+            s3_xml_text(x, "VersionId", version);
+        if (one->delete_marker) {
+            s3_xml_bool(x, "DeleteMarker", true);
+            s3_xml_text(x, "DeleteMarkerVersionId", version);
+        }
         s3_xml_close(x, "Deleted");
         return;
     }
     bool too_long = verdict == KIST_E_INVALID;
     s3_xml_open(x, "Error");
     s3_xml_text(x, "Key", key);
+    if (named)
+        s3_xml_text(x, "VersionId", version);
     s3_xml_str(x, "Code", s3_error_code(too_long ? S3_KEY_TOO_LONG : s3_error_from(verdict)));
     s3_xml_str(x, "Message", too_long ? "Your key is too long." : kist_err_text(verdict));
     s3_xml_close(x, "Error");
@@ -134,7 +155,7 @@ static void delete_many_done(struct s3_request *r)
     struct s3_xml x = { .failed = false };
     s3_xml_begin(&x, "DeleteResult");
     for (size_t i = 0; i < d->count; i++)
-        reply_key(&x, d, i);
+        reply_key(r, &x, d, i);
     s3_xml_reply(r, &x, "DeleteResult");
 }
 
@@ -171,8 +192,11 @@ static bool read_keys(struct s3_request *r, const struct s3_xml_node *root,
         if (!key.len || d->count == DELETE_KEYS_MAX)
             return false;
         Kist__DeleteKey *k = add_key(r, d, key);
+        struct bytes version = s3_xml_child_text(n, "VersionId");
         if (!k || !object_condition(r, n, k))
             return false;
+        if (version.len && !s3_version_parse(version, &k->version))
+            k->version = VERSION_NONE; /* no version has it: nothing is deleted */
     }
     return d->count > 0;
 }

@@ -291,14 +291,8 @@ static const Kist__Object *open_object(struct s3_request *r, struct get_state **
         return NULL;
     }
     r->state = g;
-    enum kist_err err =
-        object_reader_open(r->service->config.store, r->bucket, r->key, r->arena, &r->reader);
-    if (err != KIST_OK) {
-        s3_fail_err(r, err);
-        return NULL;
-    }
-    const Kist__Object *o = object_reader_object(r->reader);
-    if (not_modified_reply(r, o) || !choose_range(r, o, g))
+    const Kist__Object *o = s3_open_object(r);
+    if (!o || not_modified_reply(r, o) || !choose_range(r, o, g))
         return NULL;
     *out = g;
     return o;

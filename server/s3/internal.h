@@ -79,6 +79,8 @@ struct s3_request {
     size_t op_index;
     enum s3_scope scope;
     struct bytes bucket, key; /* decoded; borrowed from the arena */
+    uint64_t version;         /* versionId: VERSION_CURRENT when absent */
+    Kist__Bucket *bucket_row; /* NULL: no bucket was asked for, or CreateBucket */
     struct s3_param *params;
     size_t param_count;
     struct auth_result who;
@@ -90,6 +92,7 @@ struct s3_request {
     bool op_used;
     void (*op_then)(struct s3_request *r); /* the change is durable */
     struct object_reader *reader;          /* closed with the request */
+    bool error_headers;                    /* what was added so far goes with an error, too */
     void *state;                           /* the operation's own, from the arena */
 };
 
@@ -105,9 +108,9 @@ bool s3_param_number(struct s3_request *r, const char *name, uint64_t max, uint6
 bool s3_param_encoding(struct s3_request *r, bool *url);
 bool s3_bucket_name_valid(struct bytes name);
 /* Splits "/bucket/key?versionId=..." of x-amz-copy-source. */
-enum s3_copy_source { S3_COPY_SOURCE_OK, S3_COPY_SOURCE_BAD, S3_COPY_SOURCE_VERSION };
+enum s3_copy_source { S3_COPY_SOURCE_OK, S3_COPY_SOURCE_BAD, S3_COPY_SOURCE_BAD_VERSION };
 enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *arena,
-                                         struct bytes *bucket, struct bytes *key);
+                                         struct object_id *out);
 /* Target and Host to scope, bucket, key and parameters; S3_ERROR_COUNT when all is well. */
 enum s3_error s3_parse_target(struct s3_request *r);
 /* The row of the table, or an error. */
@@ -168,6 +171,34 @@ const struct s3_xml_node *s3_xml_child(const struct s3_xml_node *node, const cha
 /* Its text, ptr NULL when absent. */
 struct bytes s3_xml_child_text(const struct s3_xml_node *node, const char *name);
 
+/* ---- xml_shape.c ---- */
+/* The children that an element may have; the last row has no name. */
+struct s3_shape {
+    const char *name;
+    enum s3_shape_kind {
+        S3_SHAPE_TEXT, /* not empty */
+        S3_SHAPE_ANY,
+        S3_SHAPE_NUMBER, /* 31 bits */
+        S3_SHAPE_SIZE,   /* 63 bits */
+        S3_SHAPE_DATE,
+        S3_SHAPE_BOOL,
+        S3_SHAPE_ENUM,
+        S3_SHAPE_TREE
+    } kind;
+    unsigned min, max;
+    const struct s3_shape *children; /* of a TREE */
+    const char *values;              /* of an ENUM: "a|b" */
+};
+bool s3_shape_fits(const struct s3_xml_node *node, const struct s3_shape *children);
+
+/* ---- config.c ---- */
+/* A stored document, parsed into the request's arena; *root NULL when the bucket has none. */
+enum kist_err s3_config_xml(struct s3_request *r, enum bucket_config kind,
+                            struct s3_xml_node **root) MUST_CHECK;
+/* Stores a document; an empty one removes it. */
+void s3_config_commit(struct s3_request *r, enum bucket_config kind, struct bytes document,
+                      void (*then)(struct s3_request *r));
+
 /* ---- body.c ---- */
 /* Reads an XML body of at most max bytes, verifies it, then calls then(); r->body->xml has it. */
 void s3_read_xml(struct s3_request *r, size_t max_bytes, void (*then)(struct s3_request *r));
@@ -192,14 +223,23 @@ bool s3_checksum_decode(enum digest_kind kind, struct bytes text, uint8_t *out);
 Kist__Checksum *s3_checksum_record(struct s3_request *r);
 
 /* ---- meta.c: an object's headers, metadata, tags, storage class ---- */
+/* x-amz-object-lock-*, or the bucket's default. */
+struct s3_lock {
+    uint32_t mode; /* enum lock_mode */
+    int64_t until_ms;
+    bool hold;
+};
 struct s3_meta {
     size_t n_headers, n_metadata, n_tags;
     Kist__Pair **headers, **metadata, **tags;
     char *storage_class;
+    struct s3_lock lock;
 };
 /* From the request; false after an error reply. */
 bool s3_meta_parse(struct s3_request *r, struct s3_meta *out);
 bool s3_meta_tags(struct s3_request *r, struct s3_meta *out);
+/* Into a new object; the arena's slices are shared. */
+void s3_meta_fill(const struct s3_meta *meta, Kist__Object *o);
 /* Headers that ask for what is not built: refuse rather than ignore. */
 bool s3_refuse_unbuilt(struct s3_request *r);
 /* default_type: add binary/octet-stream when none is stored. */
@@ -207,6 +247,31 @@ void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_typ
 /* Tagging documents. limit: 10 for objects, 50 for buckets. */
 bool s3_tags_from_xml(struct s3_request *r, size_t limit, size_t *n, Kist__Pair ***out);
 void s3_tags_reply(struct s3_request *r, size_t n, Kist__Pair **tags);
+
+/* ---- version.c ---- */
+/* 0 is the null version. */
+struct bytes s3_version_text(struct arena *arena, uint64_t version);
+/* To VERSION_NULL or an id; false for what was never an id. */
+bool s3_version_parse(struct bytes text, uint64_t *out);
+/* versionId into r->version; false after an error reply. */
+bool s3_version_param(struct s3_request *r);
+/* x-amz-version-id, when the bucket keeps versions. */
+void s3_version_header(struct s3_request *r, bool versioned, uint64_t version);
+/* The request's bucket has, or had, versioning enabled. */
+bool s3_versioned(const struct s3_request *r);
+/* Replies to an error of store_head(); marker may be NULL. */
+void s3_fail_object(struct s3_request *r, enum kist_err err, const Kist__Object *marker);
+/* Opens the request's object into r->reader, or reads its row only; NULL after an error reply. */
+const Kist__Object *s3_open_object(struct s3_request *r);
+Kist__Object *s3_head_row(struct s3_request *r);
+
+/* ---- lock.c ---- */
+bool s3_bypass_governance(const struct s3_request *r);
+/* What locks a new object; false after an error reply. */
+bool s3_lock_parse(struct s3_request *r, struct s3_lock *out);
+void s3_lock_headers(struct s3_request *r, const Kist__Object *o);
+/* Judges an ObjectLockConfiguration; false after an error reply. */
+bool s3_lock_check(struct s3_request *r, const struct s3_xml_node *root);
 
 /* ---- conditions.c ---- */
 struct bytes s3_etag(struct arena *arena, struct bytes md5, uint32_t parts); /* with quotes */
@@ -252,5 +317,17 @@ void s3_complete_multipart_upload(struct s3_request *r);
 void s3_abort_multipart_upload(struct s3_request *r);
 void s3_list_parts(struct s3_request *r);
 void s3_list_multipart_uploads(struct s3_request *r);
+void s3_get_bucket_config(struct s3_request *r);
+void s3_put_bucket_config(struct s3_request *r);
+void s3_delete_bucket_config(struct s3_request *r);
+void s3_get_acl(struct s3_request *r);
+void s3_put_acl(struct s3_request *r);
+void s3_get_object_retention(struct s3_request *r);
+void s3_put_object_retention(struct s3_request *r);
+void s3_get_object_legal_hold(struct s3_request *r);
+void s3_put_object_legal_hold(struct s3_request *r);
+void s3_get_bucket_versioning(struct s3_request *r);
+void s3_put_bucket_versioning(struct s3_request *r);
+void s3_list_object_versions(struct s3_request *r);
 
 #endif

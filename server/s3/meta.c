@@ -138,13 +138,27 @@ static bool parse_storage_class(struct s3_request *r, struct s3_meta *out)
 
 bool s3_meta_parse(struct s3_request *r, struct s3_meta *out)
 {
-    if (!s3_refuse_unbuilt(r) || !parse_storage_class(r, out))
+    if (!s3_refuse_unbuilt(r) || !parse_storage_class(r, out) || !s3_lock_parse(r, &out->lock))
         return false;
     if (!parse_headers(r, out)) {
         s3_fail(r, S3_SLOW_DOWN);
         return false;
     }
     return parse_metadata(r, out) && s3_meta_tags(r, out);
+}
+
+void s3_meta_fill(const struct s3_meta *meta, Kist__Object *o)
+{
+    o->n_headers = meta->n_headers;
+    o->headers = meta->headers;
+    o->n_metadata = meta->n_metadata;
+    o->metadata = meta->metadata;
+    o->n_tags = meta->n_tags;
+    o->tags = meta->tags;
+    o->storage_class = meta->storage_class;
+    o->lock_mode = meta->lock.mode;
+    o->retain_until_ms = meta->lock.until_ms;
+    o->legal_hold = meta->lock.hold;
 }
 
 /* ---- tags ---- */
@@ -291,9 +305,6 @@ bool s3_refuse_unbuilt(struct s3_request *r)
         "x-amz-server-side-encryption",
         "x-amz-server-side-encryption-customer-algorithm",
         "x-amz-copy-source-server-side-encryption-customer-algorithm",
-        "x-amz-object-lock-mode",
-        "x-amz-object-lock-legal-hold",
-        "x-amz-bucket-object-lock-enabled",
         "x-amz-write-offset-bytes",
     };
     static const char *const grants[] = { "x-amz-grant-read", "x-amz-grant-write",
@@ -330,6 +341,7 @@ void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_typ
     time_http(o->mtime_ms, date);
     s3_add_header_str(r, "Last-Modified", date);
     s3_add_header(r, "ETag", s3_etag(r->arena, schema_bytes(o->etag), o->part_count));
+    s3_version_header(r, s3_versioned(r), o->version);
     s3_add_header_str(r, "Accept-Ranges", "bytes");
     if (default_type && !has_header(o, "Content-Type"))
         s3_add_header_str(r, "Content-Type", "binary/octet-stream");
@@ -344,4 +356,5 @@ void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_typ
         s3_add_header_str(r, "x-amz-tagging-count", arena_printf(r->arena, "%zu", o->n_tags));
     if (o->storage_class[0])
         s3_add_header_str(r, "x-amz-storage-class", o->storage_class);
+    s3_lock_headers(r, o);
 }

@@ -134,6 +134,9 @@ void s3_create_multipart_upload(struct s3_request *r)
     u.n_tags = meta.n_tags;
     u.tags = meta.tags;
     u.storage_class = meta.storage_class;
+    u.lock_mode = meta.lock.mode;
+    u.retain_until_ms = meta.lock.until_ms;
+    u.legal_hold = meta.lock.hold;
     u.checksum_algorithm = c->algorithm;
     u.checksum_composite = c->composite;
     s3_commit(r, &command, create_done);
@@ -262,6 +265,7 @@ static void complete_done(struct s3_request *r)
             schema_data(bytes_of(result->checksum, digest_len((enum digest_kind)c.algorithm)));
         s3_xml_checksum(&x, r->arena, &c, result->part_count, true);
     }
+    s3_version_header(r, result->versioned, result->version);
     s3_xml_reply(r, &x, "CompleteMultipartUploadResult");
 }
 

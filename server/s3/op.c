@@ -20,9 +20,9 @@ static void op_begin(struct s3_request *r, void (*then)(struct s3_request *r))
 {
     if (r->op_used)
         store_op_release(&r->op);
-    enum kist_err *verdicts = r->op.result.key_verdicts;
+    struct delete_result *deletes = r->op.result.deletes;
     store_op_init(&r->op, op_done, r);
-    r->op.result.key_verdicts = verdicts;
+    r->op.result.deletes = deletes;
     r->op_used = true;
     r->op_then = then;
     exchange_wait(r->x);

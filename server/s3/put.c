@@ -13,6 +13,7 @@ static void put_done(struct s3_request *r)
     const struct apply_result *result = &r->op.result;
     s3_add_header(r, "ETag", s3_etag(r->arena, bytes_of(result->etag, 16), 0));
     s3_checksum_headers(r, s3_checksum_record(r), 0);
+    s3_version_header(r, result->versioned, result->version);
     s3_reply_empty(r, 200);
 }
 
@@ -29,13 +30,7 @@ static void put_commit(struct s3_request *r)
     put.object = &object;
     put.condition = state->condition;
     object.mtime_ms = s3_now(r);
-    object.n_headers = state->meta.n_headers;
-    object.headers = state->meta.headers;
-    object.n_metadata = state->meta.n_metadata;
-    object.metadata = state->meta.metadata;
-    object.n_tags = state->meta.n_tags;
-    object.tags = state->meta.tags;
-    object.storage_class = state->meta.storage_class;
+    s3_meta_fill(&state->meta, &object);
     object.checksum = s3_checksum_record(r);
     s3_commit_put(r, &command, put_done);
 }
@@ -43,19 +38,11 @@ static void put_commit(struct s3_request *r)
 void s3_put_object(struct s3_request *r)
 {
     struct put_state *state = arena_zalloc(r->arena, sizeof(*state));
-    Kist__Bucket *bucket;
     r->state = state;
     if (!state) {
         s3_fail(r, S3_SLOW_DOWN);
         return;
     }
-    if (!s3_meta_parse(r, &state->meta) || !s3_write_condition(r, &state->condition))
-        return;
-    /* Asked early, so that nobody sends gigabytes to a bucket that is not there; apply() asks
-     * again. */
-    enum kist_err err = store_bucket(r->service->config.store, r->bucket, r->arena, &bucket);
-    if (err != KIST_OK)
-        s3_fail_err(r, err);
-    else
+    if (s3_meta_parse(r, &state->meta) && s3_write_condition(r, &state->condition))
         s3_read_object(r, OBJECT_PUT_MAX, put_commit);
 }

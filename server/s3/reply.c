@@ -84,6 +84,14 @@ static enum s3_error from_store(enum kist_err err)
         return S3_BUCKET_NOT_EMPTY;
     case KIST_E_NO_KEY:
         return S3_NO_SUCH_KEY;
+    case KIST_E_NO_VERSION:
+        return S3_NO_SUCH_VERSION;
+    case KIST_E_DELETE_MARKER:
+        return S3_METHOD_NOT_ALLOWED;
+    case KIST_E_OBJECT_LOCKED:
+        return S3_OBJECT_LOCKED;
+    case KIST_E_BUCKET_STATE:
+        return S3_INVALID_BUCKET_STATE;
     case KIST_E_NO_UPLOAD:
         return S3_NO_SUCH_UPLOAD;
     case KIST_E_NO_TAGS:
@@ -142,7 +150,8 @@ struct bytes s3_error_xml(struct arena *arena, const struct exchange *x, const c
 static void fail(struct s3_request *r, enum s3_error error, const char *message,
                  struct bytes extra)
 {
-    exchange_clear_headers(r->x);
+    if (!r->error_headers)
+        exchange_clear_headers(r->x);
     if (r->http->method == HTTP_HEAD) {
         exchange_reply_bytes(r->x, errors[error].status, BYTES_EMPTY);
         return;
@@ -163,8 +172,10 @@ void s3_fail(struct s3_request *r, enum s3_error error)
 {
     struct s3_xml extra = { .failed = false };
     buf_init(&extra.out, 8 << 10);
-    if (error == S3_NO_SUCH_KEY)
+    if (error == S3_NO_SUCH_KEY || error == S3_NO_SUCH_VERSION)
         put(&extra, "Key", r->key);
+    if (error == S3_NO_SUCH_VERSION)
+        put(&extra, "VersionId", s3_param(r, "versionId"));
     if (error == S3_NO_SUCH_BUCKET || error == S3_BUCKET_NOT_EMPTY ||
         error == S3_BUCKET_ALREADY_OWNED || error == S3_INVALID_BUCKET_NAME)
         put(&extra, "BucketName", r->bucket);

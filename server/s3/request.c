@@ -202,24 +202,29 @@ enum s3_error s3_parse_target(struct s3_request *r)
 }
 
 enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *arena,
-                                         struct bytes *bucket, struct bytes *key)
+                                         struct object_id *out)
 {
+    static const struct bytes sign = { (const uint8_t *)"?versionId=", 11 };
     if (header.len && header.ptr[0] == '/')
         header = bytes_of(header.ptr + 1, header.len - 1);
-    size_t question = bytes_find(header, BYTES_LIT("?versionId="), 0);
-    bool version = question != SIZE_MAX &&
-                   !bytes_equal(bytes_of(header.ptr + question, header.len - question),
-                                BYTES_LIT("?versionId=null"));
-    if (question != SIZE_MAX)
+    size_t question = bytes_find(header, sign, 0);
+    struct bytes version = BYTES_EMPTY;
+    if (question != SIZE_MAX) {
+        version = bytes_of(header.ptr + question + sign.len, header.len - question - sign.len);
         header.len = question;
+    }
     struct bytes whole = decode(arena, header, false);
     size_t slash = whole.ptr ? bytes_find(whole, BYTES_LIT("/"), 0) : SIZE_MAX;
     if (slash == SIZE_MAX || slash == 0 || slash + 1 == whole.len || !bytes_is_utf8(whole) ||
         memchr(whole.ptr, 0, whole.len))
         return S3_COPY_SOURCE_BAD;
-    *bucket = bytes_of(whole.ptr, slash);
-    *key = bytes_of(whole.ptr + slash + 1, whole.len - slash - 1);
-    return version ? S3_COPY_SOURCE_VERSION : S3_COPY_SOURCE_OK;
+    struct object_id id = { bytes_of(whole.ptr, slash),
+                            bytes_of(whole.ptr + slash + 1, whole.len - slash - 1),
+                            VERSION_CURRENT };
+    if (question != SIZE_MAX && !s3_version_parse(version, &id.version))
+        return S3_COPY_SOURCE_BAD_VERSION;
+    *out = id;
+    return S3_COPY_SOURCE_OK;
 }
 
 /* ---- routes ---- */
@@ -291,10 +296,6 @@ enum s3_error s3_route(struct s3_request *r)
         /* HEAD of a sub-resource is not an operation; neither is DELETE ?delete. */
         if (!op->query && names_other_subresource(r))
             return S3_METHOD_NOT_ALLOWED;
-        struct bytes version = s3_param(r, "versionId");
-        if (r->scope == S3_SCOPE_OBJECT && version.len &&
-            !bytes_equal(version, BYTES_LIT("null")))
-            return S3_NOT_IMPLEMENTED;
         r->op_index = i;
         return op->handle ? S3_ERROR_COUNT : S3_NOT_IMPLEMENTED;
     }

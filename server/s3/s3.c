@@ -39,6 +39,19 @@ static bool owner_is_expected(const struct s3_request *r)
     return !expected.len || bytes_equal(expected, r->who.identity->id);
 }
 
+/* Asked early, so that nobody sends gigabytes to a bucket that is not there; apply() asks again.
+ * False after an error reply. */
+static bool load_bucket(struct s3_request *r)
+{
+    if (r->scope == S3_SCOPE_SERVICE || s3_operations[r->op_index].handle == s3_create_bucket)
+        return true;
+    enum kist_err err =
+        store_bucket(r->service->config.store, r->bucket, r->arena, &r->bucket_row);
+    if (err != KIST_OK)
+        s3_fail_err(r, err);
+    return err == KIST_OK;
+}
+
 static void begin(void *ctx, struct exchange *x)
 {
     struct s3_service *s = ctx;
@@ -68,7 +81,7 @@ static void begin(void *ctx, struct exchange *x)
         s3_fail(r, error);
     else if (!owner_is_expected(r))
         s3_fail(r, S3_ACCESS_DENIED);
-    else
+    else if (load_bucket(r) && s3_version_param(r))
         s3_operations[r->op_index].handle(r);
 }
 

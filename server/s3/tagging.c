@@ -13,32 +13,28 @@ static void put_tags(struct s3_request *r, size_t n, Kist__Pair **tags,
     c.key = schema_data(r->key);
     c.n_tags = n;
     c.tags = tags;
+    c.version = r->version;
     s3_commit(r, &command, then);
-}
-
-static Kist__Object *object_row(struct s3_request *r)
-{
-    Kist__Object *o = NULL;
-    enum kist_err err = store_head(r->service->config.store, r->bucket, r->key, r->arena, &o);
-    if (err != KIST_OK)
-        s3_fail_err(r, err);
-    return o;
 }
 
 void s3_get_object_tagging(struct s3_request *r)
 {
-    Kist__Object *o = object_row(r);
-    if (o)
-        s3_tags_reply(r, o->n_tags, o->tags);
+    Kist__Object *o = s3_head_row(r);
+    if (!o)
+        return;
+    s3_version_header(r, s3_versioned(r), o->version);
+    s3_tags_reply(r, o->n_tags, o->tags);
 }
 
 static void ok(struct s3_request *r)
 {
+    s3_version_header(r, r->op.result.versioned, r->op.result.version);
     s3_reply_empty(r, 200);
 }
 
 static void no_content(struct s3_request *r)
 {
+    s3_version_header(r, r->op.result.versioned, r->op.result.version);
     s3_reply_empty(r, 204);
 }
 
@@ -147,12 +143,9 @@ void s3_get_object_attributes(struct s3_request *r)
 {
     struct s3_xml x = { .failed = false };
     char date[TIME_HTTP_LEN];
-    enum kist_err err =
-        object_reader_open(r->service->config.store, r->bucket, r->key, r->arena, &r->reader);
-    if (err != KIST_OK) {
-        s3_fail_err(r, err);
+    enum kist_err err = KIST_OK;
+    if (!s3_open_object(r))
         return;
-    }
     if (!s3_header(r, "x-amz-object-attributes").len) {
         s3_fail_message(r, S3_INVALID_REQUEST,
                         "The x-amz-object-attributes header specifying the attributes to be "
@@ -185,6 +178,7 @@ void s3_get_object_attributes(struct s3_request *r)
         return;
     }
     time_http(o->mtime_ms, date);
+    s3_version_header(r, s3_versioned(r), o->version);
     s3_add_header_str(r, "Last-Modified", date);
     s3_xml_reply(r, &x, "GetObjectAttributesResponse");
 }

@@ -29,6 +29,10 @@
     X(KIST_E_BUCKET_OWNED, "the bucket is already yours")                                        \
     X(KIST_E_BUCKET_NOT_EMPTY, "the bucket holds objects")                                       \
     X(KIST_E_NO_KEY, "no such object")                                                           \
+    X(KIST_E_NO_VERSION, "no such version")                                                      \
+    X(KIST_E_DELETE_MARKER, "the version is a delete marker")                                    \
+    X(KIST_E_OBJECT_LOCKED, "the version is protected by an object lock")                        \
+    X(KIST_E_BUCKET_STATE, "the bucket's state does not allow this")                             \
     X(KIST_E_NO_UPLOAD, "no such multipart upload")                                              \
     X(KIST_E_NO_TAGS, "the bucket has no tags")                                                  \
     X(KIST_E_PRECONDITION, "a precondition failed")                                              \

@@ -58,8 +58,7 @@ enum kist_err apply_bucket(struct apply *a, const char *name, Kist__Bucket **out
     return err == KIST_E_NOT_FOUND ? KIST_E_NO_BUCKET : err;
 }
 
-enum kist_err apply_count(struct apply *a, uint64_t bucket_id, int64_t objects, int64_t bytes,
-                          int64_t uploads)
+enum kist_err apply_count(struct apply *a, uint64_t bucket_id, struct stats_change change)
 {
     struct row_key key;
     row_stats(&key, bucket_id);
@@ -68,9 +67,10 @@ enum kist_err apply_count(struct apply *a, uint64_t bucket_id, int64_t objects, 
     enum kist_err err = apply_get(a, &key, &kist__bucket_stats__descriptor, &stats);
     if (err != KIST_OK && err != KIST_E_NOT_FOUND)
         return err;
-    stats->objects += objects;
-    stats->bytes += bytes;
-    stats->uploads += uploads;
+    stats->objects += change.objects;
+    stats->bytes += change.bytes;
+    stats->uploads += change.uploads;
+    stats->versions += change.versions;
     return apply_set(a, &key, stats);
 }
 
@@ -105,6 +105,12 @@ static enum kist_err dispatch(struct apply *a, const Kist__Command *c)
         return apply_freed(a, c->freed);
     case KIST__COMMAND__OF_MARK_CHUNK:
         return apply_mark_chunk(a, c->mark_chunk);
+    case KIST__COMMAND__OF_PUT_VERSIONING:
+        return apply_put_versioning(a, c->put_versioning);
+    case KIST__COMMAND__OF_PUT_BUCKET_CONFIG:
+        return apply_put_bucket_config(a, c->put_bucket_config);
+    case KIST__COMMAND__OF_PUT_OBJECT_LOCK:
+        return apply_put_object_lock(a, c->put_object_lock);
     case KIST__COMMAND__OF__NOT_SET:
     case _KIST__COMMAND__OF__CASE_IS_INT_SIZE:
         break;

@@ -8,7 +8,44 @@
 
 #include "storage/index/kv.h"
 
-/* Filled in by apply() for whoever waits; fixed size but for key_verdicts. */
+/* Kist__Bucket.versioning. */
+enum versioning { VERSIONING_NEVER, VERSIONING_ENABLED, VERSIONING_SUSPENDED };
+
+/* Kist__Object.lock_mode. */
+enum lock_mode { LOCK_NONE, LOCK_GOVERNANCE, LOCK_COMPLIANCE };
+
+/* How commands and reads name a version; every other value is Kist__Object.version. */
+#define VERSION_CURRENT ((uint64_t)0)
+#define VERSION_NULL UINT64_MAX
+#define VERSION_NONE (UINT64_MAX - 1) /* matches nothing */
+
+/* Kinds of BucketConfig rows: part of the disk format. */
+enum bucket_config {
+    CONFIG_POLICY,
+    CONFIG_CORS,
+    CONFIG_WEBSITE,
+    CONFIG_LIFECYCLE,
+    CONFIG_ENCRYPTION,
+    CONFIG_LOGGING,
+    CONFIG_NOTIFICATION,
+    CONFIG_OWNERSHIP,
+    CONFIG_PUBLIC_ACCESS_BLOCK,
+    CONFIG_REQUEST_PAYMENT,
+    CONFIG_OBJECT_LOCK,
+    CONFIG_ACCELERATE,
+    CONFIG_ACL,
+    CONFIG_COUNT
+};
+
+/* What became of one key of a DeleteObjects. */
+struct delete_result {
+    enum kist_err err;
+    bool versioned;     /* the bucket keeps versions: `version` is worth telling */
+    bool delete_marker; /* one was made, or (when a version was named) removed */
+    uint64_t version;   /* as Kist__Object.version: 0 is the null version */
+};
+
+/* Filled in by apply() for whoever waits; fixed size but for deletes. */
 struct apply_result {
     uint64_t index;   /* of the command: new data ids, bucket ids and upload ids are this */
     uint64_t data_id; /* of the object written */
@@ -19,8 +56,10 @@ struct apply_result {
     uint32_t checksum_algorithm; /* enum digest_kind + 1; 0: none */
     bool checksum_composite;
     uint8_t checksum[32];
-    /* DeleteObjects: one verdict per key, given by the caller; may be NULL. */
-    enum kist_err *key_verdicts;
+    bool versioned;   /* the bucket keeps versions, and this is the new one's: */
+    uint64_t version; /* as Kist__Object.version */
+    /* DeleteObjects: one per key, given by the caller; may be NULL. */
+    struct delete_result *deletes;
     /* The command freed data: the reclaimer has work. */
     bool made_garbage;
 };

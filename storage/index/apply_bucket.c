@@ -70,10 +70,18 @@ enum kist_err apply_delete_bucket(struct apply *a, const Kist__DeleteBucket *c)
     bool any = false;
     TRY(apply_bucket(a, c->name, &bucket));
     TRY(holds_any(a, ROW_OBJECT, bucket->id, &any));
+    if (!any)
+        TRY(holds_any(a, ROW_VERSION, bucket->id, &any));
     if (any)
         return KIST_E_BUCKET_NOT_EMPTY;
     TRY(drop_uploads(a, bucket->id));
     struct row_key key;
+    for (uint32_t kind = 0; kind < CONFIG_COUNT; kind++) {
+        if (!(bucket->configs >> kind & 1))
+            continue;
+        row_config(&key, bucket->id, kind);
+        apply_drop(a, &key);
+    }
     row_bucket(&key, bytes_str(c->name));
     apply_drop(a, &key);
     row_stats(&key, bucket->id);
@@ -88,6 +96,49 @@ enum kist_err apply_put_bucket_tags(struct apply *a, const Kist__PutBucketTags *
     bucket->n_tags = c->n_tags;
     bucket->tags = c->tags;
     struct row_key key;
+    row_bucket(&key, bytes_str(c->name));
+    return apply_set(a, &key, bucket);
+}
+
+/* https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketVersioning.html */
+enum kist_err apply_put_versioning(struct apply *a, const Kist__PutVersioning *c)
+{
+    Kist__Bucket *bucket;
+    struct row_key key;
+    TRY(apply_bucket(a, c->name, &bucket));
+    if (c->versioning != VERSIONING_ENABLED && c->versioning != VERSIONING_SUSPENDED)
+        return KIST_E_INVALID;
+    if (bucket->object_lock && c->versioning != VERSIONING_ENABLED)
+        return KIST_E_BUCKET_STATE;
+    bucket->versioning = c->versioning;
+    row_bucket(&key, bytes_str(c->name));
+    return apply_set(a, &key, bucket);
+}
+
+enum kist_err apply_put_bucket_config(struct apply *a, const Kist__PutBucketConfig *c)
+{
+    Kist__Bucket *bucket;
+    struct row_key key;
+    TRY(apply_bucket(a, c->name, &bucket));
+    if (c->kind >= CONFIG_COUNT)
+        return KIST_E_NEWER_FORMAT;
+    uint64_t bit = (uint64_t)1 << c->kind;
+    if (c->kind == CONFIG_OBJECT_LOCK) {
+        if (bucket->versioning != VERSIONING_ENABLED)
+            return KIST_E_BUCKET_STATE;
+        bucket->object_lock = true;
+    }
+    row_config(&key, bucket->id, c->kind);
+    if (c->document.len) {
+        Kist__BucketConfig config = KIST__BUCKET_CONFIG__INIT;
+        config.document = c->document;
+        TRY(apply_set(a, &key, &config));
+        bucket->configs |= bit;
+    } else {
+        if (bucket->configs & bit)
+            apply_drop(a, &key);
+        bucket->configs &= ~bit;
+    }
     row_bucket(&key, bytes_str(c->name));
     return apply_set(a, &key, bucket);
 }

@@ -8,6 +8,7 @@
 
 #include "storage/index/apply.h"
 #include "storage/index/rows.h"
+#include "storage/index/versions.h"
 #include "storage/schema/schema.h"
 
 struct apply {
@@ -28,8 +29,12 @@ enum kist_err apply_set(struct apply *a, const struct row_key *key,
 void apply_drop(struct apply *a, const struct row_key *key);
 /* KIST_E_NO_BUCKET. */
 enum kist_err apply_bucket(struct apply *a, const char *name, Kist__Bucket **out) MUST_CHECK;
-enum kist_err apply_count(struct apply *a, uint64_t bucket_id, int64_t objects, int64_t bytes,
-                          int64_t uploads) MUST_CHECK;
+/* Adds to a bucket's statistics. */
+struct stats_change {
+    int64_t objects, bytes, uploads, versions;
+};
+enum kist_err apply_count(struct apply *a, uint64_t bucket_id,
+                          struct stats_change change) MUST_CHECK;
 
 /* apply_data.c: chunks, extents, garbage */
 /* Takes over what a command brings along: its chunks, and the riding body as an extent owned
@@ -49,18 +54,33 @@ enum kist_err apply_mark_chunk(struct apply *a, const Kist__MarkChunk *c) MUST_C
 /* apply_bucket.c */
 enum kist_err apply_create_bucket(struct apply *a, Kist__CreateBucket *c) MUST_CHECK;
 enum kist_err apply_delete_bucket(struct apply *a, const Kist__DeleteBucket *c) MUST_CHECK;
+enum kist_err apply_put_versioning(struct apply *a, const Kist__PutVersioning *c) MUST_CHECK;
+enum kist_err apply_put_bucket_config(struct apply *a,
+                                      const Kist__PutBucketConfig *c) MUST_CHECK;
 enum kist_err apply_put_bucket_tags(struct apply *a, const Kist__PutBucketTags *c) MUST_CHECK;
 
 /* apply_object.c */
-/* Puts an object row in place of what is there: conditions, statistics, garbage, result. */
 enum kist_err apply_check(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
                           const Kist__Condition *condition, Kist__Object **current) MUST_CHECK;
+/* Puts an object row in place of what is there: versions, statistics, garbage, result. */
 enum kist_err apply_replace(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
-                            const Kist__Object *current, Kist__Object *object) MUST_CHECK;
+                            Kist__Object *current, Kist__Object *object) MUST_CHECK;
 enum kist_err apply_put_object(struct apply *a, Kist__PutObject *c) MUST_CHECK;
 enum kist_err apply_delete_objects(struct apply *a, const Kist__DeleteObjects *c) MUST_CHECK;
 enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c) MUST_CHECK;
 enum kist_err apply_put_object_tags(struct apply *a, const Kist__PutObjectTags *c) MUST_CHECK;
+enum kist_err apply_put_object_lock(struct apply *a, const Kist__PutObjectLock *c) MUST_CHECK;
+
+/* apply_version.c: how V and N rows change. None of these touches the object's data. */
+/* The current object becomes the newest noncurrent version. The O row is left alone. */
+enum kist_err apply_push_version(struct apply *a, const Kist__Bucket *bucket, struct bytes key,
+                                 Kist__Object *object) MUST_CHECK;
+/* Removes the null version among the V rows, and frees its data. Nothing there is fine. */
+enum kist_err apply_drop_null(struct apply *a, const Kist__Bucket *bucket,
+                              struct bytes key) MUST_CHECK;
+enum kist_err apply_delete_key(struct apply *a, const Kist__Bucket *bucket,
+                               const Kist__DeleteKey *c, const Kist__DeleteObjects *all,
+                               struct delete_result *out) MUST_CHECK;
 
 /* apply_multipart.c */
 enum kist_err apply_create_upload(struct apply *a, Kist__CreateUpload *c) MUST_CHECK;

@@ -21,7 +21,7 @@ enum kist_err apply_create_upload(struct apply *a, Kist__CreateUpload *c)
     c->upload->id = a->input->index;
     row_upload(&key, bucket->id, schema_bytes(c->upload->key), c->upload->id);
     TRY(apply_set(a, &key, c->upload));
-    return apply_count(a, bucket->id, 0, 0, 1);
+    return apply_count(a, bucket->id, (struct stats_change){ .uploads = 1 });
 }
 
 static enum kist_err upload_get(struct apply *a, const char *bucket_name, ProtobufCBinaryData key,
@@ -223,6 +223,9 @@ static void object_from_upload(Kist__Object *o, const struct completion *p, uint
     o->n_tags = u->n_tags;
     o->tags = u->tags;
     o->storage_class = u->storage_class;
+    o->lock_mode = u->lock_mode;
+    o->retain_until_ms = u->retain_until_ms;
+    o->legal_hold = u->legal_hold;
     data->manifest = p->command->upload_id;
     o->data = data;
 }
@@ -250,7 +253,7 @@ static enum kist_err complete(struct apply *a, struct completion *p, const Kist_
     TRY(settle_parts(a, p));
     TRY(apply_replace(a, bucket, c->key, current, &object));
     apply_drop(a, upload_row);
-    return apply_count(a, bucket->id, 0, 0, -1);
+    return apply_count(a, bucket->id, (struct stats_change){ .uploads = -1 });
 }
 
 enum kist_err apply_complete_upload(struct apply *a, const Kist__CompleteUpload *c)
@@ -280,5 +283,5 @@ enum kist_err apply_abort_upload(struct apply *a, const Kist__AbortUpload *c)
     data.manifest = c->upload_id;
     TRY(apply_discard(a, &data, 0));
     apply_drop(a, &row);
-    return apply_count(a, bucket->id, 0, 0, -1);
+    return apply_count(a, bucket->id, (struct stats_change){ .uploads = -1 });
 }

@@ -67,6 +67,7 @@ enum kist_err apply_check(struct apply *a, const Kist__Bucket *bucket, ProtobufC
 static void describe(struct apply_result *r, const Kist__Object *o)
 {
     r->data_id = o->data_id;
+    r->version = o->version;
     r->size = o->size;
     r->mtime_ms = o->mtime_ms;
     r->part_count = o->part_count;
@@ -80,19 +81,28 @@ static void describe(struct apply_result *r, const Kist__Object *o)
 }
 
 enum kist_err apply_replace(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
-                            const Kist__Object *current, Kist__Object *object)
+                            Kist__Object *current, Kist__Object *object)
 {
     struct row_key row;
+    struct stats_change change = { .bytes = (int64_t)object->size, .objects = current ? 0 : 1 };
+    bool keeps = current && version_is_kept(bucket, current);
     row_object(&row, bucket->id, schema_bytes(key));
     object->data_id = a->input->index;
+    object->version = bucket->versioning == VERSIONING_ENABLED ? object->data_id : 0;
+    if (keeps) {
+        TRY(apply_push_version(a, bucket, schema_bytes(key), current));
+        change.versions++;
+    }
+    if (bucket->versioning == VERSIONING_SUSPENDED)
+        TRY(apply_drop_null(a, bucket, schema_bytes(key)));
     TRY(apply_set(a, &row, object));
-    int64_t bytes = (int64_t)object->size;
-    if (current) {
-        bytes -= (int64_t)current->size;
+    if (current && !keeps) {
+        change.bytes -= (int64_t)current->size;
         TRY(apply_discard(a, current->data, current->size));
     }
     describe(a->result, object);
-    return apply_count(a, bucket->id, current ? 0 : 1, bytes, 0);
+    a->result->versioned = bucket->versioning != VERSIONING_NEVER;
+    return apply_count(a, bucket->id, change);
 }
 
 enum kist_err apply_put_object(struct apply *a, Kist__PutObject *c)
@@ -112,46 +122,50 @@ enum kist_err apply_put_object(struct apply *a, Kist__PutObject *c)
     return apply_replace(a, bucket, c->key, current, c->object);
 }
 
-static enum kist_err delete_key(struct apply *a, const Kist__Bucket *bucket,
-                                const Kist__DeleteKey *c)
-{
-    Kist__Object *current = NULL;
-    TRY(apply_check(a, bucket, c->key, c->condition, &current));
-    if (!current)
-        return KIST_E_NO_KEY;
-    struct row_key row;
-    row_object(&row, bucket->id, schema_bytes(c->key));
-    apply_drop(a, &row);
-    TRY(apply_discard(a, current->data, current->size));
-    return apply_count(a, bucket->id, -1, -(int64_t)current->size, 0);
-}
-
 /* One verdict per key: a failed condition of one does not hold back the others. */
 enum kist_err apply_delete_objects(struct apply *a, const Kist__DeleteObjects *c)
 {
     Kist__Bucket *bucket;
     TRY(apply_bucket(a, c->bucket, &bucket));
     for (size_t i = 0; i < c->n_keys; i++) {
-        enum kist_err verdict = delete_key(a, bucket, c->keys[i]);
-        if (verdict == KIST_E_CORRUPT || verdict == KIST_E_IO)
-            return verdict;
-        if (a->result->key_verdicts)
-            a->result->key_verdicts[i] = verdict;
+        struct delete_result one = { .versioned = bucket->versioning != VERSIONING_NEVER };
+        one.err = apply_delete_key(a, bucket, c->keys[i], c, &one);
+        if (one.err == KIST_E_CORRUPT || one.err == KIST_E_IO)
+            return one.err;
+        if (a->result->deletes)
+            a->result->deletes[i] = one;
     }
     return KIST_OK;
 }
 
-/* Source and target may be the same key: metadata changes, the data stays with the row. */
+/* The version that a command names. KIST_E_NO_KEY, KIST_E_NO_VERSION, KIST_E_DELETE_MARKER. */
+static enum kist_err find(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
+                          uint64_t version, struct row_key *row, Kist__Object **out)
+{
+    Kist__Object *found = NULL;
+    if (key.len == 0 || key.len > 1024)
+        return KIST_E_INVALID;
+    enum kist_err err =
+        version_find(&a->read, &a->arena, bucket->id, schema_bytes(key), version, row, &found);
+    if (err == KIST_E_NOT_FOUND)
+        return version == VERSION_CURRENT ? KIST_E_NO_KEY : KIST_E_NO_VERSION;
+    if (err == KIST_OK && found->delete_marker)
+        return KIST_E_DELETE_MARKER;
+    if (err == KIST_OK)
+        *out = found;
+    return err;
+}
+
+/* Source and target may be the same object: metadata changes, the data stays with the row. */
 enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c)
 {
     Kist__Bucket *from, *to;
     Kist__Object *source = NULL, *current = NULL;
+    struct row_key row;
     if (!c->object)
         return KIST_E_CORRUPT;
     TRY(apply_bucket(a, c->source_bucket, &from));
-    TRY(apply_check(a, from, c->source_key, NULL, &source));
-    if (!source)
-        return KIST_E_NO_KEY;
+    TRY(find(a, from, c->source_key, c->source_version, &row, &source));
     if (source->data_id != c->source_data_id)
         return KIST_E_CONFLICT;
     TRY(apply_bucket(a, c->bucket, &to));
@@ -162,7 +176,7 @@ enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c)
     c->object->size = source->size;
     c->object->etag = source->etag;
     c->object->part_count = source->part_count;
-    if (same) {
+    if (same && current && current->data_id == source->data_id && !version_is_kept(to, current)) {
         current->data = NULL; /* stays referenced, by the new row */
         return apply_replace(a, to, c->key, current, c->object);
     }
@@ -176,13 +190,42 @@ enum kist_err apply_put_object_tags(struct apply *a, const Kist__PutObjectTags *
 {
     Kist__Bucket *bucket;
     Kist__Object *object = NULL;
+    struct row_key row;
     TRY(apply_bucket(a, c->bucket, &bucket));
-    TRY(apply_check(a, bucket, c->key, NULL, &object));
-    if (!object)
-        return KIST_E_NO_KEY;
+    TRY(find(a, bucket, c->key, c->version, &row, &object));
     object->n_tags = c->n_tags;
     object->tags = c->tags;
+    a->result->versioned = bucket->versioning != VERSIONING_NEVER;
+    a->result->version = object->version;
+    return apply_set(a, &row, object);
+}
+
+/* Compliance can only be prolonged; governance be shortened by who may bypass it.
+ * https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html */
+static bool retention_may_change(const Kist__Object *o, const Kist__PutObjectLock *c)
+{
+    bool weaker = c->lock_mode < o->lock_mode || c->retain_until_ms < o->retain_until_ms;
+    if (o->lock_mode == LOCK_NONE || o->retain_until_ms <= c->now_ms || !weaker)
+        return true;
+    return o->lock_mode == LOCK_GOVERNANCE && c->bypass_governance;
+}
+
+enum kist_err apply_put_object_lock(struct apply *a, const Kist__PutObjectLock *c)
+{
+    Kist__Bucket *bucket;
+    Kist__Object *object = NULL;
     struct row_key row;
-    row_object(&row, bucket->id, schema_bytes(c->key));
+    TRY(apply_bucket(a, c->bucket, &bucket));
+    if (!bucket->object_lock)
+        return KIST_E_BUCKET_STATE;
+    TRY(find(a, bucket, c->key, c->version, &row, &object));
+    if (c->set_retention && !retention_may_change(object, c))
+        return KIST_E_OBJECT_LOCKED;
+    if (c->set_retention) {
+        object->lock_mode = c->lock_mode;
+        object->retain_until_ms = c->retain_until_ms;
+    }
+    if (c->set_legal_hold)
+        object->legal_hold = c->legal_hold;
     return apply_set(a, &row, object);
 }

@@ -48,6 +48,31 @@ void row_object(struct row_key *k, uint64_t bucket_id, struct bytes key)
     row_add(k, bytes_of("", 1));
 }
 
+void row_config(struct row_key *k, uint64_t bucket_id, uint32_t kind)
+{
+    row_start(k, ROW_CONFIG);
+    row_add_u64(k, bucket_id);
+    row_add_u32(k, kind);
+}
+
+void row_versions(struct row_key *k, uint64_t bucket_id, struct bytes key)
+{
+    row_object(k, bucket_id, key);
+    k->data[0] = ROW_VERSION;
+}
+
+void row_version(struct row_key *k, uint64_t bucket_id, struct bytes key, uint64_t data_id)
+{
+    row_versions(k, bucket_id, key);
+    row_add_u64(k, ~data_id);
+}
+
+void row_null(struct row_key *k, uint64_t bucket_id, struct bytes key)
+{
+    row_object(k, bucket_id, key);
+    k->data[0] = ROW_NULL;
+}
+
 void row_upload(struct row_key *k, uint64_t bucket_id, struct bytes key, uint64_t upload_id)
 {
     row_object(k, bucket_id, key);
@@ -100,7 +125,7 @@ uint64_t row_read_u64(const uint8_t *p)
 
 struct bytes row_s3_key(struct bytes row)
 {
-    size_t tail = row.ptr[0] == ROW_UPLOAD ? 9 : 1;
+    size_t tail = row.ptr[0] == ROW_UPLOAD || row.ptr[0] == ROW_VERSION ? 9 : 1;
     assert(row.len >= 9 + tail);
     return bytes_of(row.ptr + 9, row.len - 9 - tail);
 }

@@ -2,7 +2,10 @@
  *
  *   B name                       Bucket
  *   S bucket-id                  BucketStats
- *   O bucket-id key 00           Object, the current one; older versions will follow it
+ *   K bucket-id kind             BucketConfig
+ *   O bucket-id key 00           Object, the current one
+ *   V bucket-id key 00 ~data-id  Object that is not current, or a delete marker: newest first
+ *   N bucket-id key 00           NullVersion: which of the V rows is the null version
  *   U bucket-id key 00 upload-id Upload in progress
  *   P data-id part-number        Part of an upload, or of a completed object's manifest
  *   M data-id                    ManifestRefs: absent means one reference
@@ -22,7 +25,10 @@
 enum row_table {
     ROW_BUCKET = 'B',
     ROW_STATS = 'S',
+    ROW_CONFIG = 'K',
     ROW_OBJECT = 'O',
+    ROW_VERSION = 'V',
+    ROW_NULL = 'N',
     ROW_UPLOAD = 'U',
     ROW_PART = 'P',
     ROW_MANIFEST = 'M',
@@ -51,6 +57,11 @@ void row_add_u64(struct row_key *k, uint64_t v);
 void row_bucket(struct row_key *k, struct bytes name);
 void row_stats(struct row_key *k, uint64_t bucket_id);
 void row_object(struct row_key *k, uint64_t bucket_id, struct bytes key);
+void row_config(struct row_key *k, uint64_t bucket_id, uint32_t kind);
+/* Of all versions of a key; row_version() without the last part. */
+void row_versions(struct row_key *k, uint64_t bucket_id, struct bytes key);
+void row_version(struct row_key *k, uint64_t bucket_id, struct bytes key, uint64_t data_id);
+void row_null(struct row_key *k, uint64_t bucket_id, struct bytes key);
 void row_upload(struct row_key *k, uint64_t bucket_id, struct bytes key, uint64_t upload_id);
 void row_part(struct row_key *k, uint64_t data_id, uint32_t number);
 void row_manifest(struct row_key *k, uint64_t data_id);
@@ -60,7 +71,7 @@ void row_garbage(struct row_key *k, uint64_t index, uint32_t counter);
 
 uint32_t row_read_u32(const uint8_t *p);
 uint64_t row_read_u64(const uint8_t *p);
-/* The S3 key inside an O or U row's key; the row's key is whole and valid. */
+/* The S3 key inside an O, V, N or U row's key; the row's key is whole and valid. */
 struct bytes row_s3_key(struct bytes row);
 
 #endif

@@ -65,9 +65,8 @@ struct fsck {
     struct counts chunks, manifests;
     uint64_t small_extents; /* that rows refer to */
     uint64_t small_owned;   /* E rows of that kind */
-    /* per bucket while its objects pass */
-    uint64_t bucket;
-    int64_t bucket_objects, bucket_bytes;
+    Kist__BucketStats found; /* of the bucket whose objects pass */
+    uint64_t rows;           /* O and V rows in all */
     /* per pack while its extents pass */
     uint32_t pack;
     uint64_t pack_end;
@@ -126,37 +125,115 @@ static enum kist_err check_data(struct fsck *f, const Kist__Data *d, uint64_t si
     return KIST_OK;
 }
 
-static enum kist_err end_bucket(struct fsck *f)
+static enum kist_err walk(struct fsck *f, struct bytes prefix,
+                          enum kist_err (*each)(struct fsck *, struct bytes, struct bytes))
 {
-    struct row_key key;
-    Kist__BucketStats *stats = NULL;
-    if (!f->bucket)
-        return KIST_OK;
-    row_stats(&key, f->bucket);
-    enum kist_err err =
-        lookup(&f->read, &key, &kist__bucket_stats__descriptor, &f->arena, &stats);
-    if (err != KIST_OK && err != KIST_E_NOT_FOUND)
-        return err;
-    if (!stats || stats->objects != f->bucket_objects || stats->bytes != f->bucket_bytes)
-        problem(f, "bucket %" PRIu64 ": statistics are wrong", f->bucket);
-    return KIST_OK;
+    struct kv_cursor *cursor;
+    struct bytes key, value;
+    TRY(kv_cursor_open(&f->read, &cursor));
+    enum kist_err err = kv_cursor_seek(cursor, prefix, &key, &value);
+    while (err == KIST_OK && bytes_starts_with(key, prefix)) {
+        arena_clear(&f->arena);
+        err = each(f, key, value);
+        if (err == KIST_OK)
+            err = kv_cursor_next(cursor, &key, &value);
+    }
+    kv_cursor_close(cursor);
+    return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
+
+static enum kist_err walk_table(struct fsck *f, enum row_table table,
+                                enum kist_err (*each)(struct fsck *, struct bytes,
+                                                      struct bytes))
+{
+    uint8_t prefix = (uint8_t)table;
+    return walk(f, bytes_of(&prefix, 1), each);
+}
+
+/* ---- buckets: their objects and versions ---- */
 
 static enum kist_err on_object(struct fsck *f, struct bytes key, struct bytes value)
 {
     Kist__Object *o;
-    uint64_t bucket = row_read_u64(key.ptr + 1);
     TRY(schema_unpack(&kist__object__descriptor, value, &f->arena, &o));
-    if (bucket != f->bucket) {
-        TRY(end_bucket(f));
-        f->bucket = bucket;
-        f->bucket_objects = f->bucket_bytes = 0;
+    f->found.bytes += (int64_t)o->size;
+    if (key.ptr[0] == ROW_OBJECT) {
+        f->found.objects++;
+        f->out.objects++;
+        if (o->delete_marker)
+            problem(f, "a delete marker is a current object");
+    } else {
+        f->found.versions++;
+        f->out.versions++;
+        if (row_read_u64(key.ptr + key.len - 8) != ~o->data_id)
+            problem(f, "version %" PRIu64 " is in another's row", o->data_id);
     }
-    f->bucket_objects++;
-    f->bucket_bytes += (int64_t)o->size;
-    f->out.objects++;
     return check_data(f, o->data, o->size, "object");
 }
+
+/* Every N row points at a V row that is a null version. */
+static enum kist_err on_null(struct fsck *f, struct bytes key, struct bytes value)
+{
+    Kist__NullVersion *null;
+    Kist__Object *o = NULL;
+    struct row_key row = { .len = 0 };
+    TRY(schema_unpack(&kist__null_version__descriptor, value, &f->arena, &null));
+    row_add(&row, key);
+    row.data[0] = ROW_VERSION;
+    row_add_u64(&row, ~null->data_id);
+    enum kist_err err = lookup(&f->read, &row, &kist__object__descriptor, &f->arena, &o);
+    if (err != KIST_OK || o->version != 0)
+        problem(f, "null version %" PRIu64 " is not there", null->data_id);
+    return KIST_OK;
+}
+
+static enum kist_err on_bucket(struct fsck *f, struct bytes key, struct bytes value)
+{
+    static const enum row_table tables[] = { ROW_OBJECT, ROW_VERSION };
+    Kist__Bucket *bucket;
+    struct row_key row;
+    (void)key;
+    TRY(schema_unpack(&kist__bucket__descriptor, value, &f->arena, &bucket));
+    uint64_t id = bucket->id;
+    f->found = (Kist__BucketStats)KIST__BUCKET_STATS__INIT;
+    for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
+        row_start(&row, tables[i]);
+        row_add_u64(&row, id);
+        TRY(walk(f, row_bytes(&row), on_object));
+    }
+    Kist__BucketStats none = KIST__BUCKET_STATS__INIT, *stats = &none;
+    row_stats(&row, id);
+    enum kist_err err =
+        lookup(&f->read, &row, &kist__bucket_stats__descriptor, &f->arena, &stats);
+    if (err != KIST_OK && err != KIST_E_NOT_FOUND)
+        return err;
+    if (stats->objects != f->found.objects || stats->bytes != f->found.bytes ||
+        stats->versions != f->found.versions)
+        problem(f, "bucket %" PRIu64 ": statistics are wrong", id);
+    return KIST_OK;
+}
+
+/* Rows of buckets that are not there. */
+static enum kist_err on_any(struct fsck *f, struct bytes key, struct bytes value)
+{
+    (void)key;
+    (void)value;
+    f->rows++;
+    return KIST_OK;
+}
+
+static enum kist_err check_buckets(struct fsck *f)
+{
+    TRY(walk_table(f, ROW_BUCKET, on_bucket));
+    TRY(walk_table(f, ROW_OBJECT, on_any));
+    TRY(walk_table(f, ROW_VERSION, on_any));
+    if (f->rows != f->out.objects + f->out.versions)
+        problem(f, "%" PRIu64 " objects belong to no bucket",
+                f->rows - f->out.objects - f->out.versions);
+    return walk_table(f, ROW_NULL, on_null);
+}
+
+/* ---- the other tables ---- */
 
 static enum kist_err on_upload(struct fsck *f, struct bytes key, struct bytes value)
 {
@@ -253,25 +330,6 @@ static enum kist_err on_freed(struct fsck *f, struct bytes key, struct bytes val
     return KIST_OK;
 }
 
-static enum kist_err walk(struct fsck *f, enum row_table table,
-                          enum kist_err (*each)(struct fsck *, struct bytes, struct bytes))
-{
-    struct row_key start;
-    struct kv_cursor *cursor;
-    struct bytes key, value;
-    row_start(&start, table);
-    TRY(kv_cursor_open(&f->read, &cursor));
-    enum kist_err err = kv_cursor_seek(cursor, row_bytes(&start), &key, &value);
-    while (err == KIST_OK && key.ptr[0] == table) {
-        arena_clear(&f->arena);
-        err = each(f, key, value);
-        if (err == KIST_OK)
-            err = kv_cursor_next(cursor, &key, &value);
-    }
-    kv_cursor_close(cursor);
-    return err == KIST_E_NOT_FOUND ? KIST_OK : err;
-}
-
 /* ---- packs: bytes on disk that no extent covers ---- */
 
 /* Allocation is by pages, and a file system's own blocks count, too. */
@@ -319,15 +377,14 @@ static enum kist_err on_pack(void *ctx, uint32_t pack, uint64_t file_bytes)
 
 static enum kist_err check_all(struct fsck *f)
 {
-    TRY(walk(f, ROW_OBJECT, on_object));
-    TRY(end_bucket(f));
-    TRY(walk(f, ROW_UPLOAD, on_upload));
-    TRY(walk(f, ROW_GARBAGE, on_garbage));
-    TRY(walk(f, ROW_PART, on_part));
-    TRY(walk(f, ROW_MANIFEST, on_manifest));
-    TRY(walk(f, ROW_CHUNK, on_chunk));
-    TRY(walk(f, ROW_EXTENT, on_extent));
-    TRY(walk(f, ROW_FREED, on_freed));
+    TRY(check_buckets(f));
+    TRY(walk_table(f, ROW_UPLOAD, on_upload));
+    TRY(walk_table(f, ROW_GARBAGE, on_garbage));
+    TRY(walk_table(f, ROW_PART, on_part));
+    TRY(walk_table(f, ROW_MANIFEST, on_manifest));
+    TRY(walk_table(f, ROW_CHUNK, on_chunk));
+    TRY(walk_table(f, ROW_EXTENT, on_extent));
+    TRY(walk_table(f, ROW_FREED, on_freed));
     if (f->small_extents != f->small_owned)
         problem(f, "%" PRIu64 " small extents are live, %" PRIu64 " are referred to",
                 f->small_owned, f->small_extents);

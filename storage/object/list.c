@@ -3,115 +3,7 @@
  * A delimiter's common prefix is delivered once and then skipped with one seek behind all its
  * keys; a continuation starts with one seek.
  */
-#include "storage/object/store_internal.h"
-
-#include <assert.h>
-
-/* The arena of one row, cleared for the next. */
-#define ROW_ARENA_MAX ((size_t)8 << 20)
-
-/* The smallest key above every key with this prefix: the last byte below 0xFF plus one. UTF-8
- * has no 0xFF, so it always exists for non-empty prefixes. False: there is none. */
-static bool key_after_prefix(struct row_key *k, size_t keep)
-{
-    while (k->len > keep && k->data[k->len - 1] == 0xFF)
-        k->len--;
-    if (k->len == keep)
-        return false;
-    k->data[k->len - 1]++;
-    return true;
-}
-
-/* The common prefix that a key belongs to, or an empty slice. */
-static struct bytes common_prefix(struct bytes key, struct bytes prefix, struct bytes delimiter)
-{
-    if (delimiter.len == 0)
-        return BYTES_EMPTY;
-    size_t at = bytes_find(key, delimiter, prefix.len);
-    return at == SIZE_MAX ? BYTES_EMPTY : bytes_of(key.ptr, at + delimiter.len);
-}
-
-/* One walk over the O or U rows of a bucket. */
-struct walk {
-    struct kv_read read;
-    struct kv_cursor *cursor;
-    struct row_key base; /* table and bucket id */
-    struct bytes prefix, delimiter;
-    struct arena rows;
-    struct bytes row, value; /* where it stands */
-};
-
-static enum kist_err walk_open(struct store *s, struct walk *w, enum row_table table,
-                               struct bytes bucket, struct arena *arena)
-{
-    Kist__Bucket *b = NULL;
-    arena_init(&w->rows, ROW_ARENA_MAX);
-    w->cursor = NULL;
-    TRY(kv_read_begin(s->kv, &w->read));
-    enum kist_err err = lookup_bucket(&w->read, bucket, arena, &b);
-    if (err == KIST_OK)
-        err = kv_cursor_open(&w->read, &w->cursor);
-    if (err != KIST_OK) {
-        kv_read_end(&w->read);
-        return err;
-    }
-    row_start(&w->base, table);
-    row_add_u64(&w->base, b->id);
-    return KIST_OK;
-}
-
-static void walk_close(struct walk *w)
-{
-    kv_cursor_close(w->cursor);
-    kv_read_end(&w->read);
-    arena_release(&w->rows);
-}
-
-/* KIST_E_NOT_FOUND where the bucket or the prefix ends. */
-static enum kist_err walk_check(const struct walk *w, enum kist_err err)
-{
-    if (err != KIST_OK)
-        return err;
-    if (!bytes_starts_with(w->row, row_bytes(&w->base)))
-        return KIST_E_NOT_FOUND;
-    return bytes_starts_with(row_s3_key(w->row), w->prefix) ? KIST_OK : KIST_E_NOT_FOUND;
-}
-
-static enum kist_err walk_seek(struct walk *w, const struct row_key *to)
-{
-    return walk_check(w, kv_cursor_seek(w->cursor, row_bytes(to), &w->row, &w->value));
-}
-
-static enum kist_err walk_next(struct walk *w)
-{
-    return walk_check(w, kv_cursor_next(w->cursor, &w->row, &w->value));
-}
-
-static enum kist_err walk_skip_prefix(struct walk *w, struct bytes common)
-{
-    struct row_key to = w->base;
-    row_add(&to, common);
-    if (!key_after_prefix(&to, w->base.len))
-        return KIST_E_NOT_FOUND;
-    return walk_seek(w, &to);
-}
-
-/* To the first row of the query: after `after` (and, when that is a common prefix, after all
- * below it), not before the prefix. */
-static enum kist_err walk_begin(struct walk *w, struct bytes after, struct row_key *start)
-{
-    if (after.ptr && bytes_compare(after, w->prefix) >= 0) {
-        struct bytes common = bytes_starts_with(after, w->prefix)
-                                  ? common_prefix(after, w->prefix, w->delimiter)
-                                  : BYTES_EMPTY;
-        if (common.len && common.len == after.len)
-            return walk_skip_prefix(w, common);
-        return walk_seek(w, start);
-    }
-    struct row_key to = w->base;
-    row_add(&to, w->prefix);
-    return walk_seek(w, &to);
-}
+#include "storage/object/walk.h"
 
 enum kist_err store_list(struct store *s, struct bytes bucket, const struct list_query *query,
                          struct arena *arena, struct list_page *page)
@@ -134,7 +26,7 @@ enum kist_err store_list(struct store *s, struct bytes bucket, const struct list
             break;
         }
         struct bytes key = row_s3_key(w.row);
-        struct bytes common = common_prefix(key, w.prefix, w.delimiter);
+        struct bytes common = walk_common_prefix(key, w.prefix, w.delimiter);
         Kist__Object *object = NULL;
         struct bytes item = arena_copy(arena, common.len ? common : key);
         arena_clear(&w.rows);
@@ -177,7 +69,7 @@ enum kist_err store_list_uploads(struct store *s, struct bytes bucket,
             page->truncated = true;
             break;
         }
-        struct bytes common = common_prefix(row_s3_key(w.row), w.prefix, w.delimiter);
+        struct bytes common = walk_common_prefix(row_s3_key(w.row), w.prefix, w.delimiter);
         struct bytes item = arena_copy(arena, common.len ? common : row_s3_key(w.row));
         Kist__Upload *upload = NULL;
         arena_clear(&w.rows);
@@ -205,7 +97,7 @@ enum kist_err store_list_parts(struct store *s, uint64_t upload_id, uint32_t aft
     struct row_key start;
     size_t count = 0;
     bool more = true, cut = false;
-    arena_init(&w.rows, ROW_ARENA_MAX);
+    arena_init(&w.rows, WALK_ROW_MAX);
     row_part(&start, upload_id, after + 1);
     TRY(kv_read_begin(s->kv, &w.read));
     enum kist_err err = kv_cursor_open(&w.read, &w.cursor);
@@ -239,7 +131,7 @@ enum kist_err store_list_buckets(struct store *s, struct bytes prefix, struct by
     bool more = true;
     if (prefix.len > 255 || after.len > 255)
         return KIST_OK;
-    arena_init(&w.rows, ROW_ARENA_MAX);
+    arena_init(&w.rows, WALK_ROW_MAX);
     row_bucket(&base, prefix);
     row_bucket(&start, bytes_compare(after, prefix) > 0 ? after : prefix);
     if (after.len && bytes_compare(after, prefix) >= 0)

@@ -1,3 +1,4 @@
+#include "storage/index/versions.h"
 #include "storage/object/store_internal.h"
 
 enum kist_err lookup(struct kv_read *read, const struct row_key *key,
@@ -19,17 +20,23 @@ enum kist_err lookup_bucket(struct kv_read *read, struct bytes name, struct aren
     return err == KIST_E_NOT_FOUND ? KIST_E_NO_BUCKET : err;
 }
 
-enum kist_err lookup_object(struct kv_read *read, struct bytes bucket, struct bytes key,
+enum kist_err lookup_object(struct kv_read *read, const struct object_id *id,
                             struct arena *arena, Kist__Object **out)
 {
     Kist__Bucket *b;
     struct row_key row;
-    TRY(lookup_bucket(read, bucket, arena, &b));
-    if (key.len == 0 || key.len > 1024)
+    TRY(lookup_bucket(read, id->bucket, arena, &b));
+    if (id->key.len == 0 || id->key.len > 1024)
         return KIST_E_NO_KEY;
-    row_object(&row, b->id, key);
-    enum kist_err err = lookup(read, &row, &kist__object__descriptor, arena, out);
-    return err == KIST_E_NOT_FOUND ? KIST_E_NO_KEY : err;
+    enum kist_err err = version_find(read, arena, b->id, id->key, id->version, &row, out);
+    if (err == KIST_E_NOT_FOUND && id->version == VERSION_CURRENT &&
+        b->versioning != VERSIONING_NEVER)
+        err = version_newest(read, arena, b->id, id->key, &row, out);
+    if (err == KIST_OK && (*out)->delete_marker)
+        return KIST_E_DELETE_MARKER;
+    if (err != KIST_E_NOT_FOUND)
+        return err;
+    return id->version == VERSION_CURRENT ? KIST_E_NO_KEY : KIST_E_NO_VERSION;
 }
 
 enum kist_err store_bucket(struct store *s, struct bytes name, struct arena *arena,
@@ -61,12 +68,33 @@ enum kist_err store_bucket_stats(struct store *s, uint64_t bucket_id, struct are
     return KIST_OK;
 }
 
-enum kist_err store_head(struct store *s, struct bytes bucket, struct bytes key,
-                         struct arena *arena, Kist__Object **out)
+enum kist_err store_bucket_config(struct store *s, const Kist__Bucket *bucket,
+                                  enum bucket_config kind, struct arena *arena,
+                                  struct bytes *out)
+{
+    struct kv_read read;
+    struct row_key row;
+    Kist__BucketConfig *config = NULL;
+    if (!(bucket->configs >> kind & 1)) {
+        *out = BYTES_EMPTY;
+        return KIST_OK;
+    }
+    row_config(&row, bucket->id, kind);
+    TRY(kv_read_begin(s->kv, &read));
+    enum kist_err err = lookup(&read, &row, &kist__bucket_config__descriptor, arena, &config);
+    kv_read_end(&read);
+    if (err != KIST_OK && err != KIST_E_NOT_FOUND) /* removed meanwhile */
+        return err;
+    *out = config ? schema_bytes(config->document) : BYTES_EMPTY;
+    return KIST_OK;
+}
+
+enum kist_err store_head(struct store *s, const struct object_id *id, struct arena *arena,
+                         Kist__Object **out)
 {
     struct kv_read read;
     TRY(kv_read_begin(s->kv, &read));
-    enum kist_err err = lookup_object(&read, bucket, key, arena, out);
+    enum kist_err err = lookup_object(&read, id, arena, out);
     kv_read_end(&read);
     return err;
 }

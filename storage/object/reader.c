@@ -26,32 +26,37 @@ struct object_reader {
     uint64_t extent_start, extent_end; /* in the object */
 };
 
-static enum kist_err open_pinned(struct store *s, struct bytes bucket, struct bytes key,
+static enum kist_err open_pinned(struct store *s, const struct object_id *id,
                                  struct arena *arena, Kist__Object **object, uint64_t *pin)
 {
     Kist__Object *found = NULL;
     pthread_rwlock_rdlock(&s->pins.gate);
-    enum kist_err err = store_head(s, bucket, key, arena, &found);
+    enum kist_err err = store_head(s, id, arena, &found);
     uint64_t identity = err == KIST_OK ? pin_identity(found->data) : 0;
     if (identity)
         err = pin_take(&s->pins, identity);
     pthread_rwlock_unlock(&s->pins.gate);
+    if (found) /* or the delete marker that was met */
+        *object = found;
     if (err != KIST_OK)
         return err;
-    *object = found;
     *pin = identity;
     return KIST_OK;
 }
 
-enum kist_err object_reader_open(struct store *s, struct bytes bucket, struct bytes key,
-                                 struct arena *arena, struct object_reader **out)
+enum kist_err object_reader_open(struct store *s, const struct object_id *id,
+                                 struct arena *arena, struct object_reader **out,
+                                 Kist__Object **marker)
 {
     struct object_reader *r = arena_zalloc(arena, sizeof(*r));
     if (!r)
         return KIST_E_NOMEM;
     r->store = s;
     r->arena = arena;
-    TRY(open_pinned(s, bucket, key, arena, &r->object, &r->pin));
+    enum kist_err err = open_pinned(s, id, arena, &r->object, &r->pin);
+    if (err == KIST_E_DELETE_MARKER && marker)
+        *marker = r->object;
+    TRY(err);
     arena_init(&r->part_arena, PART_ARENA_MAX);
     arena_init(&r->chunk_arena, PART_ARENA_MAX);
     *out = r;

@@ -103,15 +103,28 @@ enum kist_err store_list_buckets(struct store *s, struct bytes prefix, struct by
                                  bool (*each)(void *ctx, const Kist__Bucket *bucket),
                                  void *ctx) MUST_CHECK;
 
-/* KIST_E_NO_BUCKET, KIST_E_NO_KEY. */
-enum kist_err store_head(struct store *s, struct bytes bucket, struct bytes key,
-                         struct arena *arena, Kist__Object **out) MUST_CHECK;
+/* A PutBucket* document as it came; *out has ptr NULL when the bucket has none. */
+enum kist_err store_bucket_config(struct store *s, const Kist__Bucket *bucket,
+                                  enum bucket_config kind, struct arena *arena,
+                                  struct bytes *out) MUST_CHECK;
+
+/* Which object: of a key's versions VERSION_CURRENT, VERSION_NULL, or an id. */
+struct object_id {
+    struct bytes bucket, key;
+    uint64_t version;
+};
+/* KIST_E_NO_BUCKET, KIST_E_NO_KEY, KIST_E_NO_VERSION; KIST_E_DELETE_MARKER, and then *out is the
+ * marker all the same. */
+enum kist_err store_head(struct store *s, const struct object_id *id, struct arena *arena,
+                         Kist__Object **out) MUST_CHECK;
 
 /* An open object: its bytes stay readable until closed, whatever happens to the key. The arena
  * must outlive it. */
 struct object_reader;
-enum kist_err object_reader_open(struct store *s, struct bytes bucket, struct bytes key,
-                                 struct arena *arena, struct object_reader **out) MUST_CHECK;
+/* Errors of store_head(); *marker (may be NULL) is the one that was met. */
+enum kist_err object_reader_open(struct store *s, const struct object_id *id,
+                                 struct arena *arena, struct object_reader **out,
+                                 Kist__Object **marker) MUST_CHECK;
 void object_reader_close(struct object_reader *r);
 const Kist__Object *object_reader_object(const struct object_reader *r);
 /* Reads up to max verified bytes at pos (short at block and chunk ends). With may_block false,
@@ -154,6 +167,27 @@ struct list_page {
 };
 enum kist_err store_list(struct store *s, struct bytes bucket, const struct list_query *query,
                          struct arena *arena, struct list_page *page) MUST_CHECK;
+
+/* All versions: by key, then newest first; delete markers are versions. Continues behind
+ * (after_key, after_version), where VERSION_CURRENT means behind all of after_key. With a
+ * delimiter, common prefixes are delivered with object NULL. */
+struct version_query {
+    struct bytes prefix;
+    struct bytes delimiter;
+    struct bytes after_key;
+    uint64_t after_version;
+    size_t max;
+};
+struct version_page {
+    bool (*each)(void *ctx, struct bytes key, const Kist__Object *object, bool latest);
+    void *ctx;
+    bool truncated;
+    struct bytes last_key;
+    uint64_t last_version; /* as VERSION_*; VERSION_CURRENT behind a common prefix */
+};
+enum kist_err store_list_versions(struct store *s, struct bytes bucket,
+                                  const struct version_query *query, struct arena *arena,
+                                  struct version_page *page) MUST_CHECK;
 
 /* Uploads in progress, by key, then age. After (after_key, after_id). With a delimiter, common
  * prefixes are delivered with upload NULL. */
@@ -221,7 +255,7 @@ enum kist_err store_scrub(struct store *s,
  * chunks and extents, reference counts, statistics, space that nothing refers to. Each finding
  * is told to report(). For a store that nobody uses. */
 struct fsck_report {
-    uint64_t objects, uploads, parts, chunks, extents, garbage, freed;
+    uint64_t objects, versions, uploads, parts, chunks, extents, garbage, freed;
     uint64_t live_bytes, pack_bytes, problems;
 };
 enum kist_err store_fsck(struct store *s, void (*report)(void *ctx, const char *finding),

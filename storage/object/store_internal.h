@@ -159,7 +159,7 @@ enum kist_err lookup(struct kv_read *read, const struct row_key *key,
                      void *out) MUST_CHECK;
 enum kist_err lookup_bucket(struct kv_read *read, struct bytes name, struct arena *arena,
                             Kist__Bucket **out) MUST_CHECK;
-enum kist_err lookup_object(struct kv_read *read, struct bytes bucket, struct bytes key,
+enum kist_err lookup_object(struct kv_read *read, const struct object_id *id,
                             struct arena *arena, Kist__Object **out) MUST_CHECK;
 
 /* writer.c: for put.c */

@@ -15,7 +15,8 @@ static void range(struct bytes in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena arena;
-    struct bytes in = bytes_of(data, size), bucket, key;
+    struct bytes in = bytes_of(data, size);
+    struct object_id source;
     int64_t ms;
     uint64_t number;
     arena_init(&arena, 1 << 20);
@@ -25,8 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)!time_parse_iso(in, &ms);
     (void)!bytes_to_u64(in, UINT64_MAX, &number);
     (void)s3_bucket_name_valid(in);
-    if (s3_parse_copy_source(in, &arena, &bucket, &key) == S3_COPY_SOURCE_OK &&
-        (!bucket.len || !key.len))
+    if (s3_parse_copy_source(in, &arena, &source) == S3_COPY_SOURCE_OK &&
+        (!source.bucket.len || !source.key.len))
         __builtin_trap();
     arena_release(&arena);
     return 0;

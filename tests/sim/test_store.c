@@ -178,7 +178,9 @@ static bool holds(struct store *s, unsigned number, struct state want)
     struct object_reader *r = NULL;
     snprintf(key, sizeof(key), "key-%u", number);
     arena_init(&arena, (size_t)1 << 20);
-    enum kist_err err = object_reader_open(s, BYTES_LIT("sim"), bytes_str(key), &arena, &r);
+    enum kist_err err = object_reader_open(
+        s, &(struct object_id){ BYTES_LIT("sim"), bytes_str(key), VERSION_CURRENT }, &arena, &r,
+        NULL);
     bool same = err == KIST_E_NO_KEY && want.seed == 0;
     if (err == KIST_OK && want.seed && object_reader_object(r)->size == want.length) {
         uint8_t *wanted = malloc((size_t)want.length + 1);

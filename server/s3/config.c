@@ -1,0 +1,407 @@
+/* What PutBucket* gives, GetBucket* returns and DeleteBucket* removes: one row per kind.
+ *
+ * A document is judged when it comes (shape first, then meaning), stored in a canonical form and
+ * returned as it is; who acts on it (policy, CORS, website ...) reads it from there. The kind is
+ * the operation's sub-resource. */
+#include "server/s3/internal.h"
+
+#define CONFIG_XML_MAX ((size_t)1 << 20)
+#define MANY 1000
+
+static struct store *store_of(const struct s3_request *r)
+{
+    return r->service->config.store;
+}
+
+/* ---- shapes: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Types.html ---- */
+
+#define TEXT(name, min, max) { name, S3_SHAPE_TEXT, min, max, NULL, NULL }
+#define NUMBER(name, min, max) { name, S3_SHAPE_NUMBER, min, max, NULL, NULL }
+#define BOOL(name, min, max) { name, S3_SHAPE_BOOL, min, max, NULL, NULL }
+#define ENUM(name, min, max, values) { name, S3_SHAPE_ENUM, min, max, NULL, values }
+#define TREE(name, min, max, children) { name, S3_SHAPE_TREE, min, max, children, NULL }
+#define END { NULL, S3_SHAPE_ANY, 0, 0, NULL, NULL }
+
+static const struct s3_shape cors_rule[] = {
+    TEXT("ID", 0, 1),
+    TEXT("AllowedHeader", 0, MANY),
+    TEXT("AllowedMethod", 1, MANY),
+    TEXT("AllowedOrigin", 1, MANY),
+    TEXT("ExposeHeader", 0, MANY),
+    NUMBER("MaxAgeSeconds", 0, 1),
+    END,
+};
+static const struct s3_shape cors[] = { TREE("CORSRule", 1, 100, cors_rule), END };
+
+static const struct s3_shape website_error[] = { TEXT("Key", 1, 1), END };
+static const struct s3_shape website_index[] = { TEXT("Suffix", 1, 1), END };
+static const struct s3_shape website_all[] = { TEXT("HostName", 1, 1),
+                                               ENUM("Protocol", 0, 1, "http|https"), END };
+static const struct s3_shape website_condition[] = {
+    ENUM("HttpErrorCodeReturnedEquals", 0, 1,
+         "400|401|402|403|404|405|406|409|410|411|412|413|414|415|416|500|501|503"),
+    TEXT("KeyPrefixEquals", 0, 1), END
+};
+static const struct s3_shape website_redirect[] = {
+    TEXT("HostName", 0, 1),
+    ENUM("HttpRedirectCode", 0, 1, "301|302|303|304|305|307|308"),
+    ENUM("Protocol", 0, 1, "http|https"),
+    { "ReplaceKeyPrefixWith", S3_SHAPE_ANY, 0, 1, NULL, NULL },
+    { "ReplaceKeyWith", S3_SHAPE_ANY, 0, 1, NULL, NULL },
+    END,
+};
+static const struct s3_shape website_rule[] = { TREE("Condition", 0, 1, website_condition),
+                                                TREE("Redirect", 1, 1, website_redirect), END };
+static const struct s3_shape website_rules[] = { TREE("RoutingRule", 1, 50, website_rule), END };
+static const struct s3_shape website[] = {
+    TREE("ErrorDocument", 0, 1, website_error),
+    TREE("IndexDocument", 0, 1, website_index),
+    TREE("RedirectAllRequestsTo", 0, 1, website_all),
+    TREE("RoutingRules", 0, 1, website_rules),
+    END,
+};
+
+static const struct s3_shape public_access_block[] = {
+    BOOL("BlockPublicAcls", 0, 1), BOOL("IgnorePublicAcls", 0, 1), BOOL("BlockPublicPolicy", 0, 1),
+    BOOL("RestrictPublicBuckets", 0, 1), END
+};
+static const struct s3_shape ownership_rule[] = {
+    ENUM("ObjectOwnership", 1, 1, "BucketOwnerEnforced|BucketOwnerPreferred|ObjectWriter"), END
+};
+static const struct s3_shape ownership[] = { TREE("Rule", 1, 1, ownership_rule), END };
+static const struct s3_shape payment[] = { ENUM("Payer", 1, 1, "BucketOwner|Requester"), END };
+static const struct s3_shape lock_retention[] = { ENUM("Mode", 1, 1, "GOVERNANCE|COMPLIANCE"),
+                                                  NUMBER("Days", 0, 1), NUMBER("Years", 0, 1),
+                                                  END };
+static const struct s3_shape lock_rule[] = { TREE("DefaultRetention", 1, 1, lock_retention),
+                                             END };
+static const struct s3_shape lock[] = { ENUM("ObjectLockEnabled", 1, 1, "Enabled"),
+                                        TREE("Rule", 0, 1, lock_rule), END };
+/* Of what is not built, only the document that asks for nothing. */
+static const struct s3_shape nothing[] = { END };
+
+/* ---- what shapes do not say ---- */
+
+static size_t stars(struct bytes text)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < text.len; i++)
+        n += text.ptr[i] == '*';
+    return n;
+}
+
+/* https://docs.aws.amazon.com/AmazonS3/latest/userguide/ManageCorsUsing.html */
+static bool check_cors(struct s3_request *r, const struct s3_xml_node *root)
+{
+    static const char *const methods[] = { "GET", "PUT", "POST", "DELETE", "HEAD" };
+    for (const struct s3_xml_node *rule = root->child; rule; rule = rule->next)
+        for (const struct s3_xml_node *n = rule->child; n; n = n->next) {
+            bool method = strcmp(n->name, "AllowedMethod") == 0, known = false;
+            for (size_t i = 0; i < ARRAY_LEN(methods); i++)
+                known = known || bytes_equal(n->text, bytes_str(methods[i]));
+            const char *format = NULL;
+            if (method && !known)
+                format = "Found unsupported HTTP method in CORS config. Unsupported method is %s";
+            else if (strcmp(n->name, "AllowedOrigin") == 0 && stars(n->text) > 1)
+                format = "AllowedOrigin \"%s\" can not have more than one wildcard.";
+            else if (strcmp(n->name, "AllowedHeader") == 0 && stars(n->text) > 1)
+                format = "AllowedHeader \"%s\" can not have more than one wildcard.";
+            else if (strcmp(n->name, "ExposeHeader") == 0 && stars(n->text) > 0)
+                format = "ExposeHeader \"%s\" contains wildcard. We currently do not support "
+                         "wildcard for ExposeHeader.";
+            if (!format)
+                continue;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+            char *message = arena_printf(r->arena, format, s3_str(r, n->text));
+#pragma GCC diagnostic pop
+            s3_fail_message(r, S3_INVALID_REQUEST, message ? message : "");
+            return false;
+        }
+    return true;
+}
+
+/* https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketWebsite.html */
+static bool check_website(struct s3_request *r, const struct s3_xml_node *root)
+{
+    const struct s3_xml_node *all = s3_xml_child(root, "RedirectAllRequestsTo");
+    const struct s3_xml_node *index = s3_xml_child(root, "IndexDocument");
+    struct bytes suffix = s3_xml_child_text(index, "Suffix");
+    if (all ? root->child->next != NULL : !index) {
+        s3_fail_argument(r, all ? "RedirectAllRequestsTo" : "IndexDocument", BYTES_EMPTY,
+                         all ? "RedirectAllRequestsTo cannot be provided in conjunction with "
+                               "other Routing Rules."
+                             : "A value for IndexDocument Suffix must be provided if "
+                               "RedirectAllRequestsTo is empty");
+        return false;
+    }
+    if (index && bytes_find(suffix, BYTES_LIT("/"), 0) != SIZE_MAX) {
+        s3_fail_argument(r, "IndexDocument", suffix, "The IndexDocument Suffix is not well "
+                                                     "formed");
+        return false;
+    }
+    const struct s3_xml_node *rules = s3_xml_child(root, "RoutingRules");
+    for (const struct s3_xml_node *n = rules ? rules->child : NULL; n; n = n->next) {
+        const struct s3_xml_node *redirect = s3_xml_child(n, "Redirect");
+        if (s3_xml_child(redirect, "ReplaceKeyWith") &&
+            s3_xml_child(redirect, "ReplaceKeyPrefixWith")) {
+            s3_fail_message(r, S3_INVALID_REQUEST,
+                            "You can only define ReplaceKeyPrefix or ReplaceKey but not both.");
+            return false;
+        }
+        if (!redirect->child) {
+            s3_fail(r, S3_MALFORMED_XML);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ACLs are disabled here, as for every new bucket of S3's: the other two settings would enable
+ * them. */
+static bool check_ownership(struct s3_request *r, const struct s3_xml_node *root)
+{
+    struct bytes value = s3_xml_child_text(root->child, "ObjectOwnership");
+    if (bytes_equal(value, BYTES_LIT("BucketOwnerEnforced")))
+        return true;
+    s3_fail_message(r, S3_NOT_IMPLEMENTED,
+                    "Access control lists cannot be enabled; use bucket policies.");
+    return false;
+}
+
+static bool refuse_payer(struct s3_request *r, const struct s3_xml_node *root)
+{
+    if (bytes_equal(s3_xml_child_text(root, "Payer"), BYTES_LIT("BucketOwner")))
+        return true;
+    s3_fail_message(r, S3_NOT_IMPLEMENTED, "Requests are not billed to requesters.");
+    return false;
+}
+
+/* ---- kinds ---- */
+
+static const struct config_kind {
+    const char *query, *root;
+    const struct s3_shape *shape;
+    bool (*check)(struct s3_request *r, const struct s3_xml_node *root);
+    const char *fallback; /* what S3 returns when nothing is set; NULL: the error below */
+    enum s3_error missing;
+    enum bucket_config kind;
+    bool partial; /* what the shape leaves out is not built */
+} kinds[] = {
+    { "cors", "CORSConfiguration", cors, check_cors, NULL, S3_NO_SUCH_CORS, CONFIG_CORS, false },
+    { "website", "WebsiteConfiguration", website, check_website, NULL, S3_NO_SUCH_WEBSITE,
+      CONFIG_WEBSITE, false },
+    { "publicAccessBlock", "PublicAccessBlockConfiguration", public_access_block, NULL, NULL,
+      S3_NO_SUCH_PUBLIC_ACCESS_BLOCK, CONFIG_PUBLIC_ACCESS_BLOCK, false },
+    { "ownershipControls", "OwnershipControls", ownership, check_ownership,
+      "<Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule>",
+      S3_NO_SUCH_OWNERSHIP, CONFIG_OWNERSHIP, false },
+    { "requestPayment", "RequestPaymentConfiguration", payment, refuse_payer,
+      "<Payer>BucketOwner</Payer>", S3_ERROR_COUNT, CONFIG_REQUEST_PAYMENT, false },
+    { "object-lock", "ObjectLockConfiguration", lock, s3_lock_check,
+      "<ObjectLockEnabled>Enabled</ObjectLockEnabled>", S3_NO_SUCH_BUCKET_LOCK,
+      CONFIG_OBJECT_LOCK, false },
+    { "logging", "BucketLoggingStatus", nothing, NULL, "", S3_ERROR_COUNT, CONFIG_LOGGING, true },
+    { "notification", "NotificationConfiguration", nothing, NULL, "", S3_ERROR_COUNT,
+      CONFIG_NOTIFICATION, true },
+    { "accelerate", "AccelerateConfiguration", nothing, NULL, "", S3_ERROR_COUNT,
+      CONFIG_ACCELERATE, true },
+    { "encryption", "ServerSideEncryptionConfiguration", nothing, NULL, NULL,
+      S3_NO_SUCH_ENCRYPTION, CONFIG_ENCRYPTION, true },
+    { "lifecycle", "LifecycleConfiguration", nothing, NULL, NULL, S3_NO_SUCH_LIFECYCLE,
+      CONFIG_LIFECYCLE, true },
+};
+
+static const struct config_kind *kind_of(const struct s3_request *r)
+{
+    const char *query = s3_operations[r->op_index].query;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (strcmp(kinds[i].query, query) == 0)
+            return &kinds[i];
+    return NULL;
+}
+
+enum kist_err s3_config_xml(struct s3_request *r, enum bucket_config kind,
+                            struct s3_xml_node **root)
+{
+    struct bytes document;
+    *root = NULL;
+    TRY(store_bucket_config(store_of(r), r->bucket_row, kind, r->arena, &document));
+    return document.ptr ? s3_xml_parse(document, r->arena, root) : KIST_OK;
+}
+
+/* ---- get ---- */
+
+void s3_get_bucket_config(struct s3_request *r)
+{
+    const struct config_kind *k = kind_of(r);
+    struct bytes document;
+    struct s3_xml x = { .failed = false };
+    enum kist_err err =
+        store_bucket_config(store_of(r), r->bucket_row, k->kind, r->arena, &document);
+    if (err != KIST_OK) {
+        s3_fail_err(r, err);
+        return;
+    }
+    bool locked = k->kind != CONFIG_OBJECT_LOCK || r->bucket_row->object_lock;
+    if (!document.ptr && (!k->fallback || !locked)) {
+        s3_fail(r, k->missing);
+        return;
+    }
+    if (document.ptr) {
+        s3_add_header_str(r, "Content-Type", "application/xml");
+        exchange_reply_bytes(r->x, 200, document);
+        return;
+    }
+    s3_xml_begin(&x, k->root);
+    x.failed = x.failed || buf_append_str(&x.out, k->fallback) != KIST_OK;
+    s3_xml_reply(r, &x, k->root);
+}
+
+/* ---- put and delete ---- */
+
+void s3_config_commit(struct s3_request *r, enum bucket_config kind, struct bytes document,
+                      void (*then)(struct s3_request *r))
+{
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__PutBucketConfig c = KIST__PUT_BUCKET_CONFIG__INIT;
+    command.of_case = KIST__COMMAND__OF_PUT_BUCKET_CONFIG;
+    command.put_bucket_config = &c;
+    c.name = s3_str(r, r->bucket);
+    c.kind = kind;
+    c.document = schema_data(document);
+    s3_commit(r, &command, then);
+}
+
+static void put_done(struct s3_request *r)
+{
+    s3_reply_empty(r, 200);
+}
+
+static void delete_done(struct s3_request *r)
+{
+    s3_reply_empty(r, 204);
+}
+
+static void render(struct s3_xml *x, const struct s3_xml_node *node)
+{
+    for (const struct s3_xml_node *n = node->child; n; n = n->next) {
+        if (!n->child) {
+            s3_xml_text(x, n->name, n->text);
+            continue;
+        }
+        s3_xml_open(x, n->name);
+        render(x, n);
+        s3_xml_close(x, n->name);
+    }
+}
+
+static void put_config(struct s3_request *r)
+{
+    const struct config_kind *k = kind_of(r);
+    struct s3_xml_node *root = NULL;
+    struct s3_xml x = { .failed = false };
+    if (s3_xml_parse(buf_bytes(&r->body->xml), r->arena, &root) != KIST_OK ||
+        strcmp(root->name, k->root) != 0) {
+        s3_fail(r, S3_MALFORMED_XML);
+        return;
+    }
+    if (!s3_shape_fits(root, k->shape)) {
+        s3_fail(r, k->partial ? S3_NOT_IMPLEMENTED : S3_MALFORMED_XML);
+        return;
+    }
+    if (k->check && !k->check(r, root))
+        return;
+    if (k->partial) { /* the document that asks for nothing */
+        s3_config_commit(r, k->kind, BYTES_EMPTY, put_done);
+        return;
+    }
+    buf_init(&x.out, CONFIG_XML_MAX * 2);
+    s3_xml_begin(&x, k->root);
+    render(&x, root);
+    s3_xml_close(&x, k->root);
+    struct bytes document = arena_copy(r->arena, buf_bytes(&x.out));
+    bool failed = x.failed || !document.ptr;
+    buf_release(&x.out);
+    if (failed)
+        s3_fail(r, S3_SLOW_DOWN);
+    else
+        s3_config_commit(r, k->kind, document, put_done);
+}
+
+void s3_put_bucket_config(struct s3_request *r)
+{
+    s3_read_xml(r, CONFIG_XML_MAX, put_config);
+}
+
+void s3_delete_bucket_config(struct s3_request *r)
+{
+    s3_config_commit(r, kind_of(r)->kind, BYTES_EMPTY, delete_done);
+}
+
+/* ---- ACLs: disabled, as S3 has it for new buckets. What is left says so. ---- */
+
+/* https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html */
+static void acl_reply(struct s3_request *r)
+{
+    struct s3_xml x = { .failed = false };
+    s3_xml_begin(&x, "AccessControlPolicy");
+    s3_xml_owner(&x, "Owner", r->who.identity);
+    s3_xml_open(&x, "AccessControlList");
+    s3_xml_open(&x, "Grant");
+    static const char open[] = "<Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" "
+                               "xsi:type=\"CanonicalUser\">";
+    x.failed = x.failed || buf_append_str(&x.out, open) != KIST_OK;
+    s3_xml_text(&x, "ID", r->who.identity->id);
+    s3_xml_text(&x, "DisplayName", r->who.identity->display_name);
+    s3_xml_close(&x, "Grantee");
+    s3_xml_str(&x, "Permission", "FULL_CONTROL");
+    s3_xml_close(&x, "Grant");
+    s3_xml_close(&x, "AccessControlList");
+    s3_xml_reply(r, &x, "AccessControlPolicy");
+}
+
+void s3_get_acl(struct s3_request *r)
+{
+    if (r->scope == S3_SCOPE_BUCKET) {
+        acl_reply(r);
+        return;
+    }
+    const Kist__Object *o = s3_head_row(r);
+    if (!o)
+        return;
+    s3_version_header(r, s3_versioned(r), o->version);
+    acl_reply(r);
+}
+
+/* The one grant that holds anyway may be said. */
+static void put_acl(struct s3_request *r)
+{
+    struct s3_xml_node *root = NULL;
+    struct bytes xml = buf_bytes(&r->body->xml);
+    if (!xml.len) {
+        s3_reply_empty(r, 200); /* by headers, which s3_refuse_unbuilt() has judged */
+        return;
+    }
+    if (s3_xml_parse(xml, r->arena, &root) != KIST_OK ||
+        strcmp(root->name, "AccessControlPolicy") != 0) {
+        s3_fail(r, S3_MALFORMED_XML);
+        return;
+    }
+    const struct s3_xml_node *list = s3_xml_child(root, "AccessControlList");
+    for (const struct s3_xml_node *n = list ? list->child : NULL; n; n = n->next) {
+        struct bytes id = s3_xml_child_text(s3_xml_child(n, "Grantee"), "ID");
+        if (!bytes_equal(id, bytes_str(r->bucket_row->owner)) ||
+            !bytes_equal(s3_xml_child_text(n, "Permission"), BYTES_LIT("FULL_CONTROL"))) {
+            s3_fail(r, S3_ACL_NOT_SUPPORTED);
+            return;
+        }
+    }
+    s3_reply_empty(r, 200);
+}
+
+void s3_put_acl(struct s3_request *r)
+{
+    if (s3_refuse_unbuilt(r))
+        s3_read_xml(r, CONFIG_XML_MAX, put_acl);
+}
