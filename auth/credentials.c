@@ -1,6 +1,9 @@
 /* The root key, the one credential of a store without users. */
 #include "auth/credentials.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "storage/base/codec.h"
 #include "storage/base/digest.h"
 
@@ -33,6 +36,13 @@ static void owner_id(struct bytes access_key, char out[65])
     hex_encode(bytes_of(hash, sizeof hash), out);
 }
 
+/* Twelve digits that stay with the owner id. */
+static void account_arn(struct auth_root_store *store)
+{
+    unsigned long long number = strtoull(store->owner_id + 52, NULL, 16) % 1000000000000ULL;
+    snprintf(store->arn, sizeof(store->arn), "arn:aws:iam::%012llu:root", number);
+}
+
 enum kist_err auth_root_store_init(struct auth_root_store *store, struct bytes access_key,
                                    struct bytes secret)
 {
@@ -46,8 +56,11 @@ enum kist_err auth_root_store_init(struct auth_root_store *store, struct bytes a
     memcpy(store->secret, secret.ptr, secret.len);
     store->secret_len = secret.len;
     owner_id(access_key, store->owner_id);
+    account_arn(store);
     store->identity = (struct auth_identity){ .is_root = true,
                                               .id = bytes_of(store->owner_id, 64),
-                                              .display_name = BYTES_LIT("root") };
+                                              .display_name = BYTES_LIT("root"),
+                                              .account = bytes_of(store->arn + 13, 12),
+                                              .arn = bytes_str(store->arn) };
     return KIST_OK;
 }

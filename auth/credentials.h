@@ -17,6 +17,8 @@ struct auth_identity {
     bool is_root;
     struct bytes id;           /* the owner id that S3 shows: 64 lower-case hex digits */
     struct bytes display_name; /* "root" */
+    struct bytes account;      /* 12 digits */
+    struct bytes arn;          /* "arn:aws:iam::123456789012:root" */
 };
 
 struct credential {
@@ -39,6 +41,7 @@ struct auth_root_store {
     size_t access_key_len;
     size_t secret_len;
     char owner_id[65];
+    char arn[sizeof("arn:aws:iam::123456789012:root")];
     struct auth_identity identity;
 };
 

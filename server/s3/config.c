@@ -15,12 +15,30 @@ static struct store *store_of(const struct s3_request *r)
 
 /* ---- shapes: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Types.html ---- */
 
-#define TEXT(name, min, max) { name, S3_SHAPE_TEXT, min, max, NULL, NULL }
-#define NUMBER(name, min, max) { name, S3_SHAPE_NUMBER, min, max, NULL, NULL }
-#define BOOL(name, min, max) { name, S3_SHAPE_BOOL, min, max, NULL, NULL }
-#define ENUM(name, min, max, values) { name, S3_SHAPE_ENUM, min, max, NULL, values }
-#define TREE(name, min, max, children) { name, S3_SHAPE_TREE, min, max, children, NULL }
-#define END { NULL, S3_SHAPE_ANY, 0, 0, NULL, NULL }
+#define TEXT(name, min, max)                                                                     \
+    {                                                                                            \
+        name, S3_SHAPE_TEXT, min, max, NULL, NULL                                                \
+    }
+#define NUMBER(name, min, max)                                                                   \
+    {                                                                                            \
+        name, S3_SHAPE_NUMBER, min, max, NULL, NULL                                              \
+    }
+#define BOOL(name, min, max)                                                                     \
+    {                                                                                            \
+        name, S3_SHAPE_BOOL, min, max, NULL, NULL                                                \
+    }
+#define ENUM(name, min, max, values)                                                             \
+    {                                                                                            \
+        name, S3_SHAPE_ENUM, min, max, NULL, values                                              \
+    }
+#define TREE(name, min, max, children)                                                           \
+    {                                                                                            \
+        name, S3_SHAPE_TREE, min, max, children, NULL                                            \
+    }
+#define END                                                                                      \
+    {                                                                                            \
+        NULL, S3_SHAPE_ANY, 0, 0, NULL, NULL                                                     \
+    }
 
 static const struct s3_shape cors_rule[] = {
     TEXT("ID", 0, 1),
@@ -61,10 +79,10 @@ static const struct s3_shape website[] = {
     END,
 };
 
-static const struct s3_shape public_access_block[] = {
-    BOOL("BlockPublicAcls", 0, 1), BOOL("IgnorePublicAcls", 0, 1), BOOL("BlockPublicPolicy", 0, 1),
-    BOOL("RestrictPublicBuckets", 0, 1), END
-};
+static const struct s3_shape public_access_block[] = { BOOL("BlockPublicAcls", 0, 1),
+                                                       BOOL("IgnorePublicAcls", 0, 1),
+                                                       BOOL("BlockPublicPolicy", 0, 1),
+                                                       BOOL("RestrictPublicBuckets", 0, 1), END };
 static const struct s3_shape ownership_rule[] = {
     ENUM("ObjectOwnership", 1, 1, "BucketOwnerEnforced|BucketOwnerPreferred|ObjectWriter"), END
 };
@@ -136,8 +154,9 @@ static bool check_website(struct s3_request *r, const struct s3_xml_node *root)
         return false;
     }
     if (index && bytes_find(suffix, BYTES_LIT("/"), 0) != SIZE_MAX) {
-        s3_fail_argument(r, "IndexDocument", suffix, "The IndexDocument Suffix is not well "
-                                                     "formed");
+        s3_fail_argument(r, "IndexDocument", suffix,
+                         "The IndexDocument Suffix is not well "
+                         "formed");
         return false;
     }
     const struct s3_xml_node *rules = s3_xml_child(root, "RoutingRules");
@@ -194,8 +213,8 @@ static const struct config_kind {
     { "publicAccessBlock", "PublicAccessBlockConfiguration", public_access_block, NULL, NULL,
       S3_NO_SUCH_PUBLIC_ACCESS_BLOCK, CONFIG_PUBLIC_ACCESS_BLOCK, false },
     { "ownershipControls", "OwnershipControls", ownership, check_ownership,
-      "<Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule>",
-      S3_NO_SUCH_OWNERSHIP, CONFIG_OWNERSHIP, false },
+      "<Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule>", S3_NO_SUCH_OWNERSHIP,
+      CONFIG_OWNERSHIP, false },
     { "requestPayment", "RequestPaymentConfiguration", payment, refuse_payer,
       "<Payer>BucketOwner</Payer>", S3_ERROR_COUNT, CONFIG_REQUEST_PAYMENT, false },
     { "object-lock", "ObjectLockConfiguration", lock, s3_lock_check,
@@ -346,14 +365,13 @@ static void acl_reply(struct s3_request *r)
 {
     struct s3_xml x = { .failed = false };
     s3_xml_begin(&x, "AccessControlPolicy");
-    s3_xml_owner(&x, "Owner", r->who.identity);
+    s3_xml_bucket_owner(&x, "Owner", r);
     s3_xml_open(&x, "AccessControlList");
     s3_xml_open(&x, "Grant");
     static const char open[] = "<Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" "
                                "xsi:type=\"CanonicalUser\">";
     x.failed = x.failed || buf_append_str(&x.out, open) != KIST_OK;
-    s3_xml_text(&x, "ID", r->who.identity->id);
-    s3_xml_text(&x, "DisplayName", r->who.identity->display_name);
+    s3_xml_str(&x, "ID", r->bucket_row->owner);
     s3_xml_close(&x, "Grantee");
     s3_xml_str(&x, "Permission", "FULL_CONTROL");
     s3_xml_close(&x, "Grant");

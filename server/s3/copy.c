@@ -31,9 +31,11 @@ bool s3_open_copy_source(struct s3_request *r, struct object_id *source)
     case S3_COPY_SOURCE_OK:
         break;
     }
-    enum kist_err err = object_reader_open(store_of(r), source, r->arena, &r->reader, &marker);
+    enum kist_err err = store_bucket(store_of(r), source->bucket, r->arena, &bucket);
+    if (err == KIST_OK && !s3_allowed_source(r, bucket, source))
+        err = KIST_E_DENIED;
     if (err == KIST_OK)
-        err = store_bucket(store_of(r), source->bucket, r->arena, &bucket);
+        err = object_reader_open(store_of(r), source, r->arena, &r->reader, &marker);
     if (err != KIST_OK) {
         if (err == KIST_E_NO_BUCKET)
             r->bucket = source->bucket;
@@ -236,8 +238,8 @@ void s3_copy_object(struct s3_request *r)
         !s3_write_condition(r, &c->condition))
         return;
     const Kist__Object *o = object_reader_object(r->reader);
-    bool self = bytes_equal(c->source.bucket, target_bucket) &&
-                bytes_equal(c->source.key, target_key);
+    bool self =
+        bytes_equal(c->source.bucket, target_bucket) && bytes_equal(c->source.key, target_key);
     /* The very object that would be replaced; an older version may be brought back. */
     bool same = self && c->source.version == VERSION_CURRENT;
     if (same && !changes) {

@@ -9,6 +9,11 @@ struct delete_state {
     size_t count;
     Kist__DeleteKey **keys;
     struct delete_result *results;
+    /* Of those that may be deleted: what is sent, what comes back, and whose it is. */
+    size_t sent_count;
+    Kist__DeleteKey **sent;
+    struct delete_result *sent_results;
+    size_t *sent_index;
     bool quiet;
 };
 
@@ -18,8 +23,11 @@ static struct delete_state *state_new(struct s3_request *r, size_t most)
     if (d) {
         d->keys = arena_alloc(r->arena, most * sizeof(*d->keys) + 1);
         d->results = arena_zalloc(r->arena, most * sizeof(*d->results) + 1);
+        d->sent = arena_alloc(r->arena, most * sizeof(*d->sent) + 1);
+        d->sent_results = arena_zalloc(r->arena, most * sizeof(*d->sent_results) + 1);
+        d->sent_index = arena_alloc(r->arena, most * sizeof(*d->sent_index) + 1);
     }
-    if (!d || !d->keys || !d->results) {
+    if (!d || !d->keys || !d->results || !d->sent || !d->sent_results || !d->sent_index) {
         s3_fail(r, S3_SLOW_DOWN);
         return NULL;
     }
@@ -38,6 +46,30 @@ static Kist__DeleteKey *add_key(struct s3_request *r, struct delete_state *d, st
     return k;
 }
 
+/* Each key is asked for by itself: DeleteObjects deletes what it may. */
+static void authorize(struct s3_request *r, struct delete_state *d)
+{
+    bool bypass = s3_bypass_governance(r);
+    for (size_t i = 0; i < d->count; i++) {
+        struct bytes key = schema_bytes(d->keys[i]->key);
+        uint64_t version = d->keys[i]->version;
+        if (s3_allowed(r, version ? "s3:DeleteObjectVersion" : "s3:DeleteObject", key, version) &&
+            (!bypass || s3_allowed(r, "s3:BypassGovernanceRetention", key, version))) {
+            d->sent_index[d->sent_count] = i;
+            d->sent[d->sent_count++] = d->keys[i];
+        } else {
+            d->results[i].err = KIST_E_DENIED;
+            d->results[i].version = version == VERSION_NULL ? 0 : version;
+        }
+    }
+}
+
+static void take_results(struct delete_state *d)
+{
+    for (size_t i = 0; i < d->sent_count; i++)
+        d->results[d->sent_index[i]] = d->sent_results[i];
+}
+
 static void commit(struct s3_request *r, struct delete_state *d,
                    void (*then)(struct s3_request *))
 {
@@ -46,11 +78,11 @@ static void commit(struct s3_request *r, struct delete_state *d,
     command.of_case = KIST__COMMAND__OF_DELETE_OBJECTS;
     command.delete_objects = &c;
     c.bucket = s3_str(r, r->bucket);
-    c.n_keys = d->count;
-    c.keys = d->keys;
+    c.n_keys = d->sent_count;
+    c.keys = d->sent;
     c.now_ms = s3_now(r);
     c.bypass_governance = s3_bypass_governance(r);
-    r->op.result.deletes = d->results;
+    r->op.result.deletes = d->sent_results;
     s3_commit(r, &command, then);
 }
 
@@ -59,6 +91,7 @@ static void commit(struct s3_request *r, struct delete_state *d,
 static void delete_done(struct s3_request *r)
 {
     struct delete_state *d = r->state;
+    take_results(d);
     const struct delete_result *one = &d->results[0];
     bool missing = one->err == KIST_E_NO_KEY && !d->keys[0]->condition;
     if (one->err != KIST_OK && !missing) {
@@ -112,12 +145,15 @@ void s3_delete_object(struct s3_request *r)
     }
     key->condition = condition;
     key->version = r->version;
+    d->sent[d->sent_count++] = key; /* s3_authorize() has asked */
+    d->sent_index[0] = 0;
     commit(r, d, delete_done);
 }
 
 /* ---- many ---- */
 
-static void reply_key(struct s3_request *r, struct s3_xml *x, const struct delete_state *d, size_t i)
+static void reply_key(struct s3_request *r, struct s3_xml *x, const struct delete_state *d,
+                      size_t i)
 {
     const struct delete_result *one = &d->results[i];
     enum kist_err verdict = one->err;
@@ -153,6 +189,7 @@ static void delete_many_done(struct s3_request *r)
 {
     struct delete_state *d = r->state;
     struct s3_xml x = { .failed = false };
+    take_results(d);
     s3_xml_begin(&x, "DeleteResult");
     for (size_t i = 0; i < d->count; i++)
         reply_key(r, &x, d, i);
@@ -210,8 +247,10 @@ static void delete_many(struct s3_request *r)
     if (s3_xml_parse(buf_bytes(&r->body->xml), r->arena, &root) != KIST_OK ||
         strcmp(root->name, "Delete") != 0 || !read_keys(r, root, d))
         s3_fail(r, S3_MALFORMED_XML);
-    else
+    else {
+        authorize(r, d);
         commit(r, d, delete_many_done);
+    }
 }
 
 void s3_delete_objects(struct s3_request *r)

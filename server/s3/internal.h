@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "auth/chunked.h"
+#include "auth/policy.h"
 #include "auth/sigv4.h"
 #include "server/s3/s3.h"
 #include "storage/base/codec.h"
@@ -32,6 +33,7 @@ struct s3_operation {
     const char *query;  /* "a&b" or "a=v": all required */
     const char *header; /* required */
     void (*handle)(struct s3_request *r);
+    const char *action; /* of policies; NULL: the handler asks itself */
 };
 extern const struct s3_operation s3_operations[];
 extern const size_t s3_operation_count;
@@ -43,6 +45,7 @@ struct s3_param {
 struct s3_service {
     struct s3_config config;
     struct http_handler handler;
+    struct s3_rules_cache *rules;
     _Atomic uint64_t (*counters)[6]; /* by operation; the last is for unrouted requests */
 };
 
@@ -81,6 +84,7 @@ struct s3_request {
     struct bytes bucket, key; /* decoded; borrowed from the arena */
     uint64_t version;         /* versionId: VERSION_CURRENT when absent */
     Kist__Bucket *bucket_row; /* NULL: no bucket was asked for, or CreateBucket */
+    struct s3_rules *rules;   /* of bucket_row; NULL: it has none */
     struct s3_param *params;
     size_t param_count;
     struct auth_result who;
@@ -115,6 +119,10 @@ enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *aren
 enum s3_error s3_parse_target(struct s3_request *r);
 /* The row of the table, or an error. */
 enum s3_error s3_route(struct s3_request *r);
+
+/* ---- s3.c ---- */
+/* r->bucket_row and r->rules; false after an error reply. */
+bool s3_load_bucket(struct s3_request *r);
 
 /* ---- reply.c ---- */
 const char *s3_error_code(enum s3_error error);
@@ -155,6 +163,8 @@ void s3_xml_time(struct s3_xml *x, const char *name, int64_t ms);
 void s3_xml_key(struct s3_xml *x, const char *name, struct bytes value);
 void s3_xml_etag(struct s3_xml *x, struct bytes md5, uint32_t parts);
 void s3_xml_owner(struct s3_xml *x, const char *element, const struct auth_identity *who);
+/* Whoever asks, a bucket's objects belong to its owner. */
+void s3_xml_bucket_owner(struct s3_xml *x, const char *element, const struct s3_request *r);
 void s3_xml_reply(struct s3_request *r, struct s3_xml *x, const char *root);
 
 /* ---- xml_in.c: parsing with bounded depth, no entities, no network ---- */
@@ -170,6 +180,40 @@ enum kist_err s3_xml_parse(struct bytes in, struct arena *arena,
 const struct s3_xml_node *s3_xml_child(const struct s3_xml_node *node, const char *name);
 /* Its text, ptr NULL when absent. */
 struct bytes s3_xml_child_text(const struct s3_xml_node *node, const char *name);
+
+/* ---- rules.c: a bucket's configurations, parsed, shared by requests ---- */
+struct s3_rules {
+    uint64_t bucket_id, stamp; /* Kist__Bucket.configs_changed */
+    atomic_uint references;
+    struct arena arena;
+    struct policy *policy;             /* NULL: none */
+    const struct s3_xml_node *cors;    /* NULL: none */
+    const struct s3_xml_node *website; /* NULL: none */
+    bool block_public_policy, restrict_public_buckets;
+};
+struct s3_rules_cache;
+struct s3_rules_cache *s3_rules_cache_new(void);
+void s3_rules_cache_free(struct s3_rules_cache *cache); /* NULL is allowed */
+/* *out NULL: the bucket has no such configurations. Give back with s3_rules_drop(). */
+enum kist_err s3_rules_get(struct s3_service *s, const Kist__Bucket *bucket,
+                           struct s3_rules **out) MUST_CHECK;
+void s3_rules_drop(struct s3_rules *rules); /* NULL is allowed */
+
+/* ---- access.c: may they? ---- */
+/* The operation's action on its target; false after an error reply. */
+bool s3_authorize(struct s3_request *r);
+/* Another action that the same request takes, on a key of its bucket (empty: on the bucket). */
+bool s3_allowed(struct s3_request *r, const char *action, struct bytes key, uint64_t version);
+/* The same on another bucket's object: what a copy reads. */
+bool s3_allowed_source(struct s3_request *r, const Kist__Bucket *bucket,
+                       const struct object_id *id);
+/* Who must not list must not learn either what is missing. */
+bool s3_may_know_absence(struct s3_request *r);
+
+/* ---- cors.c ---- */
+/* Adds what an answer to a browser on another origin needs; nothing without Origin or a rule. */
+void s3_cors_headers(struct s3_request *r);
+void s3_cors_preflight(struct s3_request *r);
 
 /* ---- xml_shape.c ---- */
 /* The children that an element may have; the last row has no name. */
@@ -320,6 +364,10 @@ void s3_list_multipart_uploads(struct s3_request *r);
 void s3_get_bucket_config(struct s3_request *r);
 void s3_put_bucket_config(struct s3_request *r);
 void s3_delete_bucket_config(struct s3_request *r);
+void s3_get_bucket_policy(struct s3_request *r);
+void s3_put_bucket_policy(struct s3_request *r);
+void s3_delete_bucket_policy(struct s3_request *r);
+void s3_get_bucket_policy_status(struct s3_request *r);
 void s3_get_acl(struct s3_request *r);
 void s3_put_acl(struct s3_request *r);
 void s3_get_object_retention(struct s3_request *r);

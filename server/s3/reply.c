@@ -150,8 +150,10 @@ struct bytes s3_error_xml(struct arena *arena, const struct exchange *x, const c
 static void fail(struct s3_request *r, enum s3_error error, const char *message,
                  struct bytes extra)
 {
-    if (!r->error_headers)
+    if (!r->error_headers) {
         exchange_clear_headers(r->x);
+        s3_cors_headers(r);
+    }
     if (r->http->method == HTTP_HEAD) {
         exchange_reply_bytes(r->x, errors[error].status, BYTES_EMPTY);
         return;

@@ -236,8 +236,8 @@ const struct s3_operation s3_operations[] = {
 #define PUT HTTP_PUT
 #define POST HTTP_POST
 #define DELETE HTTP_DELETE
-#define X(name, method, scope, query, header, handler)                                           \
-    { #name, method, S3_SCOPE_##scope, query, header, handler },
+#define X(name, method, scope, query, header, handler, action)                                   \
+    { #name, method, S3_SCOPE_##scope, query, header, handler, action },
 #include "server/s3/operations.def"
 #undef X
 };

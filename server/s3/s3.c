@@ -33,20 +33,44 @@ static enum kist_err authenticate(struct s3_request *r)
     return auth_verify(&request, r->service->config.keyring, r->arena, &r->who);
 }
 
-static bool owner_is_expected(const struct s3_request *r)
+/* Who comes without a signature: allowed what a policy allows everybody. */
+static const struct auth_identity nobody = { .is_root = false };
+
+/* What such a request says about its body holds all the same. */
+static void become_nobody(struct s3_request *r)
+{
+    struct bytes payload = exchange_header(r->x, "x-amz-content-sha256");
+    r->who.identity = &nobody;
+    r->who.payload = AUTH_PAYLOAD_UNSIGNED;
+    if (bytes_equal(payload, BYTES_LIT("STREAMING-UNSIGNED-PAYLOAD-TRAILER")))
+        r->who.payload = AUTH_PAYLOAD_STREAMING_UNSIGNED_TRAILER;
+    else if (payload.len == 64 && hex_decode(payload, r->who.payload_sha256, 32) == KIST_OK)
+        r->who.payload = AUTH_PAYLOAD_SIGNED_SHA256;
+}
+
+static bool owner_is_expected(struct s3_request *r)
 {
     struct bytes expected = s3_header(r, "x-amz-expected-bucket-owner");
-    return !expected.len || bytes_equal(expected, r->who.identity->id);
+    if (!expected.len || !r->bucket_row ||
+        bytes_equal(expected, bytes_str(r->bucket_row->owner)) ||
+        bytes_equal(expected, r->who.identity->account))
+        return true;
+    s3_fail(r, S3_ACCESS_DENIED);
+    return false;
 }
 
 /* Asked early, so that nobody sends gigabytes to a bucket that is not there; apply() asks again.
  * False after an error reply. */
-static bool load_bucket(struct s3_request *r)
+bool s3_load_bucket(struct s3_request *r)
 {
     if (r->scope == S3_SCOPE_SERVICE || s3_operations[r->op_index].handle == s3_create_bucket)
         return true;
     enum kist_err err =
         store_bucket(r->service->config.store, r->bucket, r->arena, &r->bucket_row);
+    if (err == KIST_OK)
+        err = s3_rules_get(r->service, r->bucket_row, &r->rules);
+    if (err == KIST_OK)
+        s3_cors_headers(r);
     if (err != KIST_OK)
         s3_fail_err(r, err);
     return err == KIST_OK;
@@ -71,7 +95,15 @@ static void begin(void *ctx, struct exchange *x)
         s3_fail(r, error);
         return;
     }
+    if (r->http->method == HTTP_OPTIONS) {
+        s3_cors_preflight(r);
+        return;
+    }
     enum kist_err err = authenticate(r);
+    if (err == KIST_E_DENIED && r->who.anonymous) {
+        become_nobody(r);
+        err = KIST_OK;
+    }
     if (err != KIST_OK) {
         s3_fail_auth(r, err);
         return;
@@ -79,9 +111,7 @@ static void begin(void *ctx, struct exchange *x)
     error = s3_route(r);
     if (error != S3_ERROR_COUNT)
         s3_fail(r, error);
-    else if (!owner_is_expected(r))
-        s3_fail(r, S3_ACCESS_DENIED);
-    else if (load_bucket(r) && s3_version_param(r))
+    else if (s3_load_bucket(r) && owner_is_expected(r) && s3_version_param(r) && s3_authorize(r))
         s3_operations[r->op_index].handle(r);
 }
 
@@ -97,6 +127,7 @@ static void end(void *ctx, struct exchange *x)
           (const char *)r->http->path.ptr, exchange_status(x));
     s3_body_release(r->body);
     object_reader_close(r->reader);
+    s3_rules_drop(r->rules);
     if (r->op_used)
         store_op_release(&r->op);
 }
@@ -118,8 +149,9 @@ enum kist_err s3_service_open(const struct s3_config *config, struct s3_service 
     s->config = *config;
     s->handler = (struct http_handler){ .ctx = s, .begin = begin, .end = end, .refuse = refuse };
     s->counters = calloc(s3_operation_count + 1, sizeof(*s->counters));
-    if (!s->counters) {
-        free(s);
+    s->rules = s3_rules_cache_new();
+    if (!s->counters || !s->rules) {
+        s3_service_close(s);
         return KIST_E_NOMEM;
     }
     *out = s;
@@ -131,6 +163,7 @@ void s3_service_close(struct s3_service *s)
     if (!s)
         return;
     free(s->counters);
+    s3_rules_cache_free(s->rules);
     free(s);
 }
 

@@ -11,8 +11,8 @@ static struct store *store_of(const struct s3_request *r)
 
 static void who(struct s3_request *r, struct s3_xml *x)
 {
-    s3_xml_owner(x, "Initiator", r->who.identity);
-    s3_xml_owner(x, "Owner", r->who.identity);
+    s3_xml_bucket_owner(x, "Initiator", r);
+    s3_xml_bucket_owner(x, "Owner", r);
 }
 
 static void upload_checksum(struct s3_xml *x, const Kist__Upload *u)

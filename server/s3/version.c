@@ -82,6 +82,11 @@ void s3_version_header(struct s3_request *r, bool versioned, uint64_t version)
  * there is something, but nothing to get. */
 void s3_fail_object(struct s3_request *r, enum kist_err err, const Kist__Object *marker)
 {
+    bool absent = err == KIST_E_NO_KEY || err == KIST_E_DELETE_MARKER;
+    if (absent && !s3_may_know_absence(r)) {
+        s3_fail(r, S3_ACCESS_DENIED);
+        return;
+    }
     if (err != KIST_E_DELETE_MARKER || !marker) {
         s3_fail_err(r, err);
         return;
@@ -207,7 +212,7 @@ static bool add_version(void *ctx, struct bytes key, const Kist__Object *o, bool
         s3_xml_number(x, "Size", o->size);
         s3_xml_str(x, "StorageClass", o->storage_class[0] ? o->storage_class : "STANDARD");
     }
-    s3_xml_owner(x, "Owner", l->r->who.identity);
+    s3_xml_bucket_owner(x, "Owner", l->r);
     s3_xml_close(x, element);
     return !x->failed;
 }

@@ -145,6 +145,13 @@ void s3_xml_owner(struct s3_xml *x, const char *element, const struct auth_ident
     s3_xml_close(x, element);
 }
 
+void s3_xml_bucket_owner(struct s3_xml *x, const char *element, const struct s3_request *r)
+{
+    s3_xml_open(x, element);
+    s3_xml_str(x, "ID", r->bucket_row->owner);
+    s3_xml_close(x, element);
+}
+
 void s3_xml_reply(struct s3_request *r, struct s3_xml *x, const char *root)
 {
     s3_xml_close(x, root);

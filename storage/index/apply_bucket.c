@@ -128,6 +128,7 @@ enum kist_err apply_put_bucket_config(struct apply *a, const Kist__PutBucketConf
             return KIST_E_BUCKET_STATE;
         bucket->object_lock = true;
     }
+    bucket->configs_changed = a->input->index;
     row_config(&key, bucket->id, c->kind);
     if (c->document.len) {
         Kist__BucketConfig config = KIST__BUCKET_CONFIG__INIT;

@@ -138,7 +138,7 @@ class RawClient:
 
     def anonymous(self, method, target, headers=None, body=b""):
         headers = {"host": self.host, **(headers or {})}
-        if body:
+        if body or method in ("PUT", "POST"):
             headers["content-length"] = str(len(body))
         with self.connect() as sock:
             sock.sendall(self.head_bytes(method, target, headers) + body)

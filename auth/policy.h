@@ -1,0 +1,73 @@
+/* Policy documents: parsing, and the one function that evaluates them.
+ *
+ * A policy is immutable after policy_parse(); any number of threads evaluate it at once. Rules:
+ * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+ * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
+ */
+#ifndef KIST_AUTH_POLICY_H
+#define KIST_AUTH_POLICY_H
+
+#include "storage/base/bytes.h"
+
+/* https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html: 20 KB */
+#define POLICY_BYTES_MAX ((size_t)20 << 10)
+
+enum policy_kind {
+    POLICY_RESOURCE, /* names principals: a bucket's */
+    POLICY_IDENTITY  /* hangs on a principal: a user's, a session's */
+};
+
+struct policy;
+
+/* Who asks. Slices that do not apply are empty. */
+struct policy_principal {
+    bool anonymous;
+    struct bytes account;   /* 12 digits */
+    struct bytes arn;       /* arn:aws:iam::account:user/name */
+    struct bytes canonical; /* S3's 64 hex digits, of the account */
+};
+
+/* The condition keys of a request, by name (any case). False: the request has no such key. A key
+ * may have several values; they live until the evaluation ends. */
+struct policy_values {
+    const struct bytes *list;
+    size_t count;
+};
+struct policy_request {
+    struct policy_principal principal;
+    struct bytes action;   /* "s3:GetObject" */
+    struct bytes resource; /* "arn:aws:s3:::bucket/key" */
+    bool (*context)(void *ctx, struct bytes key, struct policy_values *out);
+    void *ctx;
+};
+
+enum policy_verdict { POLICY_SILENT, POLICY_ALLOW, POLICY_DENY };
+
+/* Everything is kept in the arena. KIST_E_INVALID: *reason is AWS's wording of what is wrong.
+ * bucket: resources must lie in it (POLICY_RESOURCE); empty: anywhere. */
+enum kist_err policy_parse(struct bytes json, enum policy_kind kind, struct bytes bucket,
+                           struct arena *arena, struct policy **out,
+                           const char **reason) MUST_CHECK;
+/* What one policy says; a denial anywhere in it wins. */
+enum policy_verdict policy_evaluate(const struct policy *p, const struct policy_request *request);
+
+/* True when a statement allows everybody, with no condition that pins down who that is.
+ * https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
+ */
+bool policy_is_public(const struct policy *p);
+
+/* Everything that bears on a request, and the decision: an explicit denial anywhere, then who
+ * must allow. NULL policies are silent. */
+struct access_question {
+    const struct policy_request *request;
+    const struct policy *bucket;          /* the resource's */
+    const struct policy *const *identity; /* the principal's own, all that apply */
+    size_t identity_count;
+    const struct policy *session; /* bounds what identity gives; NULL: no session */
+    bool is_account_root;         /* of the principal's account: allowed all within it */
+    bool same_account;            /* as the resource's */
+    bool restrict_public;         /* RestrictPublicBuckets is on */
+};
+bool access_is_allowed(const struct access_question *q);
+
+#endif

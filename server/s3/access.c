@@ -1,0 +1,325 @@
+/* May they? Every request passes s3_authorize() before its handler; handlers ask again for what
+ * else they touch. Who decides is access_is_allowed(); here is what it is told.
+ * https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html */
+#include <stdio.h>
+
+#include "server/s3/internal.h"
+
+struct question {
+    struct s3_request *r;
+    const Kist__Bucket *bucket;
+    struct object_id id; /* key empty: the bucket itself */
+    Kist__Object *object;
+    bool object_asked;
+    struct bytes one; /* the usual single value */
+    struct bytes *many;
+};
+
+/* ---- condition keys ---- */
+
+static bool give(struct question *q, struct bytes value, struct policy_values *out)
+{
+    if (!value.ptr)
+        return false;
+    q->one = value;
+    *out = (struct policy_values){ &q->one, 1 };
+    return true;
+}
+
+static bool give_bool(struct question *q, bool value, struct policy_values *out)
+{
+    return give(q, value ? BYTES_LIT("true") : BYTES_LIT("false"), out);
+}
+
+static const Kist__Object *existing(struct question *q)
+{
+    struct store *store = q->r->service->config.store;
+    if (!q->object_asked && q->id.key.len &&
+        store_head(store, &q->id, q->r->arena, &q->object) != KIST_OK)
+        q->object = NULL;
+    q->object_asked = true;
+    return q->object;
+}
+
+static bool give_tag(struct question *q, struct bytes name, size_t n, Kist__Pair **tags,
+                     struct policy_values *out)
+{
+    for (size_t i = 0; i < n; i++)
+        if (bytes_equal_nocase(bytes_str(tags[i]->name), name))
+            return give(q, bytes_str(tags[i]->value), out);
+    return false;
+}
+
+static bool give_tag_names(struct question *q, size_t n, Kist__Pair **tags,
+                           struct policy_values *out)
+{
+    q->many = arena_alloc(q->r->arena, n * sizeof(*q->many) + 1);
+    for (size_t i = 0; q->many && i < n; i++)
+        q->many[i] = bytes_str(tags[i]->name);
+    *out = (struct policy_values){ q->many, q->many ? n : 0 };
+    return n > 0;
+}
+
+/* x-amz-tagging, decoded; the handler judges it once more and replies. */
+static bool request_tag(struct question *q, struct bytes name, struct policy_values *out)
+{
+    struct bytes header = s3_header(q->r, "x-amz-tagging");
+    size_t count = 0;
+    q->many = arena_alloc(q->r->arena, (header.len + 1) * sizeof(*q->many));
+    for (size_t at = 0; q->many && at < header.len;) {
+        size_t end = bytes_find(header, BYTES_LIT("&"), at);
+        end = end == SIZE_MAX ? header.len : end;
+        struct bytes part = bytes_of(header.ptr + at, end - at);
+        size_t eq = bytes_find(part, BYTES_LIT("="), 0), len = 0;
+        struct bytes raw[2] = { bytes_of(part.ptr, eq == SIZE_MAX ? part.len : eq), BYTES_EMPTY };
+        if (eq != SIZE_MAX)
+            raw[1] = bytes_of(part.ptr + eq + 1, part.len - eq - 1);
+        for (int i = 0; i < 2; i++) {
+            uint8_t *text = arena_alloc(q->r->arena, raw[i].len + 1);
+            if (!text || uri_decode(raw[i], true, text, &len) != KIST_OK)
+                return false;
+            raw[i] = bytes_of(text, len);
+        }
+        if (name.len && bytes_equal_nocase(raw[0], name))
+            return give(q, raw[1], out);
+        q->many[count++] = raw[0];
+        at = end + 1;
+    }
+    *out = (struct policy_values){ q->many, count };
+    return !name.len && count > 0;
+}
+
+static bool remaining_days(struct question *q, struct policy_values *out)
+{
+    int64_t until;
+    struct bytes date = s3_header(q->r, "x-amz-object-lock-retain-until-date");
+    if (!date.ptr || time_parse_iso(date, &until) != KIST_OK)
+        return false;
+    int64_t days = (until - s3_now(q->r)) / 86400000;
+    return give(q, bytes_str(arena_printf(q->r->arena, "%lld", (long long)days)), out);
+}
+
+static bool principal_key(struct question *q, struct bytes name, struct policy_values *out)
+{
+    const struct auth_identity *who = q->r->who.identity;
+    bool anonymous = !who->id.len;
+    if (bytes_equal_nocase(name, BYTES_LIT("PrincipalArn")))
+        return !anonymous && give(q, who->arn, out);
+    if (bytes_equal_nocase(name, BYTES_LIT("PrincipalAccount")))
+        return !anonymous && give(q, who->account, out);
+    if (bytes_equal_nocase(name, BYTES_LIT("PrincipalType")))
+        return give(q, anonymous ? BYTES_LIT("Anonymous") : BYTES_LIT("Account"), out);
+    if (bytes_equal_nocase(name, BYTES_LIT("userid")))
+        return give(q, anonymous ? BYTES_LIT("anonymous") : who->account, out);
+    return false;
+}
+
+static bool aws_key(struct question *q, struct bytes name, struct policy_values *out)
+{
+    struct s3_request *r = q->r;
+    char date[TIME_ISO_LEN];
+    if (bytes_equal_nocase(name, BYTES_LIT("SourceIp")))
+        return give(q, bytes_str(r->http->peer), out);
+    if (bytes_equal_nocase(name, BYTES_LIT("SecureTransport")))
+        return give_bool(q, r->http->tls, out);
+    if (bytes_equal_nocase(name, BYTES_LIT("UserAgent")))
+        return give(q, exchange_header(r->x, "user-agent"), out);
+    if (bytes_equal_nocase(name, BYTES_LIT("Referer")))
+        return give(q, exchange_header(r->x, "referer"), out);
+    if (bytes_equal_nocase(name, BYTES_LIT("RequestedRegion")))
+        return give(q, bytes_str(r->service->config.region), out);
+    if (bytes_equal_nocase(name, BYTES_LIT("CurrentTime"))) {
+        time_iso(s3_now(r), date);
+        return give(q, arena_copy(r->arena, bytes_str(date)), out);
+    }
+    if (bytes_equal_nocase(name, BYTES_LIT("EpochTime")))
+        return give(q, bytes_str(arena_printf(r->arena, "%lld", (long long)(s3_now(r) / 1000))),
+                    out);
+    return principal_key(q, name, out);
+}
+
+/* Keys that are a parameter or a header by another name. */
+static bool plain_key(struct question *q, struct bytes name, struct policy_values *out)
+{
+    static const struct {
+        const char *key, *param, *header;
+    } plain[] = {
+        { "prefix", "prefix", NULL },
+        { "delimiter", "delimiter", NULL },
+        { "max-keys", "max-keys", NULL },
+        { "VersionId", "versionId", NULL },
+        { "x-amz-acl", NULL, "x-amz-acl" },
+        { "x-amz-copy-source", NULL, "x-amz-copy-source" },
+        { "x-amz-metadata-directive", NULL, "x-amz-metadata-directive" },
+        { "x-amz-storage-class", NULL, "x-amz-storage-class" },
+        { "x-amz-content-sha256", NULL, "x-amz-content-sha256" },
+        { "x-amz-server-side-encryption", NULL, "x-amz-server-side-encryption" },
+        { "x-amz-server-side-encryption-aws-kms-key-id", NULL,
+          "x-amz-server-side-encryption-aws-kms-key-id" },
+        { "x-amz-server-side-encryption-customer-algorithm", NULL,
+          "x-amz-server-side-encryption-customer-algorithm" },
+        { "x-amz-website-redirect-location", NULL, "x-amz-website-redirect-location" },
+        { "object-lock-mode", NULL, "x-amz-object-lock-mode" },
+        { "object-lock-retain-until-date", NULL, "x-amz-object-lock-retain-until-date" },
+        { "object-lock-legal-hold", NULL, "x-amz-object-lock-legal-hold" },
+        { "if-match", NULL, "if-match" },
+        { "if-none-match", NULL, "if-none-match" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(plain); i++)
+        if (bytes_equal_nocase(name, bytes_str(plain[i].key)))
+            return give(q,
+                        plain[i].param ? s3_param(q->r, plain[i].param)
+                                       : s3_header(q->r, plain[i].header),
+                        out);
+    return false;
+}
+
+static bool s3_key(struct question *q, struct bytes name, struct policy_values *out)
+{
+    static const struct bytes existing_tag = { (const uint8_t *)"ExistingObjectTag/", 18 };
+    static const struct bytes new_tag = { (const uint8_t *)"RequestObjectTag/", 17 };
+    struct bytes head = bytes_of(name.ptr, name.len < existing_tag.len ? 0 : existing_tag.len);
+    const Kist__Object *o;
+    if (bytes_equal_nocase(head, existing_tag)) {
+        o = existing(q);
+        return o && give_tag(q, bytes_of(name.ptr + head.len, name.len - head.len), o->n_tags,
+                             o->tags, out);
+    }
+    head = bytes_of(name.ptr, name.len < new_tag.len ? 0 : new_tag.len);
+    if (bytes_equal_nocase(head, new_tag))
+        return request_tag(q, bytes_of(name.ptr + head.len, name.len - head.len), out);
+    if (bytes_equal_nocase(name, BYTES_LIT("RequestObjectTagKeys")))
+        return request_tag(q, BYTES_EMPTY, out);
+    if (bytes_equal_nocase(name, BYTES_LIT("ExistingObjectTagKeys"))) {
+        o = existing(q);
+        return o && give_tag_names(q, o->n_tags, o->tags, out);
+    }
+    if (bytes_equal_nocase(name, BYTES_LIT("object-lock-remaining-retention-days")))
+        return remaining_days(q, out);
+    if (bytes_equal_nocase(name, BYTES_LIT("authType")))
+        return q->r->who.identity->id.len &&
+               give(q,
+                    q->r->who.presigned ? BYTES_LIT("REST-QUERY-STRING")
+                                        : BYTES_LIT("REST-HEADER"),
+                    out);
+    if (bytes_equal_nocase(name, BYTES_LIT("signatureversion")))
+        return q->r->who.identity->id.len && give(q, BYTES_LIT("AWS4-HMAC-SHA256"), out);
+    return plain_key(q, name, out);
+}
+
+static bool context(void *ctx, struct bytes key, struct policy_values *out)
+{
+    struct question *q = ctx;
+    struct bytes aws = bytes_of(key.ptr, key.len < 4 ? 0 : 4);
+    struct bytes s3 = bytes_of(key.ptr, key.len < 3 ? 0 : 3);
+    if (bytes_equal_nocase(aws, BYTES_LIT("aws:")))
+        return aws_key(q, bytes_of(key.ptr + 4, key.len - 4), out);
+    if (bytes_equal_nocase(s3, BYTES_LIT("s3:")))
+        return s3_key(q, bytes_of(key.ptr + 3, key.len - 3), out);
+    return false;
+}
+
+/* ---- the question ---- */
+
+static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s3_rules *rules,
+                const char *action, const struct object_id *id)
+{
+    const struct auth_identity *who = r->who.identity;
+    struct question q = { .r = r, .bucket = bucket, .id = *id };
+    if (who->is_root && (!rules || !rules->policy))
+        return true; /* nothing can deny */
+    struct policy_request request = {
+        .principal = { .anonymous = !who->id.len,
+                       .account = who->account,
+                       .arn = who->arn,
+                       .canonical = who->id },
+        .action = bytes_str(action),
+        .context = context,
+        .ctx = &q,
+    };
+    char *resource = arena_printf(r->arena, "arn:aws:s3:::%s%s%s",
+                                  bucket ? bucket->name : s3_str(r, id->bucket),
+                                  id->key.len ? "/" : "", s3_str(r, id->key));
+    if (!resource)
+        return false;
+    request.resource = bytes_str(resource);
+    struct access_question question = {
+        .request = &request,
+        .bucket = rules ? rules->policy : NULL,
+        .is_account_root = who->is_root,
+        .same_account = who->is_root,
+        .restrict_public = rules && rules->restrict_public_buckets,
+    };
+    return access_is_allowed(&question);
+}
+
+/* Of an operation that names a version, the action has another name. */
+static const char *versioned_action(const struct s3_request *r, const char *action)
+{
+    static const char *const names[][2] = {
+        { "s3:GetObject", "s3:GetObjectVersion" },
+        { "s3:GetObjectAcl", "s3:GetObjectVersionAcl" },
+        { "s3:GetObjectAttributes", "s3:GetObjectVersionAttributes" },
+        { "s3:GetObjectTagging", "s3:GetObjectVersionTagging" },
+        { "s3:PutObjectAcl", "s3:PutObjectVersionAcl" },
+        { "s3:PutObjectTagging", "s3:PutObjectVersionTagging" },
+        { "s3:DeleteObject", "s3:DeleteObjectVersion" },
+        { "s3:DeleteObjectTagging", "s3:DeleteObjectVersionTagging" },
+    };
+    for (size_t i = 0; r->version != VERSION_CURRENT && i < ARRAY_LEN(names); i++)
+        if (strcmp(action, names[i][0]) == 0)
+            return names[i][1];
+    return action;
+}
+
+bool s3_allowed(struct s3_request *r, const char *action, struct bytes key, uint64_t version)
+{
+    struct object_id id = { r->bucket, key, version };
+    return ask(r, r->bucket_row, r->rules, action, &id);
+}
+
+bool s3_allowed_source(struct s3_request *r, const Kist__Bucket *bucket,
+                       const struct object_id *id)
+{
+    struct s3_rules *rules = NULL;
+    if (s3_rules_get(r->service, bucket, &rules) != KIST_OK)
+        return false;
+    bool allowed =
+        ask(r, bucket, rules,
+            id->version == VERSION_CURRENT ? "s3:GetObject" : "s3:GetObjectVersion", id);
+    s3_rules_drop(rules);
+    return allowed;
+}
+
+bool s3_may_know_absence(struct s3_request *r)
+{
+    return s3_allowed(r, "s3:ListBucket", BYTES_EMPTY, VERSION_CURRENT);
+}
+
+/* What headers add to an operation. */
+static bool extras_allowed(struct s3_request *r)
+{
+    static const char *const extras[][2] = {
+        { "x-amz-tagging", "s3:PutObjectTagging" },
+        { "x-amz-object-lock-mode", "s3:PutObjectRetention" },
+        { "x-amz-object-lock-legal-hold", "s3:PutObjectLegalHold" },
+        { "x-amz-bypass-governance-retention", "s3:BypassGovernanceRetention" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(extras); i++)
+        if (s3_header(r, extras[i][0]).len && !s3_allowed(r, extras[i][1], r->key, r->version))
+            return false;
+    return true;
+}
+
+bool s3_authorize(struct s3_request *r)
+{
+    const char *action = s3_operations[r->op_index].action;
+    bool allowed = true;
+    if (action)
+        allowed = s3_allowed(r, versioned_action(r, action), r->key, r->version);
+    if (allowed && r->scope == S3_SCOPE_OBJECT)
+        allowed = extras_allowed(r);
+    if (!allowed)
+        s3_fail(r, S3_ACCESS_DENIED);
+    return allowed;
+}

@@ -1,0 +1,256 @@
+"""Who may do what: bucket policies, public access block, anonymous requests, CORS, and the
+configurations that only need to be kept."""
+import json
+
+from semantics import Semantics
+
+ORIGIN = "https://app.example.org"
+
+
+def statement(bucket, effect="Allow", principal="*", action="s3:GetObject", resource="/*",
+              **more):
+    resources = [f"arn:aws:s3:::{bucket}{r}" for r in resource.split()] \
+        if resource else f"arn:aws:s3:::{bucket}"
+    return {"Effect": effect, "Principal": principal, "Action": action, "Resource": resources,
+            **more}
+
+
+class Access(Semantics):
+    def bucket_of(self, name, *statements):
+        self.s3.create_bucket(Bucket=name)
+        if statements:
+            self.set_policy(name, *statements)
+        return name
+
+    def set_policy(self, bucket, *statements):
+        self.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(
+            {"Version": "2012-10-17", "Statement": list(statements)}))
+
+    def anonymous(self, method, target, **more):
+        return self.raw.anonymous(method, target, **more)
+
+    def assert_denied(self, reply):
+        self.assertEqual((reply.status, reply.code), (403, "AccessDenied"))
+
+    def test_policy_is_kept(self):
+        bucket = self.bucket_of("a-kept")
+        self.fails("NoSuchBucketPolicy", 404, self.s3.get_bucket_policy, Bucket=bucket)
+        self.fails("NoSuchBucketPolicy", 404, self.s3.get_bucket_policy_status, Bucket=bucket)
+        self.set_policy(bucket, statement(bucket))
+        kept = json.loads(self.s3.get_bucket_policy(Bucket=bucket)["Policy"])
+        self.assertEqual(kept["Statement"], [statement(bucket)])
+        self.assertTrue(self.s3.get_bucket_policy_status(Bucket=bucket)
+                        ["PolicyStatus"]["IsPublic"])
+        for bad in ("x", "[]", "{}", json.dumps({"Statement": [statement("other")]}),
+                    " " * 20481, json.dumps({"Statement": [statement(bucket, effect="allow")]})):
+            self.raw_fails("MalformedPolicy" if len(bad) < 20480 else "MaxMessageLengthExceeded",
+                           400, "PUT", f"/{bucket}?policy", body=bad.encode())
+        self.assertEqual(json.loads(self.s3.get_bucket_policy(Bucket=bucket)["Policy"]), kept)
+        self.s3.delete_bucket_policy(Bucket=bucket)
+        self.fails("NoSuchBucketPolicy", 404, self.s3.get_bucket_policy, Bucket=bucket)
+
+    def test_anonymous_needs_a_policy(self):
+        bucket = self.bucket_of("a-anonymous")
+        self.s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+        for method, target in (("GET", f"/{bucket}/k"), ("PUT", f"/{bucket}/k"), ("GET", "/"),
+                               ("GET", f"/{bucket}"), ("DELETE", f"/{bucket}/k"),
+                               ("PUT", "/a-new-bucket"), ("GET", f"/{bucket}?policy"),
+                               ("POST", f"/{bucket}/k?uploads"), ("GET", f"/{bucket}/none")):
+            with self.subTest(method=method, target=target):
+                self.assert_denied(self.anonymous(method, target))
+        self.set_policy(bucket, statement(bucket))
+        self.assertEqual(self.anonymous("GET", f"/{bucket}/k").body, b"x")
+        self.assertEqual(self.anonymous("HEAD", f"/{bucket}/k").status, 200)
+        self.assert_denied(self.anonymous("PUT", f"/{bucket}/k", body=b"y"))
+        self.assert_denied(self.anonymous("GET", f"/{bucket}/none"))  # may not list: may not know
+        self.set_policy(bucket, statement(bucket), statement(bucket, action="s3:ListBucket",
+                                                             resource=""))
+        self.assertEqual(self.anonymous("GET", f"/{bucket}/none").code, "NoSuchKey")
+        self.assertIn(b"<Key>k</Key>", self.anonymous("GET", f"/{bucket}?list-type=2").body)
+        self.s3.delete_bucket_policy(Bucket=bucket)
+        self.assert_denied(self.anonymous("GET", f"/{bucket}/k"))
+
+    def test_anonymous_uploads(self):
+        bucket = self.bucket_of("a-dropbox")
+        self.set_policy(bucket, statement(bucket, action="s3:PutObject", resource="/in/*"))
+        self.assertEqual(self.anonymous("PUT", f"/{bucket}/in/k", body=b"dropped").status, 200)
+        self.assert_denied(self.anonymous("PUT", f"/{bucket}/out", body=b"x"))
+        self.assert_denied(self.anonymous("GET", f"/{bucket}/in/k"))
+        self.assert_denied(self.anonymous("PUT", f"/{bucket}/in/k", body=b"x",
+                                          headers={"x-amz-tagging": "a=b"}))
+        self.assert_denied(self.anonymous("PUT", f"/{bucket}/in/copy", headers={
+            "x-amz-copy-source": f"/{bucket}/in/k"}))
+        found = self.s3.get_object(Bucket=bucket, Key="in/k")
+        self.assertEqual(found["Body"].read(), b"dropped")
+
+    def test_deny_holds_for_the_owner(self):
+        bucket = self.bucket_of("a-deny")
+        self.s3.put_object(Bucket=bucket, Key="fixed/k", Body=b"x")
+        self.s3.put_object(Bucket=bucket, Key="free/k", Body=b"x")
+        self.set_policy(bucket, statement(bucket, "Deny", action=["s3:DeleteObject*",
+                                                                  "s3:PutObject"],
+                                          resource="/fixed/*"))
+        self.fails("AccessDenied", 403, self.s3.delete_object, Bucket=bucket, Key="fixed/k")
+        self.fails("AccessDenied", 403, self.s3.put_object, Bucket=bucket, Key="fixed/k")
+        reply = self.s3.delete_objects(Bucket=bucket, Delete={"Objects": [
+            {"Key": "fixed/k"}, {"Key": "free/k"}]})
+        self.assertEqual([d["Key"] for d in reply["Deleted"]], ["free/k"])
+        self.assertEqual([(e["Key"], e["Code"]) for e in reply["Errors"]],
+                         [("fixed/k", "AccessDenied")])
+        self.assertEqual(self.s3.get_object(Bucket=bucket, Key="fixed/k")["Body"].read(), b"x")
+
+    def test_conditions(self):
+        bucket = self.bucket_of("a-conditions")
+        tags = {"TagSet": [{"Key": "open", "Value": "yes"}]}
+        for key in ("tagged", "plain"):
+            self.s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+        self.s3.put_object_tagging(Bucket=bucket, Key="tagged", Tagging=tags)
+        self.set_policy(bucket, statement(bucket, Condition={
+            "StringEquals": {"s3:ExistingObjectTag/open": "yes"}}))
+        self.assertEqual(self.anonymous("GET", f"/{bucket}/tagged").status, 200)
+        self.assert_denied(self.anonymous("GET", f"/{bucket}/plain"))
+        for condition, allowed in (
+                ({"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}, True),
+                ({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}, False),
+                ({"Bool": {"aws:SecureTransport": "false"}}, True),
+                ({"Bool": {"aws:SecureTransport": "true"}}, False),
+                ({"StringLike": {"aws:Referer": "https://me/*"}}, True),
+                ({"StringLike": {"aws:Referer": "https://you/*"}}, False),
+                ({"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}, False)):
+            with self.subTest(condition=condition):
+                self.set_policy(bucket, statement(bucket, Condition=condition))
+                reply = self.anonymous("GET", f"/{bucket}/plain",
+                                       headers={"referer": "https://me/page"})
+                self.assertEqual(reply.status, 200 if allowed else 403)
+        self.set_policy(bucket, statement(bucket, action="s3:ListBucket", resource="", Condition={
+            "StringLike": {"s3:prefix": "pub/*"}}))
+        self.assertEqual(self.anonymous("GET", f"/{bucket}?prefix=pub/a").status, 200)
+        self.assert_denied(self.anonymous("GET", f"/{bucket}?prefix=priv/a"))
+        self.assert_denied(self.anonymous("GET", f"/{bucket}"))
+
+    def test_public_access_block(self):
+        bucket = self.bucket_of("a-blocked")
+        self.fails("NoSuchPublicAccessBlockConfiguration", 404, self.s3.get_public_access_block,
+                   Bucket=bucket)
+        self.s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+        self.set_policy(bucket, statement(bucket))
+        block = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True,
+                 "RestrictPublicBuckets": True}
+        self.s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=block)
+        self.assertEqual(self.s3.get_public_access_block(Bucket=bucket)
+                         ["PublicAccessBlockConfiguration"], block)
+        self.assert_denied(self.anonymous("GET", f"/{bucket}/k"))
+        self.fails("AccessDenied", 403, self.set_policy, bucket, statement(bucket))
+        self.set_policy(bucket, statement(bucket, "Deny", action="s3:PutObject"))
+        self.s3.delete_public_access_block(Bucket=bucket)
+        self.set_policy(bucket, statement(bucket))
+        self.assertEqual(self.anonymous("GET", f"/{bucket}/k").status, 200)
+
+    def test_what_is_not_set(self):
+        bucket = self.bucket_of("a-unset")
+        s3 = self.s3
+        rule = s3.get_bucket_ownership_controls(Bucket=bucket)["OwnershipControls"]["Rules"]
+        self.assertEqual(rule, [{"ObjectOwnership": "BucketOwnerEnforced"}])
+        self.assertEqual(s3.get_bucket_request_payment(Bucket=bucket)["Payer"], "BucketOwner")
+        self.assertNotIn("LoggingEnabled", s3.get_bucket_logging(Bucket=bucket))
+        self.assertNotIn("Status", s3.get_bucket_accelerate_configuration(Bucket=bucket))
+        notification = s3.get_bucket_notification_configuration(Bucket=bucket)
+        notification.pop("ResponseMetadata")
+        self.assertEqual(notification, {})
+        for code, call in (("NoSuchCORSConfiguration", s3.get_bucket_cors),
+                           ("NoSuchWebsiteConfiguration", s3.get_bucket_website),
+                           ("NoSuchLifecycleConfiguration",
+                            s3.get_bucket_lifecycle_configuration),
+                           ("ServerSideEncryptionConfigurationNotFoundError",
+                            s3.get_bucket_encryption)):
+            self.fails(code, 404, call, Bucket=bucket)
+
+    def test_acls_are_disabled(self):
+        bucket = self.bucket_of("a-acl")
+        self.s3.put_object(Bucket=bucket, Key="k", Body=b"x", ACL="bucket-owner-full-control")
+        for reply in (self.s3.get_bucket_acl(Bucket=bucket),
+                      self.s3.get_object_acl(Bucket=bucket, Key="k")):
+            self.assertEqual([(g["Grantee"]["ID"], g["Permission"]) for g in reply["Grants"]],
+                             [(reply["Owner"]["ID"], "FULL_CONTROL")])
+        self.s3.put_bucket_acl(Bucket=bucket, ACL="private")
+        self.fails("AccessControlListNotSupported", 400, self.s3.put_bucket_acl, Bucket=bucket,
+                   ACL="public-read")
+        self.fails("AccessControlListNotSupported", 400, self.s3.put_object_acl, Bucket=bucket,
+                   Key="k", GrantRead="uri=http://acs.amazonaws.com/groups/global/AllUsers")
+
+
+class Cors(Semantics):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.s3.put_bucket_cors(Bucket=cls.bucket, CORSConfiguration={"CORSRules": [
+            {"ID": "app", "AllowedOrigins": [ORIGIN, "https://*.example.net"],
+             "AllowedMethods": ["GET", "PUT"], "AllowedHeaders": ["content-type", "x-amz-*"],
+             "ExposeHeaders": ["ETag", "x-amz-version-id"], "MaxAgeSeconds": 600},
+            {"AllowedOrigins": ["*"], "AllowedMethods": ["GET"]}]})
+        cls.s3.put_object(Bucket=cls.bucket, Key="k", Body=b"x")
+
+    def preflight(self, origin, method, headers=None, bucket=None):
+        sent = {"origin": origin, "access-control-request-method": method}
+        if headers:
+            sent["access-control-request-headers"] = headers
+        return self.raw.anonymous("OPTIONS", f"/{bucket or self.bucket}/k", headers=sent)
+
+    def test_preflight(self):
+        reply = self.preflight(ORIGIN, "PUT", "content-type, x-amz-date")
+        self.assertEqual(reply.status, 200)
+        for name, value in (("Access-Control-Allow-Origin", ORIGIN),
+                            ("Access-Control-Allow-Methods", "GET, PUT"),
+                            ("Access-Control-Allow-Headers", "content-type, x-amz-date"),
+                            ("Access-Control-Expose-Headers", "ETag, x-amz-version-id"),
+                            ("Access-Control-Max-Age", "600"),
+                            ("Access-Control-Allow-Credentials", "true")):
+            self.assertEqual(reply.headers[name], value)
+        self.assertIn("Origin", reply.headers["Vary"])
+        self.assertEqual(self.preflight("https://a.example.net", "GET").headers
+                         ["Access-Control-Allow-Origin"], "https://a.example.net")
+        self.assertEqual(self.preflight("https://any.where", "GET").headers
+                         ["Access-Control-Allow-Origin"], "*")
+        for refused in ((ORIGIN, "DELETE"), (ORIGIN, "PUT", "x-other"),
+                        ("https://any.where", "PUT"), ("https://example.net", "PUT")):
+            with self.subTest(refused=refused):
+                reply = self.preflight(*refused)
+                self.assertEqual((reply.status, reply.code), (403, "AccessForbidden"))
+        self.assertEqual(self.preflight(ORIGIN, "GET", bucket="s-none").status, 403)
+        reply = self.raw.anonymous("OPTIONS", f"/{self.bucket}/k")
+        self.assertEqual(reply.status, 400)
+
+    def test_actual_requests(self):
+        reply = self.raw.request("GET", f"/{self.bucket}/k", headers={"origin": ORIGIN})
+        self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]),
+                         (200, ORIGIN))
+        reply = self.raw.request("GET", f"/{self.bucket}/none", headers={"origin": ORIGIN})
+        self.assertEqual((reply.status, reply.headers["Access-Control-Allow-Origin"]),
+                         (404, ORIGIN))
+        reply = self.raw.request("DELETE", f"/{self.bucket}/none", headers={"origin": ORIGIN})
+        self.assertIsNone(reply.headers["Access-Control-Allow-Origin"])
+        reply = self.raw.request("GET", f"/{self.bucket}/k")
+        self.assertIsNone(reply.headers["Access-Control-Allow-Origin"])
+
+    def test_documents(self):
+        kept = self.s3.get_bucket_cors(Bucket=self.bucket)["CORSRules"]
+        self.assertEqual((len(kept), kept[0]["ID"], kept[0]["MaxAgeSeconds"]), (2, "app", 600))
+
+        def rule(inside):
+            return f"<CORSConfiguration><CORSRule>{inside}</CORSRule></CORSConfiguration>".encode()
+
+        origin, get = "<AllowedOrigin>*</AllowedOrigin>", "<AllowedMethod>GET</AllowedMethod>"
+        for code, document in (
+                ("InvalidRequest", rule(origin + "<AllowedMethod>PATCH</AllowedMethod>")),
+                ("InvalidRequest", rule("<AllowedOrigin>*.*</AllowedOrigin>" + get)),
+                ("InvalidRequest", rule(origin + get + "<ExposeHeader>x-*</ExposeHeader>")),
+                ("MalformedXML", rule(origin)), ("MalformedXML", rule(get)),
+                ("MalformedXML", rule(origin + get + "<Other>1</Other>")),
+                ("MalformedXML", rule(origin + get + "<MaxAgeSeconds>-1</MaxAgeSeconds>")),
+                ("MalformedXML", b"<CORSConfiguration></CORSConfiguration>"),
+                ("MalformedXML", b"<Other></Other>"),
+                ("MalformedXML", b"<CORSConfiguration>" + rule(origin + get)[19:-20] * 101
+                 + b"</CORSConfiguration>")):
+            with self.subTest(document=document[:120]):
+                self.raw_fails(code, 400, "PUT", f"/{self.bucket}?cors", body=document)
+        self.assertEqual(self.s3.get_bucket_cors(Bucket=self.bucket)["CORSRules"], kept)
