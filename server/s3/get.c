@@ -58,6 +58,7 @@ struct get_state {
     struct s3_range range;
     unsigned status;
     uint32_t part;
+    const struct s3_serving *how; /* NULL: GetObject */
     bool fetched; /* the next read may block: its bytes were brought in and went again */
 };
 
@@ -102,14 +103,39 @@ static const Kist__Checksum *part_checksum(struct s3_request *r, const Kist__Obj
     return object_reader_part(r->reader, g->part, &part) == KIST_OK ? part.checksum : NULL;
 }
 
+/* Type and encoding are given, not those that are stored. */
+static void serve_as(struct s3_request *r, Kist__Object *o, const struct s3_serving *how)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < o->n_headers; i++) {
+        const char *name = o->headers[i]->name;
+        if ((how->type && strcmp(name, "Content-Type") == 0) ||
+            (how->encoding && strcmp(name, "Content-Encoding") == 0))
+            continue;
+        o->headers[kept++] = o->headers[i];
+    }
+    o->n_headers = kept;
+    s3_meta_reply(r, o, !how->type);
+    if (how->type)
+        s3_add_header_str(r, "Content-Type", how->type);
+    if (how->encoding)
+        s3_add_header_str(r, "Content-Encoding", how->encoding);
+    if (how->vary)
+        s3_add_header_str(r, "Vary", "Accept-Encoding");
+}
+
 static void add_headers(struct s3_request *r, const Kist__Object *stored,
                         const struct get_state *g)
 {
     Kist__Object o = *stored;
-    drop_overridden(r, &o);
     bool checksums = g->status == 200 || g->part;
-    s3_meta_reply(r, &o, s3_param(r, "response-content-type").len == 0);
-    add_overrides(r);
+    if (g->how) {
+        serve_as(r, &o, g->how);
+    } else {
+        drop_overridden(r, &o);
+        s3_meta_reply(r, &o, s3_param(r, "response-content-type").len == 0);
+        add_overrides(r);
+    }
     struct bytes mode = s3_header(r, "x-amz-checksum-mode");
     if (bytes_equal_nocase(mode, BYTES_LIT("ENABLED")) && checksums)
         s3_checksum_headers(r, part_checksum(r, &o, g), g->part ? 0 : o.part_count);
@@ -283,29 +309,22 @@ static bool not_modified_reply(struct s3_request *r, const Kist__Object *o)
     return true;
 }
 
-static const Kist__Object *open_object(struct s3_request *r, struct get_state **out)
+static struct get_state *state_new(struct s3_request *r)
 {
     struct get_state *g = arena_zalloc(r->arena, sizeof(*g));
-    if (!g) {
+    if (!g)
         s3_fail(r, S3_SLOW_DOWN);
-        return NULL;
-    }
     r->state = g;
-    const Kist__Object *o = s3_open_object(r);
-    if (!o || not_modified_reply(r, o) || !choose_range(r, o, g))
-        return NULL;
-    *out = g;
-    return o;
+    return g;
 }
 
-void s3_get_object(struct s3_request *r)
+static void send_object(struct s3_request *r, const Kist__Object *o)
 {
-    struct get_state *g;
-    const Kist__Object *o = open_object(r, &g);
-    if (!o)
-        return;
+    const struct get_state *g = r->state;
     add_headers(r, o, g);
-    if (g->range.length == 0)
+    if (r->http->method == HTTP_HEAD)
+        send_reader(r);
+    else if (g->range.length == 0)
         exchange_reply_bytes(r->x, g->status, BYTES_EMPTY);
     else if (g->range.length <= IN_MEMORY_MAX)
         send_small(r);
@@ -313,12 +332,45 @@ void s3_get_object(struct s3_request *r)
         send_reader(r);
 }
 
+void s3_serve(struct s3_request *r, const struct s3_serving *how)
+{
+    struct get_state *g = state_new(r);
+    struct s3_serving *kept = arena_alloc(r->arena, sizeof(*kept));
+    const Kist__Object *o = object_reader_object(r->reader);
+    if (!g || !kept)
+        return;
+    *kept = *how;
+    if (how->status == 200 && (not_modified_reply(r, o) || !choose_range(r, o, g)))
+        return;
+    if (how->status != 200)
+        *g = (struct get_state){ .range = { 0, o->size }, .status = how->status };
+    g->how = kept;
+    send_object(r, o);
+}
+
+/* response-* need a signature: they would let anybody make our pages say what they like. */
+static bool overrides_allowed(struct s3_request *r)
+{
+    static const struct bytes prefix = { (const uint8_t *)"response-", 9 };
+    for (size_t i = 0; i < r->param_count && !r->who.identity->id.len; i++)
+        if (bytes_starts_with(r->params[i].name, prefix)) {
+            s3_fail_message(r, S3_INVALID_REQUEST,
+                            "Request specific response headers cannot be used for anonymous GET "
+                            "requests.");
+            return false;
+        }
+    return true;
+}
+
+void s3_get_object(struct s3_request *r)
+{
+    struct get_state *g = state_new(r);
+    const Kist__Object *o = g && overrides_allowed(r) ? s3_open_object(r) : NULL;
+    if (o && !not_modified_reply(r, o) && choose_range(r, o, g))
+        send_object(r, o);
+}
+
 void s3_head_object(struct s3_request *r)
 {
-    struct get_state *g;
-    const Kist__Object *o = open_object(r, &g);
-    if (!o)
-        return;
-    add_headers(r, o, g);
-    send_reader(r);
+    s3_get_object(r);
 }

@@ -22,7 +22,7 @@ enum s3_error {
     S3_ERROR_COUNT
 };
 
-enum s3_scope { S3_SCOPE_SERVICE, S3_SCOPE_BUCKET, S3_SCOPE_OBJECT };
+enum s3_scope { S3_SCOPE_SERVICE, S3_SCOPE_BUCKET, S3_SCOPE_OBJECT, S3_SCOPE_WEBSITE };
 
 struct s3_request;
 
@@ -316,6 +316,22 @@ bool s3_lock_parse(struct s3_request *r, struct s3_lock *out);
 void s3_lock_headers(struct s3_request *r, const Kist__Object *o);
 /* Judges an ObjectLockConfiguration; false after an error reply. */
 bool s3_lock_check(struct s3_request *r, const struct s3_xml_node *root);
+
+/* ---- website.c ---- */
+/* True: the host name is a website's, and whose. */
+bool s3_website_bucket(struct s3_request *r, struct bytes *bucket);
+void s3_website(struct s3_request *r);
+
+/* ---- get.c ---- */
+/* How an open object is sent, where it is not GetObject that sends it. */
+struct s3_serving {
+    unsigned status;      /* 200; otherwise without conditions and ranges */
+    const char *type;     /* Content-Type; NULL: as stored */
+    const char *encoding; /* Content-Encoding; NULL: as stored */
+    bool vary;            /* by Accept-Encoding */
+};
+/* Sends r->reader's object with its conditions and ranges. */
+void s3_serve(struct s3_request *r, const struct s3_serving *how);
 
 /* ---- conditions.c ---- */
 struct bytes s3_etag(struct arena *arena, struct bytes md5, uint32_t parts); /* with quotes */

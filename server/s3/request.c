@@ -183,6 +183,11 @@ enum s3_error s3_parse_target(struct s3_request *r)
     if (path.len == 0 || path.ptr[0] != '/')
         return S3_INVALID_URI;
     path = bytes_of(path.ptr + 1, path.len - 1);
+    if (s3_website_bucket(r, &r->bucket)) {
+        error = set_key(r, path);
+        r->scope = S3_SCOPE_WEBSITE;
+        return error;
+    }
     r->bucket = host_bucket(r);
     if (r->bucket.len)
         return set_key(r, path);

@@ -95,6 +95,12 @@ static void begin(void *ctx, struct exchange *x)
         s3_fail(r, error);
         return;
     }
+    if (r->scope == S3_SCOPE_WEBSITE) {
+        become_nobody(r);
+        (void)!s3_route(r);
+        s3_website(r);
+        return;
+    }
     if (r->http->method == HTTP_OPTIONS) {
         s3_cors_preflight(r);
         return;
