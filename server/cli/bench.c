@@ -11,7 +11,7 @@
 
 static const char help[] =
     "usage: kist bench [options]\n\n"
-    "  --endpoint URL       http://127.0.0.1:9000 (plain HTTP, an IPv4 loopback address)\n"
+    "  --endpoint URL       http://127.0.0.1:9000 (plain HTTP; a name or an address)\n"
     "  --access-key K --secret-key S   or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY\n"
     "  --region R           us-east-1\n"
     "  --bucket B           kist-bench; made when it is missing\n"
@@ -88,11 +88,16 @@ static void set_endpoint(struct bench_options *o, char *url)
 {
     static char host[128];
     if (strncmp(url, "http://", 7) != 0)
-        mistake("--endpoint http://ADDRESS:PORT");
-    size_t len = strcspn(url + 7, ":/");
-    snprintf(host, sizeof(host), "%.*s", (int)len, url + 7);
+        mistake("--endpoint http://HOST:PORT (HTTPS is not spoken)");
+    const char *name = url + 7;
+    bool v6 = *name == '[';
+    size_t len = v6 ? strcspn(++name, "]") : strcspn(name, ":/");
+    const char *rest = name + len + (v6 && name[len] == ']');
+    if (len == 0 || len >= sizeof(host))
+        mistake("--endpoint http://HOST:PORT");
+    snprintf(host, sizeof(host), "%.*s", (int)len, name);
     o->host = host;
-    o->port = url[7 + len] == ':' ? (uint16_t)strtoul(url + 8 + len, NULL, 10) : 80;
+    o->port = *rest == ':' ? (uint16_t)strtoul(rest + 1, NULL, 10) : 80;
 }
 
 struct text_option {

@@ -1,6 +1,7 @@
 /* One epoll loop drives all connections; no thread of the generator ever waits for one. */
 #include <errno.h>
 #include <inttypes.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -39,7 +40,8 @@ struct run {
     const struct bench_options *o;
     struct bench_result *out;
     struct signer_cache signer;
-    struct sockaddr_in address;
+    struct sockaddr_storage address;
+    socklen_t address_len;
     uint8_t *random;
     uint8_t *discard;
     uint64_t state, started_requests, active, deadline, next_key, next_part;
@@ -154,11 +156,11 @@ static bool connect_to(struct run *r, struct connection *c)
 {
     int one = 1;
     struct epoll_event e = { .events = EPOLLIN, .data.ptr = c };
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    c->fd = socket(r->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         return false;
     const struct sockaddr *address = (const struct sockaddr *)(const void *)&r->address;
-    if (connect(c->fd, address, sizeof(r->address)) != 0) {
+    if (connect(c->fd, address, r->address_len) != 0) {
         close(c->fd);
         c->fd = -1;
         return false;
@@ -305,6 +307,22 @@ static void loop(struct run *r)
     r->out->elapsed_ns = mono_ns() - start;
 }
 
+static bool find_address(struct run *r)
+{
+    struct addrinfo wanted = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM }, *found;
+    char port[8];
+    snprintf(port, sizeof(port), "%u", r->o->port);
+    int rc = getaddrinfo(r->o->host, port, &wanted, &found);
+    if (rc != 0) {
+        fprintf(stderr, "kist bench: %s: %s\n", r->o->host, gai_strerror(rc));
+        return false;
+    }
+    memcpy(&r->address, found->ai_addr, found->ai_addrlen);
+    r->address_len = found->ai_addrlen;
+    freeaddrinfo(found);
+    return true;
+}
+
 static bool prepare(struct run *r)
 {
     const struct bench_options *o = r->o;
@@ -315,10 +333,8 @@ static bool prepare(struct run *r)
         return false;
     env_real()->random(env_real(), r->random, RANDOM_BYTES + (size_t)o->size);
     r->state = o->seed * 0x9E3779B97F4A7C15U + 1;
-    r->address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(o->port) };
-    r->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     sign_init(&r->signer, o);
-    return true;
+    return find_address(r);
 }
 
 bool bench_run(const struct bench_phase *phase, struct bench_result *out)

@@ -22,7 +22,9 @@ from workflow import MIB, boto_client, sample, sha256
 TIMEOUT_S = 2
 IDLE_S = 5
 SLACK_S = 6         # for a slow machine, on top of a deadline
-MEMORY_GROWTH_MAX = 64 * MIB
+# ThreadSanitizer keeps a shadow of all memory: sizes measured under it say nothing.
+MEMORY_MEANS = 1 if "tsan" not in os.environ.get("KIST_BUILD", "") else 100
+MEMORY_GROWTH_MAX = 64 * MIB * MEMORY_MEANS
 
 
 class BadInput(unittest.TestCase):
@@ -404,7 +406,8 @@ class ManyConnections(BadInput):
             self.assertEqual(self.raw.request("HEAD", "/bad").status, 200)
             self.assertLess(time.monotonic() - began, 2)
             grown = self.server.resident_bytes() - self.memory_before
-            self.assertLess(grown / self.count, 48 * 1024, "bytes per idle connection")
+            self.assertLess(grown / self.count, 48 * 1024 * MEMORY_MEANS,
+                            "bytes per idle connection")
             # They are served still, not merely held.
             for sock in idle[::1000]:
                 sock.sendall(self.raw.signed("GET", "/bad/witness"))
