@@ -47,6 +47,7 @@ static int open_store(struct server *s)
     config.reserve_bytes = o->reserve_bytes;
     config.log_segment_bytes = o->log_segment_bytes;
     config.scrub_days = (unsigned)o->scrub_days;
+    config.lifecycle_offset_ms = (int64_t)o->lifecycle_offset_s * 1000;
     if (o->log_segment_bytes < (2U << 20) || o->log_segment_bytes > (1U << 30))
         return complain("--log-segment", "must be between 2M and 1G");
     enum kist_err err = store_open(&config, &s->store);
@@ -84,7 +85,11 @@ static struct http_config http_config(const struct serve_options *o, const char 
 static int start_s3(struct server *s)
 {
     const struct serve_options *o = &s->options;
-    struct s3_config config = { s->store, s->keyring, o->region, o->domain };
+    struct s3_config config = { .store = s->store,
+                                .keyring = s->keyring,
+                                .region = o->region,
+                                .lifecycle_day_ms = (int64_t)o->lifecycle_day_s * 1000,
+                                .domain = o->domain };
     struct http_config http = http_config(o, o->listen);
     const char *reason = NULL;
     http.tls_cert_file = o->tls_cert;

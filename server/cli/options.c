@@ -40,6 +40,10 @@ static const struct option options[] = {
     { "log-segment", "BYTES", "size of a log segment (64M)", SIZE, FIELD(log_segment_bytes) },
     { "scrub-days", "N", "a background scrub takes this long; 0: none (30)", NUMBER,
       FIELD(scrub_days) },
+    { "lifecycle-day", "S", "length of a lifecycle day, for tests (86400)", NUMBER,
+      FIELD(lifecycle_day_s) },
+    { "lifecycle-offset", "S", "lifecycle acts as if so much later, for tests (0)", NUMBER,
+      FIELD(lifecycle_offset_s) },
     { "trace", "MODULES", "debug messages of these: http,s3,log,index,...", TEXT, FIELD(trace) },
     { "json", NULL, "messages as JSON", ON, FIELD(json) },
     { "no-sync", NULL, "do not sync: for measurements only, loses data", OFF, FIELD(sync) },
@@ -164,7 +168,8 @@ void serve_options_parse(int argc, char **argv, struct serve_options *out)
                                    .memory_bytes = 64U << 20,
                                    .reserve_bytes = 64U << 20,
                                    .log_segment_bytes = 64U << 20,
-                                   .scrub_days = 30 };
+                                   .scrub_days = 30,
+                                   .lifecycle_day_s = 86400 };
     from_environment(out);
     for (int i = 0; i < argc;) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {

@@ -15,6 +15,7 @@ struct serve_options {
     uint64_t header_timeout_s, body_timeout_s, idle_timeout_s;
     uint64_t memory_bytes, reserve_bytes, log_segment_bytes;
     uint64_t scrub_days;
+    uint64_t lifecycle_day_s, lifecycle_offset_s;
 };
 
 /* Exits with 0 after --help and with 2 after a mistake, which it names in one line. */

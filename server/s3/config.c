@@ -227,8 +227,8 @@ static const struct config_kind {
       CONFIG_ACCELERATE, true },
     { "encryption", "ServerSideEncryptionConfiguration", nothing, NULL, NULL,
       S3_NO_SUCH_ENCRYPTION, CONFIG_ENCRYPTION, true },
-    { "lifecycle", "LifecycleConfiguration", nothing, NULL, NULL, S3_NO_SUCH_LIFECYCLE,
-      CONFIG_LIFECYCLE, true },
+    { "lifecycle", "LifecycleConfiguration", s3_lifecycle_shape, s3_lifecycle_check, NULL,
+      S3_NO_SUCH_LIFECYCLE, CONFIG_LIFECYCLE, false },
 };
 
 static const struct config_kind *kind_of(const struct s3_request *r)
@@ -289,6 +289,8 @@ void s3_config_commit(struct s3_request *r, enum bucket_config kind, struct byte
     c.name = s3_str(r, r->bucket);
     c.kind = kind;
     c.document = schema_data(document);
+    if (kind == CONFIG_LIFECYCLE)
+        c.lifecycle = r->state;
     s3_commit(r, &command, then);
 }
 

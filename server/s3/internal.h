@@ -189,6 +189,7 @@ struct s3_rules {
     struct policy *policy;             /* NULL: none */
     const struct s3_xml_node *cors;    /* NULL: none */
     const struct s3_xml_node *website; /* NULL: none */
+    Kist__Lifecycle *lifecycle;        /* NULL: none */
     bool block_public_policy, restrict_public_buckets;
 };
 struct s3_rules_cache;
@@ -242,6 +243,7 @@ enum kist_err s3_config_xml(struct s3_request *r, enum bucket_config kind,
 /* Stores a document; an empty one removes it. */
 void s3_config_commit(struct s3_request *r, enum bucket_config kind, struct bytes document,
                       void (*then)(struct s3_request *r));
+extern const struct s3_shape s3_lifecycle_shape[];
 
 /* ---- body.c ---- */
 /* Reads an XML body of at most max bytes, verifies it, then calls then(); r->body->xml has it. */
@@ -316,6 +318,15 @@ bool s3_lock_parse(struct s3_request *r, struct s3_lock *out);
 void s3_lock_headers(struct s3_request *r, const Kist__Object *o);
 /* Judges an ObjectLockConfiguration; false after an error reply. */
 bool s3_lock_check(struct s3_request *r, const struct s3_xml_node *root);
+
+/* ---- lifecycle.c ---- */
+/* Judges and compiles a LifecycleConfiguration; false after an error reply. */
+bool s3_lifecycle_check(struct s3_request *r, const struct s3_xml_node *root);
+/* NULL: out of memory, or not a configuration. */
+Kist__Lifecycle *s3_lifecycle_compile(const struct s3_xml_node *root, int64_t day_ms,
+                                      struct arena *arena);
+/* x-amz-expiration of a current object. */
+void s3_lifecycle_header(struct s3_request *r, const Kist__Object *o);
 
 /* ---- website.c ---- */
 /* True: the host name is a website's, and whose. */

@@ -357,4 +357,6 @@ void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_typ
     if (o->storage_class[0])
         s3_add_header_str(r, "x-amz-storage-class", o->storage_class);
     s3_lock_headers(r, o);
+    if (r->version == VERSION_CURRENT)
+        s3_lifecycle_header(r, o);
 }

@@ -15,7 +15,7 @@
 #define RULES_ARENA_MAX ((size_t)4 << 20)
 
 static const uint64_t kinds = 1U << CONFIG_POLICY | 1U << CONFIG_CORS | 1U << CONFIG_WEBSITE |
-                              1U << CONFIG_PUBLIC_ACCESS_BLOCK;
+                              1U << CONFIG_PUBLIC_ACCESS_BLOCK | 1U << CONFIG_LIFECYCLE;
 
 struct s3_rules_cache {
     struct rules_set {
@@ -78,10 +78,14 @@ static enum kist_err load(struct s3_service *s, const Kist__Bucket *bucket,
 {
     struct bytes policy;
     const char *reason;
-    const struct s3_xml_node *block = NULL;
+    const struct s3_xml_node *block = NULL, *lifecycle = NULL;
     TRY(load_xml(s, bucket, CONFIG_CORS, rules, &rules->cors));
     TRY(load_xml(s, bucket, CONFIG_WEBSITE, rules, &rules->website));
     TRY(load_xml(s, bucket, CONFIG_PUBLIC_ACCESS_BLOCK, rules, &block));
+    TRY(load_xml(s, bucket, CONFIG_LIFECYCLE, rules, &lifecycle));
+    if (lifecycle)
+        rules->lifecycle =
+            s3_lifecycle_compile(lifecycle, s->config.lifecycle_day_ms, &rules->arena);
     rules->block_public_policy = is_true(block, "BlockPublicPolicy");
     rules->restrict_public_buckets = is_true(block, "RestrictPublicBuckets");
     TRY(store_bucket_config(s->config.store, bucket, CONFIG_POLICY, &rules->arena, &policy));

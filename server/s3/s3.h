@@ -11,7 +11,8 @@ struct s3_config {
     struct store *store;
     struct auth_keyring *keyring;
     const char *region;
-    const char *domain; /* buckets are also served as <bucket>.<domain> */
+    int64_t lifecycle_day_ms; /* 86400000; less in tests */
+    const char *domain;       /* buckets are also served as <bucket>.<domain> */
 };
 
 struct s3_service;

@@ -12,6 +12,7 @@ enum kist_err apply_open(struct kv *kv, struct apply **out)
         return KIST_E_NOMEM;
     a->kv = kv;
     arena_init(&a->arena, APPLY_ARENA_MAX);
+    arena_init(&a->rules_arena, APPLY_ARENA_MAX);
     buf_init(&a->value, APPLY_ARENA_MAX);
     *out = a;
     return KIST_OK;
@@ -22,6 +23,7 @@ void apply_close(struct apply *a)
     if (!a)
         return;
     arena_release(&a->arena);
+    arena_release(&a->rules_arena);
     buf_release(&a->value);
     free(a);
 }
@@ -111,6 +113,10 @@ static enum kist_err dispatch(struct apply *a, const Kist__Command *c)
         return apply_put_bucket_config(a, c->put_bucket_config);
     case KIST__COMMAND__OF_PUT_OBJECT_LOCK:
         return apply_put_object_lock(a, c->put_object_lock);
+    case KIST__COMMAND__OF_EXPIRE:
+        return apply_expire(a, c->expire);
+    case KIST__COMMAND__OF_BACKFILL_STEP:
+        return apply_backfill_step(a, c->backfill_step);
     case KIST__COMMAND__OF__NOT_SET:
     case _KIST__COMMAND__OF__CASE_IS_INT_SIZE:
         break;

@@ -62,6 +62,8 @@ struct apply_result {
     struct delete_result *deletes;
     /* The command freed data: the reclaimer has work. */
     bool made_garbage;
+    /* A lifecycle row was written: something may be due sooner than was known. */
+    bool made_due;
 };
 
 /* A log command, with the place of its riding body. */

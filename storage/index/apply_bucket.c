@@ -133,6 +133,7 @@ enum kist_err apply_put_bucket_config(struct apply *a, const Kist__PutBucketConf
     if (c->document.len) {
         Kist__BucketConfig config = KIST__BUCKET_CONFIG__INIT;
         config.document = c->document;
+        config.lifecycle = c->lifecycle;
         TRY(apply_set(a, &key, &config));
         bucket->configs |= bit;
     } else {
@@ -141,5 +142,6 @@ enum kist_err apply_put_bucket_config(struct apply *a, const Kist__PutBucketConf
         bucket->configs &= ~bit;
     }
     row_bucket(&key, bytes_str(c->name));
-    return apply_set(a, &key, bucket);
+    TRY(apply_set(a, &key, bucket));
+    return c->kind == CONFIG_LIFECYCLE ? apply_begin_backfill(a, bucket) : KIST_OK;
 }

@@ -7,6 +7,7 @@
 #define KIST_STORAGE_INDEX_APPLY_INTERNAL_H
 
 #include "storage/index/apply.h"
+#include "storage/index/lifecycle.h"
 #include "storage/index/rows.h"
 #include "storage/index/versions.h"
 #include "storage/schema/schema.h"
@@ -19,6 +20,10 @@ struct apply {
     const struct apply_input *input;
     struct apply_result *result; /* never NULL inside */
     uint32_t garbage_count;      /* rows made by this command */
+    /* the lifecycle rules of the bucket that was asked for last */
+    struct arena rules_arena;
+    Kist__Lifecycle *rules;
+    uint64_t rules_bucket, rules_stamp;
 };
 
 /* Reads and unpacks a row. KIST_E_NOT_FOUND, KIST_E_CORRUPT. */
@@ -55,8 +60,7 @@ enum kist_err apply_mark_chunk(struct apply *a, const Kist__MarkChunk *c) MUST_C
 enum kist_err apply_create_bucket(struct apply *a, Kist__CreateBucket *c) MUST_CHECK;
 enum kist_err apply_delete_bucket(struct apply *a, const Kist__DeleteBucket *c) MUST_CHECK;
 enum kist_err apply_put_versioning(struct apply *a, const Kist__PutVersioning *c) MUST_CHECK;
-enum kist_err apply_put_bucket_config(struct apply *a,
-                                      const Kist__PutBucketConfig *c) MUST_CHECK;
+enum kist_err apply_put_bucket_config(struct apply *a, const Kist__PutBucketConfig *c) MUST_CHECK;
 enum kist_err apply_put_bucket_tags(struct apply *a, const Kist__PutBucketTags *c) MUST_CHECK;
 
 /* apply_object.c */
@@ -72,9 +76,10 @@ enum kist_err apply_put_object_tags(struct apply *a, const Kist__PutObjectTags *
 enum kist_err apply_put_object_lock(struct apply *a, const Kist__PutObjectLock *c) MUST_CHECK;
 
 /* apply_version.c: how V and N rows change. None of these touches the object's data. */
-/* The current object becomes the newest noncurrent version. The O row is left alone. */
+/* The current object becomes the newest noncurrent version at that time. The O row is left
+ * alone. */
 enum kist_err apply_push_version(struct apply *a, const Kist__Bucket *bucket, struct bytes key,
-                                 Kist__Object *object) MUST_CHECK;
+                                 Kist__Object *object, int64_t now_ms) MUST_CHECK;
 /* Removes the null version among the V rows, and frees its data. Nothing there is fine. */
 enum kist_err apply_drop_null(struct apply *a, const Kist__Bucket *bucket,
                               struct bytes key) MUST_CHECK;
@@ -87,5 +92,27 @@ enum kist_err apply_create_upload(struct apply *a, Kist__CreateUpload *c) MUST_C
 enum kist_err apply_put_part(struct apply *a, Kist__PutPart *c) MUST_CHECK;
 enum kist_err apply_complete_upload(struct apply *a, const Kist__CompleteUpload *c) MUST_CHECK;
 enum kist_err apply_abort_upload(struct apply *a, const Kist__AbortUpload *c) MUST_CHECK;
+
+/* apply_lifecycle.c */
+/* Enters what became of a key into the index of what is due, or takes it out again. Both do
+ * nothing for a bucket without rules, and tolerate rows that older rules left behind. */
+enum kist_err apply_schedule(struct apply *a, const Kist__Bucket *bucket, struct bytes key,
+                             enum lifecycle_kind kind, const Kist__Object *object) MUST_CHECK;
+enum kist_err apply_unschedule(struct apply *a, const Kist__Bucket *bucket, struct bytes key,
+                               enum lifecycle_kind kind, const Kist__Object *object) MUST_CHECK;
+enum kist_err apply_schedule_upload(struct apply *a, const Kist__Bucket *bucket,
+                                    const Kist__Upload *upload) MUST_CHECK;
+enum kist_err apply_unschedule_upload(struct apply *a, const Kist__Bucket *bucket,
+                                      const Kist__Upload *upload) MUST_CHECK;
+/* A delete marker at the top gets a newer version above it. */
+enum kist_err apply_supersede_marker(struct apply *a, const Kist__Bucket *bucket,
+                                     struct bytes key, int64_t now_ms) MUST_CHECK;
+/* When nothing but a delete marker is left of a key. */
+enum kist_err apply_schedule_lone_marker(struct apply *a, const Kist__Bucket *bucket,
+                                         struct bytes key) MUST_CHECK;
+/* New rules: what the bucket holds is to be entered. */
+enum kist_err apply_begin_backfill(struct apply *a, const Kist__Bucket *bucket) MUST_CHECK;
+enum kist_err apply_expire(struct apply *a, const Kist__Expire *c) MUST_CHECK;
+enum kist_err apply_backfill_step(struct apply *a, const Kist__BackfillStep *c) MUST_CHECK;
 
 #endif

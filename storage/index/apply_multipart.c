@@ -21,6 +21,7 @@ enum kist_err apply_create_upload(struct apply *a, Kist__CreateUpload *c)
     c->upload->id = a->input->index;
     row_upload(&key, bucket->id, schema_bytes(c->upload->key), c->upload->id);
     TRY(apply_set(a, &key, c->upload));
+    TRY(apply_schedule_upload(a, bucket, c->upload));
     return apply_count(a, bucket->id, (struct stats_change){ .uploads = 1 });
 }
 
@@ -252,6 +253,7 @@ static enum kist_err complete(struct apply *a, struct completion *p, const Kist_
     TRY(apply_check(a, bucket, c->key, c->condition, &current));
     TRY(settle_parts(a, p));
     TRY(apply_replace(a, bucket, c->key, current, &object));
+    TRY(apply_unschedule_upload(a, bucket, p->upload));
     apply_drop(a, upload_row);
     return apply_count(a, bucket->id, (struct stats_change){ .uploads = -1 });
 }
@@ -282,6 +284,7 @@ enum kist_err apply_abort_upload(struct apply *a, const Kist__AbortUpload *c)
     Kist__Data data = KIST__DATA__INIT;
     data.manifest = c->upload_id;
     TRY(apply_discard(a, &data, 0));
+    TRY(apply_unschedule_upload(a, bucket, upload));
     apply_drop(a, &row);
     return apply_count(a, bucket->id, (struct stats_change){ .uploads = -1 });
 }

@@ -90,12 +90,17 @@ enum kist_err apply_replace(struct apply *a, const Kist__Bucket *bucket, Protobu
     object->data_id = a->input->index;
     object->version = bucket->versioning == VERSIONING_ENABLED ? object->data_id : 0;
     if (keeps) {
-        TRY(apply_push_version(a, bucket, schema_bytes(key), current));
+        TRY(apply_push_version(a, bucket, schema_bytes(key), current, object->mtime_ms));
         change.versions++;
+    } else if (current) {
+        TRY(apply_unschedule(a, bucket, schema_bytes(key), LIFECYCLE_CURRENT, current));
+    } else if (bucket->versioning != VERSIONING_NEVER) {
+        TRY(apply_supersede_marker(a, bucket, schema_bytes(key), object->mtime_ms));
     }
     if (bucket->versioning == VERSIONING_SUSPENDED)
         TRY(apply_drop_null(a, bucket, schema_bytes(key)));
     TRY(apply_set(a, &row, object));
+    TRY(apply_schedule(a, bucket, schema_bytes(key), LIFECYCLE_CURRENT, object));
     if (current && !keeps) {
         change.bytes -= (int64_t)current->size;
         TRY(apply_discard(a, current->data, current->size));
@@ -193,8 +198,12 @@ enum kist_err apply_put_object_tags(struct apply *a, const Kist__PutObjectTags *
     struct row_key row;
     TRY(apply_bucket(a, c->bucket, &bucket));
     TRY(find(a, bucket, c->key, c->version, &row, &object));
+    enum lifecycle_kind kind =
+        row.data[0] == ROW_OBJECT ? LIFECYCLE_CURRENT : LIFECYCLE_NONCURRENT;
+    TRY(apply_unschedule(a, bucket, schema_bytes(c->key), kind, object));
     object->n_tags = c->n_tags;
     object->tags = c->tags;
+    TRY(apply_schedule(a, bucket, schema_bytes(c->key), kind, object));
     a->result->versioned = bucket->versioning != VERSIONING_NEVER;
     a->result->version = object->version;
     return apply_set(a, &row, object);

@@ -6,9 +6,13 @@
 #include "storage/index/apply_internal.h"
 
 enum kist_err apply_push_version(struct apply *a, const Kist__Bucket *bucket, struct bytes key,
-                                 Kist__Object *object)
+                                 Kist__Object *object, int64_t now_ms)
 {
     struct row_key row;
+    if (!object->delete_marker) {
+        TRY(apply_unschedule(a, bucket, key, LIFECYCLE_CURRENT, object));
+        object->noncurrent_ms = now_ms;
+    }
     if (object->version == 0) {
         Kist__NullVersion null = KIST__NULL_VERSION__INIT;
         null.data_id = object->data_id;
@@ -16,7 +20,10 @@ enum kist_err apply_push_version(struct apply *a, const Kist__Bucket *bucket, st
         TRY(apply_set(a, &row, &null));
     }
     row_version(&row, bucket->id, key, object->data_id);
-    return apply_set(a, &row, object);
+    TRY(apply_set(a, &row, object));
+    if (object->delete_marker)
+        return apply_schedule_lone_marker(a, bucket, key);
+    return apply_schedule(a, bucket, key, LIFECYCLE_NONCURRENT, object);
 }
 
 /* Removes a V row and what points at it. */
@@ -44,11 +51,11 @@ enum kist_err apply_drop_null(struct apply *a, const Kist__Bucket *bucket, struc
     TRY(err);
     row_version(&row, bucket->id, key, null->data_id);
     TRY(apply_get(a, &row, &kist__object__descriptor, &object));
+    TRY(apply_unschedule(a, bucket, key, LIFECYCLE_NONCURRENT, object));
     drop_version(a, bucket, key, object);
     TRY(apply_discard(a, object->data, object->size));
-    return apply_count(
-        a, bucket->id,
-        (struct stats_change){ .bytes = -(int64_t)object->size, .versions = -1 });
+    return apply_count(a, bucket->id,
+                       (struct stats_change){ .bytes = -(int64_t)object->size, .versions = -1 });
 }
 
 /* When the newest V row holds an object, it becomes the current one. */
@@ -62,8 +69,11 @@ static enum kist_err promote(struct apply *a, const Kist__Bucket *bucket, struct
     if (err == KIST_E_NOT_FOUND || (err == KIST_OK && newest->delete_marker))
         return KIST_OK;
     TRY(err);
+    TRY(apply_unschedule(a, bucket, key, LIFECYCLE_NONCURRENT, newest));
+    newest->noncurrent_ms = 0;
     row_object(&row, bucket->id, key);
     TRY(apply_set(a, &row, newest));
+    TRY(apply_schedule(a, bucket, key, LIFECYCLE_CURRENT, newest));
     drop_version(a, bucket, key, newest);
     *promoted = true;
     return KIST_OK;
@@ -84,8 +94,12 @@ static enum kist_err mark_deleted(struct apply *a, const Kist__Bucket *bucket,
     marker.delete_marker = true;
     marker.mtime_ms = now_ms;
     if (keeps) {
-        TRY(apply_push_version(a, bucket, key, current));
+        TRY(apply_push_version(a, bucket, key, current, now_ms));
         change.versions++;
+    } else if (current) {
+        TRY(apply_unschedule(a, bucket, key, LIFECYCLE_CURRENT, current));
+    } else {
+        TRY(apply_supersede_marker(a, bucket, key, now_ms));
     }
     if (bucket->versioning == VERSIONING_SUSPENDED)
         TRY(apply_drop_null(a, bucket, key));
@@ -97,7 +111,7 @@ static enum kist_err mark_deleted(struct apply *a, const Kist__Bucket *bucket,
         change.versions--;
     else if (err != KIST_E_NOT_FOUND)
         return err;
-    TRY(apply_push_version(a, bucket, key, &marker));
+    TRY(apply_push_version(a, bucket, key, &marker, now_ms));
     if (current) {
         row_object(&row, bucket->id, key);
         apply_drop(a, &row);
@@ -106,6 +120,7 @@ static enum kist_err mark_deleted(struct apply *a, const Kist__Bucket *bucket,
             TRY(apply_discard(a, current->data, current->size));
         }
     }
+    TRY(apply_schedule_lone_marker(a, bucket, key));
     out->delete_marker = true;
     out->version = marker.version;
     return apply_count(a, bucket->id, change);
@@ -117,6 +132,7 @@ static enum kist_err delete_plain(struct apply *a, const Kist__Bucket *bucket, s
     struct row_key row;
     if (!current)
         return KIST_E_NO_KEY;
+    TRY(apply_unschedule(a, bucket, key, LIFECYCLE_CURRENT, current));
     row_object(&row, bucket->id, key);
     apply_drop(a, &row);
     TRY(apply_discard(a, current->data, current->size));
@@ -132,8 +148,7 @@ static enum kist_err delete_version(struct apply *a, const Kist__Bucket *bucket,
     struct row_key row, object_row;
     Kist__Object *o = NULL, *current = NULL;
     bool promoted = false;
-    enum kist_err err =
-        version_find(&a->read, &a->arena, bucket->id, key, c->version, &row, &o);
+    enum kist_err err = version_find(&a->read, &a->arena, bucket->id, key, c->version, &row, &o);
     out->version = c->version == VERSION_NULL ? 0 : c->version;
     if (err == KIST_E_NOT_FOUND)
         return KIST_OK; /* deleting what is not there succeeds */
@@ -143,7 +158,13 @@ static enum kist_err delete_version(struct apply *a, const Kist__Bucket *bucket,
     out->delete_marker = o->delete_marker;
     struct stats_change change = { .bytes = -(int64_t)o->size };
     row_object(&object_row, bucket->id, key);
-    if (row.data[0] == ROW_OBJECT) {
+    bool is_current = row.data[0] == ROW_OBJECT;
+    TRY(apply_unschedule(a, bucket, key,
+                         is_current         ? LIFECYCLE_CURRENT
+                         : o->delete_marker ? LIFECYCLE_MARKER
+                                            : LIFECYCLE_NONCURRENT,
+                         o));
+    if (is_current) {
         TRY(promote(a, bucket, key, &promoted));
         change.versions = promoted ? -1 : 0;
         change.objects = promoted ? 0 : -1;
@@ -161,6 +182,7 @@ static enum kist_err delete_version(struct apply *a, const Kist__Bucket *bucket,
             return err;
         }
     }
+    TRY(apply_schedule_lone_marker(a, bucket, key));
     TRY(apply_discard(a, o->data, o->size));
     return apply_count(a, bucket->id, change);
 }

@@ -80,6 +80,24 @@ void row_upload(struct row_key *k, uint64_t bucket_id, struct bytes key, uint64_
     row_add_u64(k, upload_id);
 }
 
+void row_due(struct row_key *k, int64_t due_ms, uint64_t bucket_id, struct bytes key, uint64_t id,
+             uint8_t kind)
+{
+    row_start(k, ROW_DUE);
+    row_add_u64(k, (uint64_t)due_ms);
+    row_add_u64(k, bucket_id);
+    row_add(k, key);
+    row_add(k, bytes_of("", 1));
+    row_add_u64(k, id);
+    row_add(k, bytes_of(&kind, 1));
+}
+
+void row_backfill(struct row_key *k, uint64_t bucket_id)
+{
+    row_start(k, ROW_BACKFILL);
+    row_add_u64(k, bucket_id);
+}
+
 void row_part(struct row_key *k, uint64_t data_id, uint32_t number)
 {
     row_start(k, ROW_PART);

@@ -7,6 +7,8 @@
  *   V bucket-id key 00 ~data-id  Object that is not current, or a delete marker: newest first
  *   N bucket-id key 00           NullVersion: which of the V rows is the null version
  *   U bucket-id key 00 upload-id Upload in progress
+ *   D time bucket-id key 00 id kind   Due: what a lifecycle rule will act on, by time
+ *   L bucket-id                  Backfill
  *   P data-id part-number        Part of an upload, or of a completed object's manifest
  *   M data-id                    ManifestRefs: absent means one reference
  *   C sha-256                    Chunk
@@ -30,6 +32,8 @@ enum row_table {
     ROW_VERSION = 'V',
     ROW_NULL = 'N',
     ROW_UPLOAD = 'U',
+    ROW_DUE = 'D',
+    ROW_BACKFILL = 'L',
     ROW_PART = 'P',
     ROW_MANIFEST = 'M',
     ROW_CHUNK = 'C',
@@ -63,6 +67,10 @@ void row_versions(struct row_key *k, uint64_t bucket_id, struct bytes key);
 void row_version(struct row_key *k, uint64_t bucket_id, struct bytes key, uint64_t data_id);
 void row_null(struct row_key *k, uint64_t bucket_id, struct bytes key);
 void row_upload(struct row_key *k, uint64_t bucket_id, struct bytes key, uint64_t upload_id);
+/* kind: enum lifecycle_kind; id: of the object's data, or the upload. */
+void row_due(struct row_key *k, int64_t due_ms, uint64_t bucket_id, struct bytes key, uint64_t id,
+             uint8_t kind);
+void row_backfill(struct row_key *k, uint64_t bucket_id);
 void row_part(struct row_key *k, uint64_t data_id, uint32_t number);
 void row_manifest(struct row_key *k, uint64_t data_id);
 void row_chunk(struct row_key *k, struct bytes hash);

@@ -33,6 +33,8 @@ static void finish(struct store_op *op, enum kist_err err)
     op->writer = NULL;
     if (op->result.made_garbage)
         reclaim_note(s);
+    if (op->result.made_due)
+        expire_note(s);
     op->err = err;
     op->done(op);
 }

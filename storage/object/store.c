@@ -175,6 +175,7 @@ static enum kist_err open_all(struct store *s)
     TRY(sweep_resume_lanes(s));
     TRY(checkpoint_start(s));
     TRY(reclaim_start(s));
+    TRY(expire_start(s));
     return scrub_start(s);
 }
 
@@ -183,6 +184,7 @@ static void free_store(struct store *s)
     upkeep_release(&s->checkpoint);
     upkeep_release(&s->reclaim);
     upkeep_release(&s->scrub);
+    upkeep_release(&s->expire);
     pins_release(&s->pins);
     budget_release(&s->budget);
     if (s->lock_fd >= 0)
@@ -208,6 +210,7 @@ enum kist_err store_open(const struct store_config *config, struct store **out)
     upkeep_init(&s->checkpoint);
     upkeep_init(&s->reclaim);
     upkeep_init(&s->scrub);
+    upkeep_init(&s->expire);
     enum kist_err err = s->dir ? open_all(s) : KIST_E_NOMEM;
     if (err != KIST_OK) {
         store_close(s);
@@ -223,6 +226,7 @@ void store_close(struct store *s)
         return;
     s->stopping = true;
     upkeep_stop(&s->scrub);
+    upkeep_stop(&s->expire);
     upkeep_stop(&s->reclaim);
     worker_pool_close(s->workers);
     upkeep_stop(&s->checkpoint);

@@ -19,14 +19,15 @@
 struct store;
 
 struct store_config {
-    const char *dir;          /* made when missing, mode 0700 */
-    struct env *env;          /* NULL: env_real() */
-    bool sync;                /* false: for measurement only */
-    bool manual;              /* no threads: store_step() (simulator) */
-    size_t log_segment_bytes; /* 0: default */
-    size_t memory_bytes;      /* ceiling for buffered bodies, default 64 MiB */
-    uint64_t reserve_bytes;   /* refuse new data when the disk has less free */
-    unsigned scrub_days;      /* a full scrub takes this long; 0: no background scrub */
+    const char *dir;             /* made when missing, mode 0700 */
+    struct env *env;             /* NULL: env_real() */
+    bool sync;                   /* false: for measurement only */
+    bool manual;                 /* no threads: store_step() (simulator) */
+    size_t log_segment_bytes;    /* 0: default */
+    size_t memory_bytes;         /* ceiling for buffered bodies, default 64 MiB */
+    uint64_t reserve_bytes;      /* refuse new data when the disk has less free */
+    int64_t lifecycle_offset_ms; /* tests: lifecycle acts as if it were so much later */
+    unsigned scrub_days;         /* a full scrub takes this long; 0: no background scrub */
 };
 #define STORE_CONFIG_DEFAULT                                                                     \
     ((struct store_config){                                                                      \
@@ -122,9 +123,8 @@ enum kist_err store_head(struct store *s, const struct object_id *id, struct are
  * must outlive it. */
 struct object_reader;
 /* Errors of store_head(); *marker (may be NULL) is the one that was met. */
-enum kist_err object_reader_open(struct store *s, const struct object_id *id,
-                                 struct arena *arena, struct object_reader **out,
-                                 Kist__Object **marker) MUST_CHECK;
+enum kist_err object_reader_open(struct store *s, const struct object_id *id, struct arena *arena,
+                                 struct object_reader **out, Kist__Object **marker) MUST_CHECK;
 void object_reader_close(struct object_reader *r);
 const Kist__Object *object_reader_object(const struct object_reader *r);
 /* Reads up to max verified bytes at pos (short at block and chunk ends). With may_block false,
@@ -265,5 +265,6 @@ enum kist_err store_fsck(struct store *s, void (*report)(void *ctx, const char *
 bool store_step(struct store *s);
 enum kist_err store_checkpoint(struct store *s) MUST_CHECK;
 enum kist_err store_reclaim(struct store *s) MUST_CHECK;
+enum kist_err store_expire(struct store *s) MUST_CHECK;
 
 #endif

@@ -111,6 +111,7 @@ struct store {
     struct upkeep checkpoint;
     struct upkeep reclaim;
     struct upkeep scrub;
+    struct upkeep expire;
     _Atomic bool stopping;
     _Atomic uint64_t free_bytes;
     _Atomic uint64_t reads_damaged, scrubbed_bytes, reclaimed_bytes;
@@ -150,6 +151,10 @@ enum kist_err sweep_punch(struct store *s, uint32_t pack, uint64_t start,
 /* Removes the pack file when nothing lives in it. */
 enum kist_err sweep_remove_empty(struct store *s, uint32_t pack) MUST_CHECK;
 
+/* expire.c: lifecycle */
+enum kist_err expire_start(struct store *s) MUST_CHECK;
+void expire_note(struct store *s);
+
 /* scrub.c */
 enum kist_err scrub_start(struct store *s) MUST_CHECK;
 
@@ -159,8 +164,8 @@ enum kist_err lookup(struct kv_read *read, const struct row_key *key,
                      void *out) MUST_CHECK;
 enum kist_err lookup_bucket(struct kv_read *read, struct bytes name, struct arena *arena,
                             Kist__Bucket **out) MUST_CHECK;
-enum kist_err lookup_object(struct kv_read *read, const struct object_id *id,
-                            struct arena *arena, Kist__Object **out) MUST_CHECK;
+enum kist_err lookup_object(struct kv_read *read, const struct object_id *id, struct arena *arena,
+                            Kist__Object **out) MUST_CHECK;
 
 /* writer.c: for put.c */
 struct writer_chunk {
