@@ -116,6 +116,25 @@ static enum kist_err history_open(struct apply *a, const Kist__Bucket *bucket, s
     return err;
 }
 
+/* A delete marker at the top of its key is the current version, though it has a V row. */
+static enum kist_err is_noncurrent(struct apply *a, const Kist__Bucket *bucket, struct bytes key,
+                                   const Kist__Object *o, bool *out)
+{
+    struct row_key row;
+    struct bytes value;
+    Kist__Object *newest = NULL;
+    *out = true;
+    if (!o->delete_marker)
+        return KIST_OK;
+    row_object(&row, bucket->id, key);
+    enum kist_err err = kv_get(&a->read, row_bytes(&row), &value);
+    if (err != KIST_E_NOT_FOUND)
+        return err;
+    TRY(version_newest(&a->read, &a->arena, bucket->id, key, &row, &newest));
+    *out = newest->data_id != o->data_id;
+    return KIST_OK;
+}
+
 /* How many noncurrent versions are newer than this one; stops counting at the most that any rule
  * keeps. */
 static enum kist_err count_newer(struct apply *a, const Kist__Bucket *bucket, struct bytes key,
@@ -314,9 +333,10 @@ static enum kist_err backfill_row(struct apply *a, const Kist__Bucket *bucket, s
     TRY(schema_unpack(&kist__object__descriptor, value, &a->arena, &o));
     if (row.ptr[0] == ROW_OBJECT)
         return apply_schedule(a, bucket, key, LIFECYCLE_CURRENT, o);
-    if (o->delete_marker)
-        TRY(apply_schedule_lone_marker(a, bucket, key));
-    return apply_schedule(a, bucket, key, LIFECYCLE_NONCURRENT, o);
+    bool noncurrent;
+    TRY(is_noncurrent(a, bucket, key, o, &noncurrent));
+    return noncurrent ? apply_schedule(a, bucket, key, LIFECYCLE_NONCURRENT, o)
+                      : apply_schedule_lone_marker(a, bucket, key);
 }
 
 /* Rows of one table behind `after`, at most *left of them; the last one's key goes to *last. */
@@ -437,9 +457,14 @@ static enum kist_err find_subject(struct apply *a, const Kist__Bucket *bucket,
     else
         row_version(&row, bucket->id, d->key, d->id);
     enum kist_err err = apply_get(a, &row, &kist__object__descriptor, &o);
-    if (err == KIST_OK && o->data_id == d->id)
-        *out = o;
-    return err == KIST_E_NOT_FOUND ? KIST_OK : err;
+    if (err == KIST_E_NOT_FOUND || (err == KIST_OK && o->data_id != d->id))
+        return KIST_OK;
+    TRY(err);
+    bool fits = true;
+    if (d->kind == LIFECYCLE_NONCURRENT)
+        TRY(is_noncurrent(a, bucket, d->key, o, &fits));
+    *out = fits ? o : NULL;
+    return KIST_OK;
 }
 
 static enum kist_err expire_object(struct apply *a, const Kist__Bucket *bucket,

@@ -2,8 +2,11 @@
  *
  *   workload (one thread, manual store) --> journal --> cut at a random position --> reopen
  *
- * After the cut every key must hold what was last acknowledged before it, or what the one change
- * in flight would make of it; and once garbage is reclaimed fsck must find nothing.
+ * Puts, multipart uploads, copies and deletes; in every second workload with versions, which are
+ * suspended and enabled again, and with lifecycle rules that remove noncurrent versions and
+ * abandoned uploads. After the cut every key must hold what was last acknowledged before it, or
+ * what the one change in flight would make of it; and once garbage is reclaimed fsck must find
+ * nothing.
  * KIST_SIM_ROUNDS cuts (200), KIST_SIM_SEED repeats one workload.
  */
 #include <ftw.h>
@@ -36,6 +39,8 @@ struct world {
     struct change changes[STEPS + 1];
     size_t count;
     size_t bucket_acknowledged;
+    bool versions;
+    int64_t now_ms; /* of commands */
 };
 
 static uint64_t next_random(uint64_t *r)
@@ -60,13 +65,32 @@ static void on_done(struct store_op *op)
     *(bool *)op->user = true;
 }
 
-static bool finish(struct world *w, struct store_op *op, const bool *done)
+static char sim_bucket[] = "sim";
+
+static bool finish_with(struct world *w, struct store_op *op, const bool *done,
+                        struct apply_result *result)
 {
     while (!*done && store_step(w->store))
         continue;
     bool ok = *done && op->err == KIST_OK;
+    *result = op->result;
     store_op_release(op);
     return ok;
+}
+
+static bool finish(struct world *w, struct store_op *op, const bool *done)
+{
+    struct apply_result ignored;
+    return finish_with(w, op, done, &ignored);
+}
+
+static bool submit(struct world *w, Kist__Command *command, struct apply_result *result)
+{
+    bool done = false;
+    struct store_op op;
+    store_op_init(&op, on_done, &done);
+    store_submit(w->store, &op, command);
+    return finish_with(w, &op, &done, result);
 }
 
 static bool make_bucket(struct world *w)
@@ -88,19 +112,52 @@ static bool make_bucket(struct world *w)
     return finish(w, &op, &done);
 }
 
-static bool put(struct world *w, char *key, struct state s)
+/* Versions on or suspended, and (once) the rules that clean up behind them. */
+static bool set_versioning(struct world *w, uint32_t versioning)
 {
-    static char bucket[] = "sim";
-    bool done = false;
-    struct store_op op;
-    struct object_writer *writer;
     Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutObject request = KIST__PUT_OBJECT__INIT;
-    Kist__Object object = KIST__OBJECT__INIT;
+    Kist__PutVersioning request = KIST__PUT_VERSIONING__INIT;
+    struct apply_result ignored;
+    request.name = sim_bucket;
+    request.versioning = versioning;
+    command.of_case = KIST__COMMAND__OF_PUT_VERSIONING;
+    command.put_versioning = &request;
+    return submit(w, &command, &ignored);
+}
+
+static bool set_rules(struct world *w)
+{
+    static char id[] = "r";
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__PutBucketConfig request = KIST__PUT_BUCKET_CONFIG__INIT;
+    Kist__Lifecycle rules = KIST__LIFECYCLE__INIT;
+    Kist__LifecycleRule rule = KIST__LIFECYCLE_RULE__INIT, *list[] = { &rule };
+    struct apply_result ignored;
+    rule.id = id;
+    rule.noncurrent_days = 1;
+    rule.noncurrent_keep = 1;
+    rule.expired_marker = true;
+    rule.abort_days = 1;
+    rules.day_ms = 1000;
+    rules.n_rules = 1;
+    rules.rules = list;
+    request.name = sim_bucket;
+    request.kind = CONFIG_LIFECYCLE;
+    request.document = schema_data(BYTES_LIT("rules"));
+    request.lifecycle = &rules;
+    command.of_case = KIST__COMMAND__OF_PUT_BUCKET_CONFIG;
+    command.put_bucket_config = &request;
+    return submit(w, &command, &ignored);
+}
+
+/* NULL: out of memory. */
+static struct object_writer *write_bytes(struct world *w, struct state s)
+{
+    struct object_writer *writer;
     uint8_t *bytes = malloc((size_t)s.length + 1);
     if (!bytes || object_writer_open(w->store, s.length, 0, NULL, NULL, &writer) != KIST_OK) {
         free(bytes);
-        return false;
+        return NULL;
     }
     fill(s, bytes);
     for (uint64_t at = 0; at < s.length; at += 50000) {
@@ -109,8 +166,21 @@ static bool put(struct world *w, char *key, struct state s)
             abort();
     }
     free(bytes);
-    object.mtime_ms = 1;
-    request.bucket = bucket;
+    return writer;
+}
+
+static bool put(struct world *w, char *key, struct state s)
+{
+    bool done = false;
+    struct store_op op;
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__PutObject request = KIST__PUT_OBJECT__INIT;
+    Kist__Object object = KIST__OBJECT__INIT;
+    struct object_writer *writer = write_bytes(w, s);
+    if (!writer)
+        return false;
+    object.mtime_ms = w->now_ms;
+    request.bucket = sim_bucket;
     request.key = schema_data(bytes_str(key));
     request.object = &object;
     command.of_case = KIST__COMMAND__OF_PUT_OBJECT;
@@ -122,22 +192,101 @@ static bool put(struct world *w, char *key, struct state s)
 
 static bool delete (struct world *w, char *key)
 {
-    static char bucket[] = "sim";
-    bool done = false;
-    struct store_op op;
+    struct apply_result ignored;
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__DeleteObjects request = KIST__DELETE_OBJECTS__INIT;
     Kist__DeleteKey one = KIST__DELETE_KEY__INIT;
     Kist__DeleteKey *keys[] = { &one };
     one.key = schema_data(bytes_str(key));
-    request.bucket = bucket;
+    request.bucket = sim_bucket;
+    request.now_ms = w->now_ms;
     request.n_keys = 1;
     request.keys = keys;
     command.of_case = KIST__COMMAND__OF_DELETE_OBJECTS;
     command.delete_objects = &request;
+    return submit(w, &command, &ignored);
+}
+
+/* One part, or (abandoned) none that is ever completed. */
+static bool upload(struct world *w, char *key, struct state s, bool abandon)
+{
+    static uint8_t nonce[8] = { 1 };
+    bool done = false;
+    struct store_op op;
+    struct apply_result made, part_made;
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__CreateUpload create = KIST__CREATE_UPLOAD__INIT;
+    Kist__Upload u = KIST__UPLOAD__INIT;
+    u.nonce = schema_data(bytes_of(nonce, 8));
+    u.created_ms = w->now_ms;
+    u.bucket = sim_bucket;
+    u.key = schema_data(bytes_str(key));
+    create.upload = &u;
+    command.of_case = KIST__COMMAND__OF_CREATE_UPLOAD;
+    command.create_upload = &create;
+    if (!submit(w, &command, &made))
+        return false;
+    Kist__PutPart put_part = KIST__PUT_PART__INIT;
+    Kist__Part part = KIST__PART__INIT;
+    struct object_writer *writer = write_bytes(w, s);
+    if (!writer)
+        return false;
+    put_part.bucket = sim_bucket;
+    put_part.key = u.key;
+    put_part.upload_id = made.index;
+    put_part.nonce = u.nonce;
+    put_part.number = 3;
+    put_part.part = &part;
+    part.mtime_ms = w->now_ms;
+    command.of_case = KIST__COMMAND__OF_PUT_PART;
+    command.put_part = &put_part;
     store_op_init(&op, on_done, &done);
-    store_submit(w->store, &op, &command);
-    return finish(w, &op, &done);
+    store_put(w->store, &op, &command, writer);
+    if (!finish_with(w, &op, &done, &part_made))
+        return false;
+    if (abandon)
+        return true;
+    Kist__CompleteUpload complete = KIST__COMPLETE_UPLOAD__INIT;
+    Kist__CompletePart one = KIST__COMPLETE_PART__INIT, *parts[] = { &one };
+    one.number = 3;
+    one.etag = schema_data(bytes_of(part_made.etag, 16));
+    complete.bucket = sim_bucket;
+    complete.key = u.key;
+    complete.upload_id = made.index;
+    complete.nonce = u.nonce;
+    complete.n_parts = 1;
+    complete.parts = parts;
+    complete.mtime_ms = w->now_ms;
+    command.of_case = KIST__COMMAND__OF_COMPLETE_UPLOAD;
+    command.complete_upload = &complete;
+    return submit(w, &command, &made);
+}
+
+/* By reference, when the source's bytes can be shared; *copied tells. */
+static bool copy(struct world *w, char *from, char *to, bool *copied)
+{
+    struct arena arena;
+    struct apply_result ignored;
+    Kist__Object *source = NULL, object = KIST__OBJECT__INIT;
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__CopyObject request = KIST__COPY_OBJECT__INIT;
+    struct object_id id = { BYTES_LIT("sim"), bytes_str(from), VERSION_CURRENT };
+    bool ok = true;
+    arena_init(&arena, (size_t)1 << 20);
+    *copied = store_head(w->store, &id, &arena, &source) == KIST_OK && store_can_share(source);
+    if (*copied) {
+        object.mtime_ms = w->now_ms;
+        request.source_bucket = request.bucket = sim_bucket;
+        request.source_key = schema_data(bytes_str(from));
+        request.source_data_id = source->data_id;
+        request.key = schema_data(bytes_str(to));
+        request.object = &object;
+        command.of_case = KIST__COMMAND__OF_COPY_OBJECT;
+        command.copy_object = &request;
+        ok = submit(w, &command, &ignored);
+    }
+    arena_release(&arena);
+    return ok;
 }
 
 /* Lengths around every threshold; few seeds, so that equal contents meet. */
@@ -150,6 +299,26 @@ static struct state random_state(struct world *w)
     return (struct state){ 1 + r / 1000 % 6, length };
 }
 
+static struct state current(const struct world *w, unsigned key)
+{
+    struct state s = { 0, 0 };
+    for (size_t i = 0; i < w->count; i++)
+        if (w->changes[i].key == key)
+            s = w->changes[i].state;
+    return s;
+}
+
+static bool holds(struct store *s, unsigned number, struct state want);
+
+/* Upkeep must not show. */
+static bool all_hold(const struct world *w)
+{
+    bool ok = true;
+    for (unsigned key = 0; key < KEYS; key++)
+        ok = holds(w->store, key, current(w, key)) && ok;
+    return ok;
+}
+
 static bool step(struct world *w)
 {
     uint64_t r = next_random(&w->random) >> 8;
@@ -158,12 +327,35 @@ static bool step(struct world *w)
         return store_checkpoint(w->store) == KIST_OK;
     if (r % 10 == 1)
         return store_reclaim(w->store) == KIST_OK;
+    w->now_ms += (int64_t)(r / 1000 % 700);
+    if (w->versions && r % 70 == 2)
+        return set_versioning(w, r / 70 % 2 ? VERSIONING_ENABLED : VERSIONING_SUSPENDED);
+    if (w->versions && r % 40 == 3) /* with the wall clock: all that has days is due */
+        return store_expire(w->store) == KIST_OK && all_hold(w);
     struct change *c = &w->changes[w->count];
     c->key = (unsigned)(r / 10 % KEYS);
     c->state = r % 10 < 4 ? (struct state){ 0, 0 } : random_state(w);
     c->begun = disk_mark();
     snprintf(key, sizeof(key), "key-%u", c->key);
-    bool ok = c->state.seed ? put(w, key, c->state) : delete (w, key);
+    bool ok, counts = true;
+    if (!c->state.seed) {
+        ok = delete (w, key);
+    } else if (r % 70 == 9) {
+        ok = upload(w, key, c->state, false);
+    } else if (r % 70 == 19) {
+        ok = upload(w, key, c->state, true);
+        counts = false;
+    } else if (r % 10 == 8) {
+        unsigned other = (unsigned)(r / 100 % KEYS);
+        char from[16];
+        snprintf(from, sizeof(from), "key-%u", other);
+        c->state = current(w, other);
+        ok = copy(w, from, key, &counts);
+    } else {
+        ok = put(w, key, c->state);
+    }
+    if (!counts)
+        return ok;
     c->acknowledged = disk_mark();
     w->count++;
     return ok;
@@ -181,7 +373,7 @@ static bool holds(struct store *s, unsigned number, struct state want)
     enum kist_err err = object_reader_open(
         s, &(struct object_id){ BYTES_LIT("sim"), bytes_str(key), VERSION_CURRENT }, &arena, &r,
         NULL);
-    bool same = err == KIST_E_NO_KEY && want.seed == 0;
+    bool same = (err == KIST_E_NO_KEY || err == KIST_E_DELETE_MARKER) && want.seed == 0;
     if (err == KIST_OK && want.seed && object_reader_object(r)->size == want.length) {
         uint8_t *wanted = malloc((size_t)want.length + 1);
         uint8_t *found = malloc((size_t)want.length + 1);
@@ -271,6 +463,10 @@ static bool run_workload(struct world *w, const char *live, uint64_t seed)
     config.log_segment_bytes = (size_t)8 << 20;
     *w = (struct world){ .random = seed * 0x9E3779B97F4A7C15U + 7 };
     if (store_open(&config, &w->store) != KIST_OK || !make_bucket(w))
+        return false;
+    w->versions = seed % 2;
+    w->now_ms = 1;
+    if (w->versions && (!set_versioning(w, VERSIONING_ENABLED) || !set_rules(w)))
         return false;
     w->bucket_acknowledged = disk_mark();
     for (int i = 0; i < STEPS; i++)
