@@ -8,14 +8,17 @@
 #include "storage/base/digest.h"
 
 static enum kist_err root_find(struct credential_store *base, struct bytes access_key_id,
-                               struct arena *arena, struct credential *out)
+                               struct bytes token, struct arena *arena, struct credential *out)
 {
     struct auth_root_store *store = (struct auth_root_store *)base;
     (void)arena; /* everything lives in the store */
+    if (token.len)
+        return KIST_E_TOKEN;
     if (!bytes_equal(access_key_id, bytes_of(store->access_key, store->access_key_len)))
         return KIST_E_NO_SUCH_ACCESS_KEY;
     out->secret = bytes_of(store->secret, store->secret_len);
     out->identity = &store->identity;
+    out->hold = NULL;
     return KIST_OK;
 }
 
@@ -61,6 +64,8 @@ enum kist_err auth_root_store_init(struct auth_root_store *store, struct bytes a
                                               .id = bytes_of(store->owner_id, 64),
                                               .display_name = BYTES_LIT("root"),
                                               .account = bytes_of(store->arn + 13, 12),
-                                              .arn = bytes_str(store->arn) };
+                                              .arn = bytes_str(store->arn),
+                                              .type = BYTES_LIT("Account"),
+                                              .user_id = bytes_of(store->arn + 13, 12) };
     return KIST_OK;
 }

@@ -13,24 +13,39 @@
 #define AUTH_SECRET_MAX 128
 
 /* Who a request acts for. Lives in the arena given to find(), or longer. */
+struct policy;
+
 struct auth_identity {
     bool is_root;
     struct bytes id;           /* the owner id that S3 shows: 64 lower-case hex digits */
     struct bytes display_name; /* "root" */
     struct bytes account;      /* 12 digits */
     struct bytes arn;          /* "arn:aws:iam::123456789012:root" */
+    struct bytes type;         /* aws:PrincipalType: "Account", "User", "AssumedRole" */
+    struct bytes user_name;    /* empty but for users */
+    struct bytes user_id;      /* aws:userid */
+    /* What bears on him beside a resource's policy; session NULL: no bounds. */
+    const struct policy *const *policies;
+    size_t policy_count;
+    const struct policy *session;
 };
+
+struct credential_hold;
 
 struct credential {
     struct bytes secret;
     const struct auth_identity *identity;
+    struct credential_hold *hold; /* keeps both alive; NULL: they live as long as the store */
 };
+void credential_drop(struct credential_hold *hold); /* NULL is allowed */
 
 struct credential_store {
-    /* Thread-safe. KIST_E_NO_SUCH_ACCESS_KEY when the id is unknown. The result's slices live in
-     * the arena or as long as the store. */
+    /* Thread-safe. token: of a session, or empty. KIST_E_NO_SUCH_ACCESS_KEY when the id is
+     * unknown, KIST_E_TOKEN, KIST_E_TOKEN_EXPIRED. The result's slices live in the arena or as
+     * long as out->hold. */
     enum kist_err (*find)(struct credential_store *store, struct bytes access_key_id,
-                          struct arena *arena, struct credential *out) MUST_CHECK;
+                          struct bytes token, struct arena *arena,
+                          struct credential *out) MUST_CHECK;
 };
 
 /* The one root key. Plain data: copies what it is given, needs no release. */

@@ -14,7 +14,8 @@
 
 enum policy_kind {
     POLICY_RESOURCE, /* names principals: a bucket's */
-    POLICY_IDENTITY  /* hangs on a principal: a user's, a session's */
+    POLICY_IDENTITY, /* hangs on a principal: a user's, a session's */
+    POLICY_TRUST     /* names principals, and no resource: a role's */
 };
 
 struct policy;

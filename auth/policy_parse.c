@@ -396,6 +396,17 @@ static bool read_member(struct parse *p, const char *name, const json_t *value,
     }
 }
 
+/* A trust policy speaks of the role that it hangs on. */
+static bool any_resource(struct parse *p, struct statement *s)
+{
+    s->resources.list = get_memory(p, sizeof(*s->resources.list));
+    if (!s->resources.list)
+        return false;
+    s->resources.list[0] = BYTES_LIT("*");
+    s->resources.count = 1;
+    return true;
+}
+
 static bool one_of(unsigned seen, unsigned a, unsigned b)
 {
     return (seen >> a & 1) != (seen >> b & 1);
@@ -415,12 +426,18 @@ static bool read_statement(struct parse *p, const json_t *value, struct statemen
     }
     if (!(seen & 2))
         return fail(p, "Missing required field Effect");
-    if (p->kind == POLICY_RESOURCE ? !one_of(seen, 2, 3) : (seen & 12) != 0)
-        return fail(p, p->kind == POLICY_RESOURCE ? "Missing required field Principal"
-                                                  : "Policy document should not specify a "
-                                                    "principal.");
+    bool principal = p->kind != POLICY_IDENTITY;
+    if (principal ? !one_of(seen, 2, 3) : (seen & 12) != 0)
+        return fail(p, principal ? "Missing required field Principal"
+                                 : "Policy document should not specify a "
+                                   "principal.");
     if (!one_of(seen, 4, 5))
         return fail(p, "Missing required field Action");
+    if (p->kind == POLICY_TRUST) {
+        if (seen >> 6 & 3)
+            return fail(p, "Has prohibited field Resource");
+        return any_resource(p, s);
+    }
     if (!one_of(seen, 6, 7))
         return fail(p, "Missing required field Resource");
     return check_actions(p, s, &scopes) && check_resources(p, s, scopes);

@@ -55,6 +55,7 @@ struct auth_result {
 
     /* After KIST_OK: */
     const struct auth_identity *identity;
+    struct credential_hold *hold; /* also after a failure: for credential_drop() */
     enum auth_payload payload;
     uint8_t payload_sha256[32]; /* AUTH_PAYLOAD_SIGNED_SHA256 */
     bool presigned;             /* by query; otherwise by header */

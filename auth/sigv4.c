@@ -324,28 +324,34 @@ static enum kist_err check_key(struct check *c, const struct signing_key *key)
     return KIST_OK;
 }
 
+/* x-amz-security-token; check_names() has seen to it that a header is signed. */
+static struct bytes session_token(const struct check *c)
+{
+    size_t count;
+    struct bytes header = request_header(c->request, BYTES_LIT("x-amz-security-token"), &count);
+    return c->claim.mechanism == SIGV4_QUERY ? c->claim.token : header;
+}
+
 static enum kist_err find_and_check_key(struct check *c)
 {
-    struct credential credential;
+    struct credential credential = { .hold = NULL };
     struct credential_store *store = auth_keyring_store(c->ring);
-    TRY(store->find(store, c->claim.access_key_id, c->fault.arena, &credential));
+    struct bytes token = session_token(c);
+    enum kist_err err =
+        store->find(store, c->claim.access_key_id, token, c->fault.arena, &credential);
+    if (err == KIST_E_TOKEN)
+        return fail(c, err, "The provided token is malformed or otherwise invalid.");
+    if (err == KIST_E_TOKEN_EXPIRED)
+        return fail(c, err, "The provided token has expired.");
+    TRY(err);
+    c->result.hold = credential.hold;
     struct signing_scope scope = { c->claim.date, c->claim.region, c->claim.service };
     struct signing_key *key;
     TRY(auth_keyring_get(c->ring, c->claim.access_key_id, credential.secret, &scope, &key));
-    enum kist_err err = check_key(c, key);
+    err = check_key(c, key);
     signing_key_unref(key);
     c->result.identity = credential.identity;
     return err;
-}
-
-/* Temporary credentials do not exist yet, so no token can be ours. */
-static enum kist_err check_token(struct check *c)
-{
-    size_t count;
-    request_header(c->request, BYTES_LIT("x-amz-security-token"), &count);
-    if (count == 0 && !c->claim.has_token)
-        return KIST_OK;
-    return fail(c, KIST_E_DENIED, "The provided token is malformed or otherwise invalid.");
 }
 
 static enum kist_err verify(struct check *c)
@@ -362,7 +368,6 @@ static enum kist_err verify(struct check *c)
     c->result.scope = c->claim.scope;
     c->result.signature_provided = c->claim.signature;
     TRY(check_time(c));
-    TRY(check_token(c));
     TRY(check_names(c));
     TRY(check_payload(c));
     return find_and_check_key(c);

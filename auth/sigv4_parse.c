@@ -283,7 +283,7 @@ static enum kist_err parse_query(const struct auth_request *request, struct sigv
     claim->signature = values[Q_SIGNATURE];
     claim->amz_date = values[Q_DATE];
     claim->content_sha256 = values[Q_SHA256];
-    claim->has_token = values[Q_TOKEN].ptr != NULL;
+    claim->token = values[Q_TOKEN];
     return parse_expires(values[Q_EXPIRES], fault, claim);
 }
 

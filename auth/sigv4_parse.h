@@ -19,7 +19,7 @@ struct sigv4_claim {
     /* Of the query only: */
     struct bytes amz_date;
     struct bytes content_sha256; /* ptr NULL when absent */
-    bool has_token;
+    struct bytes token;          /* X-Amz-Security-Token; ptr NULL when absent */
     uint64_t expires_s;
 };
 

@@ -25,6 +25,7 @@ struct server {
     struct root_key key;
     struct store *store;
     struct auth_root_store credentials;
+    struct auth_user_store *users;
     struct auth_keyring *keyring;
     struct s3_service *s3;
     struct admin *admin;
@@ -67,7 +68,8 @@ static int open_keys(struct server *s)
                                         ? "set both KIST_ROOT_ACCESS_KEY and "
                                           "KIST_ROOT_SECRET_KEY, 1 to 128 characters"
                                         : kist_err_text(err));
-    s->keyring = auth_keyring_new(&s->credentials.base);
+    s->users = auth_user_store_new(&s->credentials, s->store);
+    s->keyring = s->users ? auth_keyring_new(auth_user_store_base(s->users)) : NULL;
     return s->keyring ? 0 : complain("root key", "out of memory");
 }
 
@@ -87,6 +89,7 @@ static int start_s3(struct server *s)
     const struct serve_options *o = &s->options;
     struct s3_config config = { .store = s->store,
                                 .keyring = s->keyring,
+                                .users = s->users,
                                 .region = o->region,
                                 .lifecycle_day_ms = (int64_t)o->lifecycle_day_s * 1000,
                                 .domain = o->domain };
@@ -193,6 +196,7 @@ static void stop(struct server *s)
     admin_close(s->admin);
     s3_service_close(s->s3);
     auth_keyring_free(s->keyring);
+    auth_user_store_free(s->users);
     store_close(s->store);
 }
 

@@ -108,9 +108,11 @@ static bool principal_key(struct question *q, struct bytes name, struct policy_v
     if (bytes_equal_nocase(name, BYTES_LIT("PrincipalAccount")))
         return !anonymous && give(q, who->account, out);
     if (bytes_equal_nocase(name, BYTES_LIT("PrincipalType")))
-        return give(q, anonymous ? BYTES_LIT("Anonymous") : BYTES_LIT("Account"), out);
+        return give(q, anonymous ? BYTES_LIT("Anonymous") : who->type, out);
     if (bytes_equal_nocase(name, BYTES_LIT("userid")))
-        return give(q, anonymous ? BYTES_LIT("anonymous") : who->account, out);
+        return give(q, anonymous ? BYTES_LIT("anonymous") : who->user_id, out);
+    if (bytes_equal_nocase(name, BYTES_LIT("username")))
+        return who->user_name.len && give(q, who->user_name, out);
     return false;
 }
 
@@ -226,7 +228,7 @@ static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s
 {
     const struct auth_identity *who = r->who.identity;
     struct question q = { .r = r, .bucket = bucket, .id = *id };
-    if (who->is_root && (!rules || !rules->policy))
+    if (who->is_root && !who->session && (!rules || !rules->policy))
         return true; /* nothing can deny */
     struct policy_request request = {
         .principal = { .anonymous = !who->id.len,
@@ -246,8 +248,11 @@ static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s
     struct access_question question = {
         .request = &request,
         .bucket = rules ? rules->policy : NULL,
+        .identity = who->policies,
+        .identity_count = who->policy_count,
+        .session = who->session,
         .is_account_root = who->is_root,
-        .same_account = who->is_root,
+        .same_account = who->id.len > 0,
         .restrict_public = rules && rules->restrict_public_buckets,
     };
     return access_is_allowed(&question);

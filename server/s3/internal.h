@@ -93,7 +93,7 @@ struct s3_request {
     bool checksum_of_object; /* x-amz-checksum-* speaks of the object, not of this body */
     unsigned digests;        /* more DIGEST_BIT()s for s3_read_object() to compute */
     struct store_op op;
-    bool op_used;
+    bool op_used, op_always;               /* op_then() also after an error */
     void (*op_then)(struct s3_request *r); /* the change is durable */
     struct object_reader *reader;          /* closed with the request */
     bool error_headers;                    /* what was added so far goes with an error, too */
@@ -115,6 +115,8 @@ bool s3_bucket_name_valid(struct bytes name);
 enum s3_copy_source { S3_COPY_SOURCE_OK, S3_COPY_SOURCE_BAD, S3_COPY_SOURCE_BAD_VERSION };
 enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *arena,
                                          struct object_id *out);
+/* A form's fields take the place of the parameters. S3_ERROR_COUNT when all is well. */
+enum s3_error s3_parse_form(struct s3_request *r, struct bytes form);
 /* Target and Host to scope, bucket, key and parameters; S3_ERROR_COUNT when all is well. */
 enum s3_error s3_parse_target(struct s3_request *r);
 /* The row of the table, or an error. */
@@ -355,6 +357,9 @@ bool s3_write_condition(struct s3_request *r, Kist__Condition **out);
 /* ---- op.c: waiting for the store ---- */
 void s3_commit(struct s3_request *r, const Kist__Command *command,
                void (*then)(struct s3_request *r));
+/* then() also when the change was refused: r->op.err says why. */
+void s3_commit_always(struct s3_request *r, const Kist__Command *command,
+                      void (*then)(struct s3_request *r));
 void s3_commit_put(struct s3_request *r, Kist__Command *command,
                    void (*then)(struct s3_request *r));
 /* A NUL-terminated copy in the arena; never NULL: fails the request by an empty string. */

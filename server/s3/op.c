@@ -4,7 +4,7 @@
 static void resume(struct exchange *x)
 {
     struct s3_request *r = exchange_user(x);
-    if (r->op.err != KIST_OK)
+    if (r->op.err != KIST_OK && !r->op_always)
         s3_fail_err(r, r->op.err);
     else
         r->op_then(r);
@@ -33,6 +33,13 @@ void s3_commit(struct s3_request *r, const Kist__Command *command,
 {
     op_begin(r, then);
     store_submit(r->service->config.store, &r->op, command);
+}
+
+void s3_commit_always(struct s3_request *r, const Kist__Command *command,
+                      void (*then)(struct s3_request *r))
+{
+    r->op_always = true;
+    s3_commit(r, command, then);
 }
 
 void s3_commit_put(struct s3_request *r, Kist__Command *command,

@@ -29,6 +29,10 @@ static enum s3_error from_auth(enum kist_err err)
     switch (err) {
     case KIST_E_DENIED:
         return S3_ACCESS_DENIED;
+    case KIST_E_TOKEN:
+        return S3_INVALID_TOKEN;
+    case KIST_E_TOKEN_EXPIRED:
+        return S3_EXPIRED_TOKEN;
     case KIST_E_NO_SUCH_ACCESS_KEY:
         return S3_INVALID_ACCESS_KEY;
     case KIST_E_SIGNATURE:

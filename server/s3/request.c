@@ -119,9 +119,8 @@ static size_t count_params(struct bytes query)
     return count;
 }
 
-static enum s3_error parse_query(struct s3_request *r)
+static enum s3_error parse_params(struct s3_request *r, struct bytes q)
 {
-    struct bytes q = r->http->query;
     size_t most = count_params(q);
     if (most > PARAMS_MAX)
         return S3_INVALID_URI;
@@ -147,6 +146,12 @@ static enum s3_error parse_query(struct s3_request *r)
         r->param_count++;
     }
     return S3_ERROR_COUNT;
+}
+
+enum s3_error s3_parse_form(struct s3_request *r, struct bytes form)
+{
+    r->param_count = 0;
+    return parse_params(r, form);
 }
 
 /* "bucket" of bucket.<domain>; empty for the domain itself, an address, or a foreign name. */
@@ -177,7 +182,7 @@ static enum s3_error set_key(struct s3_request *r, struct bytes raw)
 enum s3_error s3_parse_target(struct s3_request *r)
 {
     struct bytes path = r->http->path;
-    enum s3_error error = parse_query(r);
+    enum s3_error error = parse_params(r, r->http->query);
     if (error != S3_ERROR_COUNT)
         return error;
     if (path.len == 0 || path.ptr[0] != '/')

@@ -3,13 +3,26 @@
 
 #include <stdlib.h>
 
-#include "server/s3/internal.h"
+#include "server/s3/iam.h"
 #include "storage/base/trace.h"
 
 static void count(struct s3_service *s, size_t row, unsigned status)
 {
     unsigned class = status / 100;
     s->counters[row][class < 6 ? class : 0]++;
+}
+
+/* IAM and STS share our port: the credential's scope tells. */
+static struct bytes service_of(const struct s3_request *r)
+{
+    struct bytes claim = exchange_header(r->x, "authorization");
+    if (r->scope != S3_SCOPE_SERVICE || r->http->method != HTTP_POST)
+        return BYTES_LIT("s3");
+    if (bytes_find(claim, BYTES_LIT("/iam/aws4_request"), 0) != SIZE_MAX)
+        return BYTES_LIT("iam");
+    if (bytes_find(claim, BYTES_LIT("/sts/aws4_request"), 0) != SIZE_MAX)
+        return BYTES_LIT("sts");
+    return BYTES_LIT("s3");
 }
 
 static enum kist_err authenticate(struct s3_request *r)
@@ -29,7 +42,9 @@ static enum kist_err authenticate(struct s3_request *r)
                                     .tls = h->tls,
                                     .now_ms = s3_now(r),
                                     .region = bytes_str(r->service->config.region),
-                                    .service = BYTES_LIT("s3") };
+                                    .service = service_of(r) };
+    if (bytes_equal(request.service, BYTES_LIT("iam")))
+        request.region = BYTES_LIT("us-east-1"); /* IAM has no regions */
     return auth_verify(&request, r->service->config.keyring, r->arena, &r->who);
 }
 
@@ -114,6 +129,11 @@ static void begin(void *ctx, struct exchange *x)
         s3_fail_auth(r, err);
         return;
     }
+    if (!bytes_equal(service_of(r), BYTES_LIT("s3"))) {
+        r->op_index = s3_operation_count;
+        s3_iam(r);
+        return;
+    }
     error = s3_route(r);
     if (error != S3_ERROR_COUNT)
         s3_fail(r, error);
@@ -134,6 +154,7 @@ static void end(void *ctx, struct exchange *x)
     s3_body_release(r->body);
     object_reader_close(r->reader);
     s3_rules_drop(r->rules);
+    credential_drop(r->who.hold);
     if (r->op_used)
         store_op_release(&r->op);
 }

@@ -4,12 +4,14 @@
 #define KIST_SERVER_S3_S3_H
 
 #include "auth/keyring.h"
+#include "auth/users.h"
 #include "server/http/exchange.h"
 #include "storage/object/store.h"
 
 struct s3_config {
     struct store *store;
     struct auth_keyring *keyring;
+    struct auth_user_store *users; /* NULL: there is only the root */
     const char *region;
     int64_t lifecycle_day_ms; /* 86400000; less in tests */
     const char *domain;       /* buckets are also served as <bucket>.<domain> */

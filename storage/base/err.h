@@ -47,6 +47,8 @@
     X(KIST_E_SIGNATURE, "the signature does not match")                                          \
     X(KIST_E_CLOCK_SKEW, "the request's time is too far from ours")                              \
     X(KIST_E_EXPIRED, "the presigned request has expired")                                       \
+    X(KIST_E_TOKEN, "the session token is not ours")                                             \
+    X(KIST_E_TOKEN_EXPIRED, "the session has expired")                                           \
     X(KIST_E_AUTH_MALFORMED, "malformed authorization")                                          \
     X(KIST_E_AUTH_QUERY, "malformed authorization query parameters")                             \
     X(KIST_E_AUTH_MISSING_DATE, "a date is required")                                            \

@@ -117,6 +117,8 @@ static enum kist_err dispatch(struct apply *a, const Kist__Command *c)
         return apply_expire(a, c->expire);
     case KIST__COMMAND__OF_BACKFILL_STEP:
         return apply_backfill_step(a, c->backfill_step);
+    case KIST__COMMAND__OF_PUT_IAM:
+        return apply_put_iam(a, c->put_iam);
     case KIST__COMMAND__OF__NOT_SET:
     case _KIST__COMMAND__OF__CASE_IS_INT_SIZE:
         break;

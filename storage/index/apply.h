@@ -37,6 +37,10 @@ enum bucket_config {
     CONFIG_COUNT
 };
 
+/* Kinds of IamEntity rows: part of the disk format. 0 is the row that says when any changed. */
+enum iam_kind { IAM_USER = 1, IAM_GROUP, IAM_ROLE, IAM_POLICY, IAM_KEY };
+#define IAM_NAME_MAX 128
+
 /* What became of one key of a DeleteObjects. */
 struct delete_result {
     enum kist_err err;

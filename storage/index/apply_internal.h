@@ -93,6 +93,9 @@ enum kist_err apply_put_part(struct apply *a, Kist__PutPart *c) MUST_CHECK;
 enum kist_err apply_complete_upload(struct apply *a, const Kist__CompleteUpload *c) MUST_CHECK;
 enum kist_err apply_abort_upload(struct apply *a, const Kist__AbortUpload *c) MUST_CHECK;
 
+/* apply_iam.c */
+enum kist_err apply_put_iam(struct apply *a, const Kist__PutIam *c) MUST_CHECK;
+
 /* apply_lifecycle.c */
 /* Enters what became of a key into the index of what is due, or takes it out again. Both do
  * nothing for a bucket without rules, and tolerate rows that older rules left behind. */

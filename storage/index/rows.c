@@ -48,6 +48,13 @@ void row_object(struct row_key *k, uint64_t bucket_id, struct bytes key)
     row_add(k, bytes_of("", 1));
 }
 
+void row_iam(struct row_key *k, uint8_t kind, struct bytes name)
+{
+    row_start(k, ROW_IAM);
+    row_add(k, bytes_of(&kind, 1));
+    row_add(k, name);
+}
+
 void row_config(struct row_key *k, uint64_t bucket_id, uint32_t kind)
 {
     row_start(k, ROW_CONFIG);

@@ -3,6 +3,7 @@
  *   B name                       Bucket
  *   S bucket-id                  BucketStats
  *   K bucket-id kind             BucketConfig
+ *   I kind name                  IamEntity; kind 0 says when any of them changed
  *   O bucket-id key 00           Object, the current one
  *   V bucket-id key 00 ~data-id  Object that is not current, or a delete marker: newest first
  *   N bucket-id key 00           NullVersion: which of the V rows is the null version
@@ -28,6 +29,7 @@ enum row_table {
     ROW_BUCKET = 'B',
     ROW_STATS = 'S',
     ROW_CONFIG = 'K',
+    ROW_IAM = 'I',
     ROW_OBJECT = 'O',
     ROW_VERSION = 'V',
     ROW_NULL = 'N',
@@ -61,6 +63,7 @@ void row_add_u64(struct row_key *k, uint64_t v);
 void row_bucket(struct row_key *k, struct bytes name);
 void row_stats(struct row_key *k, uint64_t bucket_id);
 void row_object(struct row_key *k, uint64_t bucket_id, struct bytes key);
+void row_iam(struct row_key *k, uint8_t kind, struct bytes name);
 void row_config(struct row_key *k, uint64_t bucket_id, uint32_t kind);
 /* Of all versions of a key; row_version() without the last part. */
 void row_versions(struct row_key *k, uint64_t bucket_id, struct bytes key);

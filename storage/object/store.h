@@ -109,6 +109,16 @@ enum kist_err store_bucket_config(struct store *s, const Kist__Bucket *bucket,
                                   enum bucket_config kind, struct arena *arena,
                                   struct bytes *out) MUST_CHECK;
 
+/* A user, group, role, policy or access key. KIST_E_NOT_FOUND. */
+enum kist_err store_iam(struct store *s, enum iam_kind kind, struct bytes name,
+                        struct arena *arena, Kist__IamEntity **out) MUST_CHECK;
+/* When any of them changed last: what was derived from them is good as long as this stays. */
+enum kist_err store_iam_stamp(struct store *s, uint64_t *out) MUST_CHECK;
+/* In name order, behind `after`; each() returns false to stop. Entities live until it returns. */
+enum kist_err store_list_iam(struct store *s, enum iam_kind kind, struct bytes after,
+                             bool (*each)(void *ctx, const Kist__IamEntity *entity),
+                             void *ctx) MUST_CHECK;
+
 /* Which object: of a key's versions VERSION_CURRENT, VERSION_NULL, or an id. */
 struct object_id {
     struct bytes bucket, key;

@@ -25,9 +25,10 @@ START_TEST(root_store_limits)
     ck_assert_int_eq(auth_root_store_init(&store, BYTES_LIT("a,b"), good), KIST_E_INVALID);
     ck_assert_int_eq(auth_root_store_init(&store, fits, fits), KIST_OK);
     arena_init(&arena, 1024);
-    ck_assert_int_eq(store.base.find(&store.base, good, &arena, &credential),
+    ck_assert_int_eq(store.base.find(&store.base, good, BYTES_EMPTY, &arena, &credential),
                      KIST_E_NO_SUCH_ACCESS_KEY);
-    ck_assert_int_eq(store.base.find(&store.base, fits, &arena, &credential), KIST_OK);
+    ck_assert_int_eq(store.base.find(&store.base, fits, BYTES_EMPTY, &arena, &credential),
+                     KIST_OK);
     ck_assert(bytes_equal(credential.secret, fits));
     ck_assert(credential.identity->is_root);
     ck_assert_uint_eq(credential.identity->id.len, 64);

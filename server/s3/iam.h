@@ -1,0 +1,66 @@
+/* What the IAM and STS operations share. They come over the same port as S3 requests, told apart
+ * by the service that they are signed for.
+ * https://docs.aws.amazon.com/IAM/latest/APIReference/ */
+#ifndef KIST_SERVER_S3_IAM_H
+#define KIST_SERVER_S3_IAM_H
+
+#include "server/s3/internal.h"
+
+#define IAM_CHANGES_MAX 16
+#define IAM_PAGE_MAX 1000
+
+struct iam_call {
+    const char *action;
+    void (*handle)(struct s3_request *r, const struct iam_call *call);
+    enum iam_kind kind; /* of the entity that it is about */
+};
+
+/* An operation's changes and its answer, made before they are committed. */
+struct iam_work {
+    const struct iam_call *call;
+    Kist__IamChange changes[IAM_CHANGES_MAX], *list[IAM_CHANGES_MAX];
+    size_t count;
+    struct s3_xml x;
+};
+
+/* ---- iam.c ---- */
+/* POST / signed for iam or sts: reads the form, asks the policies, calls the operation. */
+void s3_iam(struct s3_request *r);
+void iam_fail(struct s3_request *r, unsigned status, const char *code, const char *message);
+void iam_fail_err(struct s3_request *r, enum kist_err err);
+/* The caller may do this on this ARN; false after an error reply. */
+bool iam_allowed(struct s3_request *r, const char *action, const char *arn);
+/* A required parameter that fits the field's rules; false after an error reply. */
+bool iam_name(struct s3_request *r, const char *param, struct bytes *out);
+/* A policy document's parameter, judged; NULL after an error reply. */
+char *iam_document(struct s3_request *r, const char *param, enum policy_kind kind);
+/* An entity by the parameter of its kind, authorized for the call's action; NULL after an error
+ * reply. */
+Kist__IamEntity *iam_entity(struct s3_request *r, const struct iam_call *call);
+Kist__IamEntity *iam_get(struct s3_request *r, enum iam_kind kind, struct bytes name);
+const char *iam_param_of(enum iam_kind kind); /* "UserName" */
+
+/* NULL after an error reply. Opens <ActionResult>. */
+struct iam_work *iam_begin(struct s3_request *r, const struct iam_call *call);
+/* Adds a change of an entity as it was read (or new: changed 0); remove drops it. */
+void iam_change(struct iam_work *w, enum iam_kind kind, Kist__IamEntity *entity, bool remove);
+/* Commits the changes, then answers; without changes answers at once. */
+void iam_finish(struct s3_request *r, struct iam_work *w);
+void iam_xml_entity(struct s3_request *r, struct s3_xml *x, enum iam_kind kind,
+                    const Kist__IamEntity *e);
+/* Percent-encoded (RFC 3986), as AWS sends policy documents. */
+void iam_xml_document(struct s3_xml *x, const char *element, const char *document);
+
+/* Twenty characters in AWS's manner, beginning with the prefix. */
+char *iam_new_id(struct s3_request *r, const char *prefix);
+char *iam_new_secret(struct s3_request *r);
+
+/* ---- lists of strings in records ---- */
+bool iam_list_has(size_t n, char **list, const char *value);
+bool iam_list_add(struct arena *arena, size_t *n, char ***list, char *value);
+void iam_list_remove(size_t *n, char **list, const char *value);
+
+/* ---- iam_users.c, iam_policies.c, sts.c ---- */
+extern const struct iam_call iam_user_calls[], iam_policy_calls[], sts_calls[];
+
+#endif

@@ -1,0 +1,157 @@
+/* Temporary credentials.
+ * https://docs.aws.amazon.com/STS/latest/APIReference/ */
+#include "auth/users.h"
+#include "server/s3/iam.h"
+
+static void get_caller_identity(struct s3_request *r, const struct iam_call *call)
+{
+    const struct auth_identity *who = r->who.identity;
+    struct iam_work *w = iam_begin(r, call);
+    if (!w)
+        return;
+    s3_xml_text(&w->x, "Arn", who->arn);
+    s3_xml_text(&w->x, "UserId", who->user_id);
+    s3_xml_text(&w->x, "Account", who->account);
+    iam_finish(r, w);
+}
+
+static bool duration(struct s3_request *r, uint64_t min, uint64_t max, uint64_t fallback,
+                     uint64_t *seconds)
+{
+    struct bytes text = s3_param(r, "DurationSeconds");
+    *seconds = fallback;
+    if (!text.len || (bytes_to_u64(text, max, seconds) == KIST_OK && *seconds >= min))
+        return true;
+    iam_fail(r, 400, "ValidationError",
+             "The requested DurationSeconds exceeds the MaxSessionDuration or is too short.");
+    return false;
+}
+
+/* Seals the session and shows it. False after an error reply. */
+static bool give_credentials(struct s3_request *r, struct s3_xml *x, Kist__Session *session,
+                             uint64_t seconds)
+{
+    struct bytes token;
+    struct store *store = r->service->config.store;
+    session->access_key = iam_new_id(r, "ASIA");
+    session->secret = iam_new_secret(r);
+    session->expires_ms = s3_now(r) + (int64_t)seconds * 1000;
+    enum kist_err err = session_seal(auth_user_store_sealer(r->service->config.users),
+                                     store_env(store), session, r->arena, &token);
+    if (err != KIST_OK) {
+        buf_release(&x->out);
+        iam_fail(r, 400, "PackedPolicyTooLarge",
+                 "The session policy exceeds the size that is allowed.");
+        return false;
+    }
+    s3_xml_open(x, "Credentials");
+    s3_xml_str(x, "AccessKeyId", session->access_key);
+    s3_xml_str(x, "SecretAccessKey", session->secret);
+    s3_xml_text(x, "SessionToken", token);
+    s3_xml_time(x, "Expiration", session->expires_ms);
+    s3_xml_close(x, "Credentials");
+    return true;
+}
+
+static void get_session_token(struct s3_request *r, const struct iam_call *call)
+{
+    const struct auth_identity *who = r->who.identity;
+    Kist__Session session = KIST__SESSION__INIT;
+    uint64_t seconds;
+    if (bytes_equal(who->type, BYTES_LIT("AssumedRole")) || who->session) {
+        iam_fail(r, 403, "AccessDenied", "Cannot call GetSessionToken with session credentials");
+        return;
+    }
+    if (!duration(r, 900, 129600, 43200, &seconds))
+        return;
+    if (who->user_name.len) {
+        session.kind = IAM_USER;
+        session.name = s3_str(r, who->user_name);
+    }
+    struct iam_work *w = iam_begin(r, call);
+    if (w && give_credentials(r, &w->x, &session, seconds))
+        iam_finish(r, w);
+}
+
+static bool no_context(void *ctx, struct bytes key, struct policy_values *out)
+{
+    (void)ctx, (void)key, (void)out;
+    return false;
+}
+
+/* The trust policy must let the caller in; his own policies must too, unless the trust policy
+ * names him and not his account. */
+static bool trusts(struct s3_request *r, const Kist__IamEntity *role, const char *arn)
+{
+    const struct auth_identity *who = r->who.identity;
+    struct policy *trust = NULL;
+    const char *reason;
+    struct policy_request request = {
+        .principal = { .account = who->account, .arn = who->arn, .canonical = who->id },
+        .action = BYTES_LIT("sts:AssumeRole"),
+        .resource = bytes_str(arn),
+        .context = no_context
+    };
+    bool allowed = policy_parse(bytes_str(role->document), POLICY_TRUST, BYTES_EMPTY, r->arena,
+                                &trust, &reason) == KIST_OK &&
+                   policy_evaluate(trust, &request) == POLICY_ALLOW;
+    if (allowed) {
+        request.principal.account = BYTES_LIT("000000000000"); /* by name only */
+        if (!who->is_root && policy_evaluate(trust, &request) == POLICY_ALLOW)
+            return true;
+        return iam_allowed(r, "sts:AssumeRole", arn);
+    }
+    iam_fail(r, 403, "AccessDenied",
+             arena_printf(r->arena,
+                          "User: %s is not authorized to perform: sts:AssumeRole on resource: %s",
+                          s3_str(r, who->arn), arn));
+    return false;
+}
+
+static void assume_role(struct s3_request *r, const struct iam_call *call)
+{
+    struct bytes arn = s3_param(r, "RoleArn"), name = arn, session_name;
+    Kist__Session session = KIST__SESSION__INIT;
+    Kist__IamEntity *role = NULL;
+    uint64_t seconds;
+    for (size_t i = 0; i < arn.len; i++)
+        if (arn.ptr[i] == '/')
+            name = bytes_of(arn.ptr + i + 1, arn.len - i - 1);
+    if (!iam_name(r, "RoleSessionName", &session_name))
+        return;
+    enum kist_err err = store_iam(r->service->config.store, IAM_ROLE, name, r->arena, &role);
+    char *own = role ? auth_iam_arn(r->who.identity, IAM_ROLE, role, r->arena) : NULL;
+    if (err != KIST_OK || !own || !bytes_equal(bytes_str(own), arn)) {
+        iam_fail(r, 403, "AccessDenied", "Not authorized to perform sts:AssumeRole");
+        return;
+    }
+    if (!trusts(r, role, own) || !duration(r, 900, role->max_session_s, 3600, &seconds))
+        return;
+    session.kind = IAM_ROLE;
+    session.name = role->name;
+    session.session_name = s3_str(r, session_name);
+    if (s3_param(r, "Policy").len) {
+        session.policy = iam_document(r, "Policy", POLICY_IDENTITY);
+        if (!session.policy)
+            return;
+    }
+    struct iam_work *w = iam_begin(r, call);
+    if (!w || !give_credentials(r, &w->x, &session, seconds))
+        return;
+    s3_xml_open(&w->x, "AssumedRoleUser");
+    s3_xml_str(&w->x, "AssumedRoleId",
+               arena_printf(r->arena, "%s:%s", role->id, session.session_name));
+    s3_xml_str(&w->x, "Arn",
+               arena_printf(r->arena, "arn:aws:sts::%.12s:assumed-role/%s/%s",
+                            (const char *)r->who.identity->account.ptr, role->name,
+                            session.session_name));
+    s3_xml_close(&w->x, "AssumedRoleUser");
+    iam_finish(r, w);
+}
+
+const struct iam_call sts_calls[] = {
+    { "GetCallerIdentity", get_caller_identity, IAM_USER },
+    { "GetSessionToken", get_session_token, IAM_USER },
+    { "AssumeRole", assume_role, IAM_ROLE },
+    { NULL, NULL, IAM_USER },
+};

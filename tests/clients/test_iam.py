@@ -1,0 +1,200 @@
+"""Users, groups, roles and sessions through the AWS tools, and what they then may do."""
+import json
+import os
+import subprocess
+
+import boto3
+import botocore.config
+from botocore.exceptions import ClientError
+
+from semantics import Semantics
+from workflow import boto_client
+
+ALLOW_READ = {"Version": "2012-10-17", "Statement": {
+    "Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}}
+ALLOW_WRITE = {"Version": "2012-10-17", "Statement": {
+    "Effect": "Allow", "Action": "s3:PutObject",
+    "Resource": "arn:aws:s3:::s-iam/${aws:username}/*"}}
+DENY_ALL = {"Version": "2012-10-17", "Statement": {
+    "Effect": "Deny", "Action": "*", "Resource": "*"}}
+
+
+class Iam(Semantics):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.iam, cls.sts = cls.client("iam"), cls.client("sts")
+        cls.s3.put_object(Bucket=cls.bucket, Key="k", Body=b"x")
+
+    @classmethod
+    def client(cls, service, key=None, secret=None, token=None):
+        own = boto_client(cls.server)._request_signer._credentials
+        return boto3.client(service, endpoint_url=cls.server.endpoint, region_name="us-east-1",
+                            aws_access_key_id=key or own.access_key,
+                            aws_secret_access_key=secret or own.secret_key,
+                            aws_session_token=token,
+                            config=botocore.config.Config(
+                                s3={"addressing_style": "path"}, retries={"max_attempts": 1},
+                                **({"signature_version": "s3v4"} if service == "s3" else {})))
+
+    def user(self, name, *policies):
+        """A new user with these inline policies; his S3 client, too."""
+        self.iam.create_user(UserName=name)
+        for i, policy in enumerate(policies):
+            self.iam.put_user_policy(UserName=name, PolicyName=f"p{i}",
+                                     PolicyDocument=json.dumps(policy))
+        key = self.iam.create_access_key(UserName=name)["AccessKey"]
+        return key, self.client("s3", key["AccessKeyId"], key["SecretAccessKey"])
+
+    def denied(self, call, **params):
+        self.fails("AccessDenied", 403, call, **params)
+
+    def test_life_of_a_user(self):
+        made = self.iam.create_user(UserName="life", Path="/staff/")["User"]
+        self.assertTrue(made["Arn"].endswith(":user/staff/life"))
+        self.fails("EntityAlreadyExists", 409, self.iam.create_user, UserName="life")
+        self.assertEqual(self.iam.get_user(UserName="life")["User"]["UserId"], made["UserId"])
+        self.assertIn("life", [u["UserName"] for u in self.iam.list_users()["Users"]])
+        key = self.iam.create_access_key(UserName="life")["AccessKey"]
+        self.fails("DeleteConflict", 409, self.iam.delete_user, UserName="life")
+        s3 = self.client("s3", key["AccessKeyId"], key["SecretAccessKey"])
+        self.denied(s3.list_buckets)
+        self.iam.update_access_key(UserName="life", AccessKeyId=key["AccessKeyId"],
+                                   Status="Inactive")
+        self.fails("InvalidAccessKeyId", 403, s3.list_buckets)
+        self.assertEqual([k["Status"] for k in self.iam.list_access_keys(UserName="life")
+                          ["AccessKeyMetadata"]], ["Inactive"])
+        self.iam.delete_access_key(UserName="life", AccessKeyId=key["AccessKeyId"])
+        self.iam.delete_user(UserName="life")
+        self.fails("NoSuchEntity", 404, self.iam.get_user, UserName="life")
+
+    def test_inline_policies_decide(self):
+        _, s3 = self.user("reader", ALLOW_READ, ALLOW_WRITE)
+        self.assertEqual(s3.get_object(Bucket=self.bucket, Key="k")["Body"].read(), b"x")
+        self.denied(s3.put_object, Bucket=self.bucket, Key="k", Body=b"y")
+        self.denied(s3.delete_object, Bucket=self.bucket, Key="k")
+        s3.put_object(Bucket=self.bucket, Key="reader/k", Body=b"own")
+        self.denied(s3.put_object, Bucket=self.bucket, Key="other/k", Body=b"y")
+        kept = self.iam.get_user_policy(UserName="reader", PolicyName="p0")
+        self.assertEqual(kept["PolicyDocument"], ALLOW_READ)
+        self.iam.put_user_policy(UserName="reader", PolicyName="stop",
+                                 PolicyDocument=json.dumps(DENY_ALL))
+        self.denied(s3.get_object, Bucket=self.bucket, Key="k")     # at once
+        self.iam.delete_user_policy(UserName="reader", PolicyName="stop")
+        s3.get_object(Bucket=self.bucket, Key="k")
+        self.fails("MalformedPolicyDocument", 400, self.iam.put_user_policy, UserName="reader",
+                   PolicyName="bad", PolicyDocument="{}")
+
+    def test_managed_policies_and_groups(self):
+        _, s3 = self.user("member")
+        policy = self.iam.create_policy(PolicyName="read", PolicyDocument=json.dumps(ALLOW_READ))
+        arn = policy["Policy"]["Arn"]
+        self.iam.create_group(GroupName="readers")
+        self.iam.attach_group_policy(GroupName="readers", PolicyArn=arn)
+        self.denied(s3.get_object, Bucket=self.bucket, Key="k")
+        self.iam.add_user_to_group(GroupName="readers", UserName="member")
+        s3.get_object(Bucket=self.bucket, Key="k")
+        members = self.iam.get_group(GroupName="readers")["Users"]
+        self.assertEqual([u["UserName"] for u in members], ["member"])
+        self.fails("DeleteConflict", 409, self.iam.delete_policy, PolicyArn=arn)
+        self.iam.remove_user_from_group(GroupName="readers", UserName="member")
+        self.denied(s3.get_object, Bucket=self.bucket, Key="k")
+        self.iam.attach_user_policy(UserName="member", PolicyArn=arn)
+        s3.get_object(Bucket=self.bucket, Key="k")
+        attached = self.iam.list_attached_user_policies(UserName="member")["AttachedPolicies"]
+        self.assertEqual(attached, [{"PolicyName": "read", "PolicyArn": arn}])
+        document = self.iam.get_policy_version(PolicyArn=arn, VersionId="v1")
+        self.assertEqual(document["PolicyVersion"]["Document"], ALLOW_READ)
+
+    def test_bucket_policy_for_a_user(self):
+        _, s3 = self.user("guest")
+        arn = self.iam.get_user(UserName="guest")["User"]["Arn"]
+        bucket = "s-iam-guest"
+        self.s3.create_bucket(Bucket=bucket)
+        self.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({
+            "Version": "2012-10-17", "Statement": {
+                "Effect": "Allow", "Principal": {"AWS": arn}, "Action": "s3:*",
+                "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]}}))
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+        self.denied(s3.put_object, Bucket=self.bucket, Key="k", Body=b"x")
+
+    def test_users_cannot_raise_themselves(self):
+        key, _ = self.user("climber", ALLOW_READ)
+        iam = self.client("iam", key["AccessKeyId"], key["SecretAccessKey"])
+        for call, params in ((iam.create_user, {"UserName": "x"}), (iam.list_users, {}),
+                             (iam.get_user, {"UserName": "reader"}),
+                             (iam.put_user_policy, {"UserName": "climber", "PolicyName": "p",
+                                                    "PolicyDocument": json.dumps(ALLOW_READ)}),
+                             (iam.create_access_key, {"UserName": "climber"})):
+            self.denied(call, **params)
+
+    def test_caller_identity_and_sessions(self):
+        key, _ = self.user("traveller", ALLOW_READ)
+        sts = self.client("sts", key["AccessKeyId"], key["SecretAccessKey"])
+        arn = self.iam.get_user(UserName="traveller")["User"]["Arn"]
+        self.assertEqual(sts.get_caller_identity()["Arn"], arn)
+        self.assertTrue(self.sts.get_caller_identity()["Arn"].endswith(":root"))
+        given = sts.get_session_token(DurationSeconds=900)["Credentials"]
+        s3 = self.client("s3", given["AccessKeyId"], given["SecretAccessKey"],
+                         given["SessionToken"])
+        s3.get_object(Bucket=self.bucket, Key="k")
+        url = s3.generate_presigned_url("get_object", {"Bucket": self.bucket, "Key": "k"})
+        reply = self.raw.anonymous("GET", url[url.index("/", 8):])
+        self.assertEqual((reply.status, reply.body), (200, b"x"))
+        self.denied(s3.put_object, Bucket=self.bucket, Key="k", Body=b"y")
+        token = given["SessionToken"]
+        for bad in (token[:-4] + "AAA=", "x", token[4:]):
+            wrong = self.client("s3", given["AccessKeyId"], given["SecretAccessKey"], bad)
+            self.fails("InvalidToken", 400, wrong.get_object, Bucket=self.bucket, Key="k")
+        other = self.client("s3", key["AccessKeyId"], key["SecretAccessKey"], token)
+        self.fails("InvalidToken", 400, other.get_object, Bucket=self.bucket, Key="k")
+
+    def test_roles(self):
+        key, s3 = self.user("actor")
+        arn = self.iam.get_user(UserName="actor")["User"]["Arn"]
+        trust = {"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Principal": {"AWS": arn}, "Action": "sts:AssumeRole"}}
+        role = self.iam.create_role(RoleName="part", AssumeRolePolicyDocument=json.dumps(trust))
+        self.iam.put_role_policy(RoleName="part", PolicyName="p",
+                                 PolicyDocument=json.dumps(ALLOW_READ))
+        role_arn = role["Role"]["Arn"]
+        self.denied(s3.get_object, Bucket=self.bucket, Key="k")
+        sts = self.client("sts", key["AccessKeyId"], key["SecretAccessKey"])
+        given = sts.assume_role(RoleArn=role_arn, RoleSessionName="night")
+        self.assertTrue(given["AssumedRoleUser"]["Arn"].endswith("assumed-role/part/night"))
+
+        def as_role(credentials):
+            return self.client("s3", credentials["AccessKeyId"], credentials["SecretAccessKey"],
+                               credentials["SessionToken"])
+
+        as_role(given["Credentials"]).get_object(Bucket=self.bucket, Key="k")
+        bounded = sts.assume_role(RoleArn=role_arn, RoleSessionName="day", Policy=json.dumps(
+            {"Version": "2012-10-17", "Statement": {
+                "Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}}))
+        s3 = as_role(bounded["Credentials"])
+        s3.list_objects_v2(Bucket=self.bucket)
+        self.denied(s3.get_object, Bucket=self.bucket, Key="k")
+        stranger, _ = self.user("stranger")
+        sts = self.client("sts", stranger["AccessKeyId"], stranger["SecretAccessKey"])
+        self.denied(sts.assume_role, RoleArn=role_arn, RoleSessionName="any")
+        self.denied(sts.assume_role, RoleArn=role_arn + "x", RoleSessionName="any")
+
+    def test_bad_requests(self):
+        self.fails("ValidationError", 400, self.iam.create_user, UserName="no spaces")
+        self.fails("NoSuchEntity", 404, self.iam.delete_user, UserName="nobody")
+        self.fails("NoSuchEntity", 404, self.iam.attach_user_policy, UserName="reader2",
+                   PolicyArn="arn:aws:iam::aws:policy/AdministratorAccess")
+        self.fails("InvalidAction", 400, self.iam.list_virtual_mfa_devices)
+        wrong = self.client("iam", secret="wrong")
+        with self.assertRaises(ClientError):
+            wrong.list_users()
+
+    def test_aws_cli(self):
+        own = boto_client(self.server)._request_signer._credentials
+        env = os.environ | {"AWS_ACCESS_KEY_ID": own.access_key,
+                            "AWS_SECRET_ACCESS_KEY": own.secret_key,
+                            "AWS_DEFAULT_REGION": "us-east-1", "AWS_PAGER": ""}
+        run = subprocess.run(["/usr/bin/aws", "--endpoint-url", self.server.endpoint, "iam",
+                              "create-user", "--user-name", "by-cli"], env=env,
+                             capture_output=True, text=True, check=True)
+        self.assertEqual(json.loads(run.stdout)["User"]["UserName"], "by-cli")
