@@ -288,7 +288,7 @@ static const struct refusal {
     { "/",
       { HOST, DATE, EMPTY_HEADER, "x-amz-security-token: t",
         AUTH(NAMES_3 ";x-amz-security-token", SIG_LIST) },
-      KIST_E_DENIED,
+      KIST_E_TOKEN,
       "token" },
 };
 
@@ -380,7 +380,7 @@ static const struct refusal query_refusals[] = {
       "not signed" },
     { "/t?" Q_ALG Q_CRED Q_DATE Q_EXP Q_HDR Q_SIG "&X-Amz-Security-Token=t",
       { HOST },
-      KIST_E_DENIED,
+      KIST_E_TOKEN,
       "token" },
     { "/t?" Q_ALG Q_CRED Q_DATE Q_EXP Q_HDR Q_SIG, { HOST }, KIST_E_SIGNATURE, NULL },
 };
