@@ -62,6 +62,8 @@ static bool scalar_of(struct parse *p, const json_t *value, struct bytes *out)
 static bool list_of(struct parse *p, const json_t *value, struct text_list *out)
 {
     size_t count = json_is_array(value) ? json_array_size(value) : 1;
+    if (out->list) /* Action beside NotAction, Resource beside NotResource */
+        return fail(p, "Invalid policy syntax.");
     out->list = get_memory(p, count * sizeof(*out->list));
     if (!out->list)
         return false;
