@@ -11,6 +11,9 @@
 /* Kist__Bucket.versioning. */
 enum versioning { VERSIONING_NEVER, VERSIONING_ENABLED, VERSIONING_SUSPENDED };
 
+/* Kist__Seal.kind: whose key a data key is wrapped under. */
+enum seal_kind { SEAL_NONE, SEAL_S3, SEAL_KMS, SEAL_CUSTOMER };
+
 /* Kist__Object.lock_mode. */
 enum lock_mode { LOCK_NONE, LOCK_GOVERNANCE, LOCK_COMPLIANCE };
 

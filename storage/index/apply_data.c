@@ -105,14 +105,15 @@ static enum kist_err body_adopt(struct apply *a, uint64_t data_id, uint32_t crc,
 }
 
 /* Object rows must stay small: many chunks go to a row of their own below a manifest. */
-static enum kist_err manifest_make(struct apply *a, uint64_t data_id, Kist__Data *data)
+static enum kist_err manifest_make(struct apply *a, uint64_t data_id, const Kist__Object *object,
+                                   Kist__Data *data)
 {
     struct row_key key;
     Kist__Part part = KIST__PART__INIT;
     Kist__Data chunks = *data;
     part.data = &chunks;
-    for (size_t i = 0; i < data->n_chunks; i++)
-        part.size += data->chunks[i]->length;
+    part.size = object->size;
+    part.sealed = object->seal != NULL;
     row_part(&key, data_id, 1);
     TRY(apply_set(a, &key, &part));
     data->n_chunks = 0;
@@ -122,7 +123,8 @@ static enum kist_err manifest_make(struct apply *a, uint64_t data_id, Kist__Data
 }
 
 enum kist_err apply_adopt(struct apply *a, size_t count, Kist__NewChunk **chunks,
-                          uint64_t data_id, uint32_t body_crc, Kist__Data **out)
+                          uint64_t data_id, uint32_t body_crc, const Kist__Object *object,
+                          Kist__Data **out)
 {
     if (count == 0 && a->input->body_length == 0) {
         *out = NULL;
@@ -145,8 +147,8 @@ enum kist_err apply_adopt(struct apply *a, size_t count, Kist__NewChunk **chunks
         data->chunks[i] = chunks[i]->ref;
     }
     data->n_chunks = count;
-    if (count > INLINE_CHUNKS_MAX && data_id != 0)
-        TRY(manifest_make(a, data_id, data));
+    if (count > INLINE_CHUNKS_MAX && object)
+        TRY(manifest_make(a, data_id, object, data));
     *out = data;
     return KIST_OK;
 }

@@ -59,7 +59,7 @@ enum kist_err apply_put_part(struct apply *a, Kist__PutPart *c)
         TRY(apply_disown(a, c->n_chunks, c->chunks));
         return verdict;
     }
-    TRY(apply_adopt(a, c->n_chunks, c->chunks, 0, c->body_crc, &c->part->data));
+    TRY(apply_adopt(a, c->n_chunks, c->chunks, 0, c->body_crc, NULL, &c->part->data));
     row_part(&row, c->upload_id, c->number);
     enum kist_err err = apply_get(a, &row, &kist__part__descriptor, &old);
     if (err != KIST_OK && err != KIST_E_NOT_FOUND)
@@ -227,6 +227,7 @@ static void object_from_upload(Kist__Object *o, const struct completion *p, uint
     o->lock_mode = u->lock_mode;
     o->retain_until_ms = u->retain_until_ms;
     o->legal_hold = u->legal_hold;
+    o->seal = u->seal;
     data->manifest = p->command->upload_id;
     o->data = data;
 }

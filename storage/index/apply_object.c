@@ -123,7 +123,8 @@ enum kist_err apply_put_object(struct apply *a, Kist__PutObject *c)
         TRY(apply_disown(a, c->n_chunks, c->chunks));
         return verdict;
     }
-    TRY(apply_adopt(a, c->n_chunks, c->chunks, a->input->index, c->body_crc, &c->object->data));
+    TRY(apply_adopt(a, c->n_chunks, c->chunks, a->input->index, c->body_crc, c->object,
+                    &c->object->data));
     return apply_replace(a, bucket, c->key, current, c->object);
 }
 
@@ -178,6 +179,7 @@ enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c)
     bool same =
         from->id == to->id && bytes_equal(schema_bytes(c->source_key), schema_bytes(c->key));
     c->object->data = source->data;
+    c->object->seal = source->seal; /* the data's, so that it can be opened */
     c->object->size = source->size;
     c->object->etag = source->etag;
     c->object->part_count = source->part_count;

@@ -97,9 +97,9 @@ static void check_extent(struct fsck *f, const Kist__Extent *e, const char *what
 }
 
 static enum kist_err check_data(struct fsck *f, const Kist__Data *d, uint64_t size,
-                                const char *what)
+                                bool sealed, const char *what)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, expected = sealed ? sealed_length(size, PACK_BLOCK_BYTES) : size;
     if (!d) {
         if (size)
             problem(f, "%s: %" PRIu64 " bytes, but no data", what, size);
@@ -120,8 +120,8 @@ static enum kist_err check_data(struct fsck *f, const Kist__Data *d, uint64_t si
     }
     if (d->manifest)
         return count_add(&f->manifests, d->manifest);
-    if (size != UINT64_MAX && bytes != size)
-        problem(f, "%s: size %" PRIu64 ", but data of %" PRIu64, what, size, bytes);
+    if (size != UINT64_MAX && bytes != expected)
+        problem(f, "%s: size %" PRIu64 ", but data of %" PRIu64, what, expected, bytes);
     return KIST_OK;
 }
 
@@ -168,7 +168,7 @@ static enum kist_err on_object(struct fsck *f, struct bytes key, struct bytes va
         if (row_read_u64(key.ptr + key.len - 8) != ~o->data_id)
             problem(f, "version %" PRIu64 " is in another's row", o->data_id);
     }
-    return check_data(f, o->data, o->size, "object");
+    return check_data(f, o->data, o->size, o->seal != NULL, "object");
 }
 
 /* Every N row points at a V row that is a null version. */
@@ -248,7 +248,7 @@ static enum kist_err on_garbage(struct fsck *f, struct bytes key, struct bytes v
     (void)key;
     TRY(schema_unpack(&kist__garbage__descriptor, value, &f->arena, &g));
     f->out.garbage++;
-    return check_data(f, g->data, UINT64_MAX, "garbage");
+    return check_data(f, g->data, UINT64_MAX, false, "garbage");
 }
 
 static enum kist_err on_part(struct fsck *f, struct bytes key, struct bytes value)
@@ -260,7 +260,7 @@ static enum kist_err on_part(struct fsck *f, struct bytes key, struct bytes valu
     if (!count_of(&f->manifests, manifest))
         problem(f, "part %u of %" PRIu64 " belongs to nothing", row_read_u32(key.ptr + 9),
                 manifest);
-    return check_data(f, p->data, p->size, "part");
+    return check_data(f, p->data, p->size, p->sealed, "part");
 }
 
 static enum kist_err on_manifest(struct fsck *f, struct bytes key, struct bytes value)

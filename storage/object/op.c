@@ -131,11 +131,11 @@ static enum kist_err fill(struct object_writer *w, struct arena *arena, Kist__Co
     struct put_fields f;
     if (!fields_of(command, &f))
         return KIST_E_INVALID;
-    TRY(writer_seal(w));
+    TRY(writer_end(w));
     uint8_t *etag = arena_alloc(arena, 16);
     if (!etag)
         return KIST_E_NOMEM;
-    object_writer_digest(w, DIGEST_MD5, etag);
+    writer_etag(w, etag);
     *f.etag = (ProtobufCBinaryData){ .len = 16, .data = etag };
     *f.size = object_writer_size(w);
     struct bytes body = writer_small_body(w);

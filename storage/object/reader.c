@@ -3,9 +3,11 @@
  *   position -> part (binary search over part rows) -> chunk (division) -> extent -> block
  *
  * Part rows and chunk rows are looked up as reading gets there, each in a short index read.
+ * Positions are the plaintext's: of a sealed body, blocks and chunks hold less than they take.
  */
 #include "storage/object/store_internal.h"
 
+#include <openssl/crypto.h>
 #include <stdlib.h>
 
 /* One part row of 1,280 chunks unpacks to about 200 KiB. */
@@ -24,7 +26,34 @@ struct object_reader {
     struct arena chunk_arena;
     const Kist__Extent *extent;
     uint64_t extent_start, extent_end; /* in the object */
+    uint64_t extent_block;             /* number of its first block in its body */
+    /* sealed */
+    struct sealer *opener;   /* of the part that reading is in; NULL: locked, or not sealed */
+    struct sealer *own;      /* of the object's own data key */
+    struct sealer *of_part;  /* of part_key's data key */
+    uint8_t wrapping_key[SEAL_KEY_BYTES];
 };
+
+static bool is_sealed(const struct object_reader *r)
+{
+    return r->object->seal != NULL;
+}
+
+/* Plaintext bytes of a whole block or chunk. */
+static uint32_t block_payload(const struct object_reader *r)
+{
+    return PACK_BLOCK_BYTES - (is_sealed(r) ? SEAL_TAG_BYTES : 0);
+}
+
+static uint32_t chunk_payload(const struct object_reader *r)
+{
+    return CHUNK_BYTES / PACK_BLOCK_BYTES * block_payload(r);
+}
+
+static uint64_t payload_of(const struct object_reader *r, uint64_t stored)
+{
+    return is_sealed(r) ? plain_length(stored, PACK_BLOCK_BYTES) : stored;
+}
 
 static enum kist_err open_pinned(struct store *s, const struct object_id *id,
                                  struct arena *arena, Kist__Object **object, uint64_t *pin)
@@ -69,8 +98,32 @@ void object_reader_close(struct object_reader *r)
         return;
     if (r->pin && pin_drop(&r->store->pins, r->pin))
         reclaim_note(r->store);
+    sealer_close(r->own);
+    sealer_close(r->of_part);
+    OPENSSL_cleanse(r->wrapping_key, sizeof(r->wrapping_key));
     arena_release(&r->part_arena);
     arena_release(&r->chunk_arena);
+}
+
+static enum kist_err open_sealer(const struct object_reader *r, ProtobufCBinaryData wrapped,
+                                 struct sealer **out)
+{
+    uint8_t key[SEAL_KEY_BYTES];
+    TRY(seal_unwrap(r->wrapping_key, schema_bytes(wrapped), key));
+    enum kist_err err = sealer_open(key, out);
+    OPENSSL_cleanse(key, sizeof(key));
+    return err;
+}
+
+enum kist_err object_reader_unseal(struct object_reader *r,
+                                   const uint8_t wrapping_key[SEAL_KEY_BYTES])
+{
+    if (!is_sealed(r))
+        return KIST_E_INVALID;
+    memcpy(r->wrapping_key, wrapping_key, SEAL_KEY_BYTES);
+    TRY(open_sealer(r, r->object->seal->wrapped_key, &r->own));
+    r->opener = r->own;
+    return KIST_OK;
 }
 
 const Kist__Object *object_reader_object(const struct object_reader *r)
@@ -83,6 +136,20 @@ const Kist__Object *object_reader_object(const struct object_reader *r)
 static bool has_parts(const struct object_reader *r)
 {
     return r->object->data && r->object->data->manifest;
+}
+
+/* Parts of a multipart object have data keys of their own. */
+static enum kist_err part_unseal(struct object_reader *r)
+{
+    if (!r->own || !r->part->wrapped_key.len) {
+        r->opener = r->own;
+        return KIST_OK;
+    }
+    sealer_close(r->of_part);
+    r->of_part = r->opener = NULL;
+    TRY(open_sealer(r, r->part->wrapped_key, &r->of_part));
+    r->opener = r->of_part;
+    return KIST_OK;
 }
 
 /* The first part row with a number >= `from`, unpacked into part_arena. */
@@ -109,6 +176,7 @@ static enum kist_err part_load(struct object_reader *r, uint32_t from)
         if (err == KIST_OK) {
             r->part = part;
             r->part_number = row_read_u32(found.ptr + 9);
+            err = part_unseal(r);
         }
     }
     kv_cursor_close(cursor);
@@ -201,7 +269,7 @@ static enum kist_err chunk_load(struct object_reader *r, const Kist__ChunkRef *r
         return KIST_E_CORRUPT;
     r->extent = chunk->extent;
     r->extent_start = start;
-    r->extent_end = start + ref->length;
+    r->extent_end = start + payload_of(r, ref->length);
     return KIST_OK;
 }
 
@@ -218,19 +286,42 @@ static enum kist_err extent_seek(struct object_reader *r, uint64_t pos)
     }
     if (data && data->extent) {
         r->extent = data->extent;
+        r->extent_block = 0;
         r->extent_start = start;
-        r->extent_end = start + data->extent->length;
+        r->extent_end = start + payload_of(r, data->extent->length);
         return pos < r->extent_end ? KIST_OK : KIST_E_CORRUPT;
     }
-    size_t chunk = (size_t)((pos - start) / CHUNK_BYTES);
+    size_t chunk = (size_t)((pos - start) / chunk_payload(r));
     if (!data || chunk >= data->n_chunks)
         return KIST_E_CORRUPT;
-    TRY(chunk_load(r, data->chunks[chunk], start + (uint64_t)chunk * CHUNK_BYTES));
+    r->extent_block = chunk * (CHUNK_BYTES / PACK_BLOCK_BYTES);
+    TRY(chunk_load(r, data->chunks[chunk], start + (uint64_t)chunk * chunk_payload(r)));
     return pos < r->extent_end ? KIST_OK : KIST_E_CORRUPT;
 }
 
 /* Parts of blocks pass through a buffer of the thread's own, so that no connection holds one. */
 static _Thread_local uint8_t scratch[PACK_BLOCK_BYTES];
+
+static enum kist_err read_sealed(struct object_reader *r, uint64_t pos, uint8_t *buf, size_t max,
+                                 bool may_block, size_t *got)
+{
+    uint32_t at = (uint32_t)(pos - r->extent_start), len;
+    uint32_t block = at / block_payload(r), skip = at % block_payload(r);
+    if (!r->opener)
+        return KIST_E_DENIED;
+    TRY(extent_read_block(r->store, r->extent, block * PACK_BLOCK_BYTES, scratch, !may_block,
+                          &len));
+    if (len < SEAL_TAG_BYTES || skip >= len - SEAL_TAG_BYTES)
+        return KIST_E_CORRUPT;
+    size_t plain = len - SEAL_TAG_BYTES;
+    bool direct = skip == 0 && max >= plain;
+    TRY(sealer_open_block(r->opener, r->extent_block + block, bytes_of(scratch, len),
+                          direct ? buf : scratch));
+    *got = plain - skip < max ? plain - skip : max;
+    if (!direct)
+        memcpy(buf, scratch + skip, *got);
+    return KIST_OK;
+}
 
 enum kist_err object_reader_read(struct object_reader *r, uint64_t pos, uint8_t *buf, size_t max,
                                  bool may_block, size_t *got)
@@ -238,6 +329,8 @@ enum kist_err object_reader_read(struct object_reader *r, uint64_t pos, uint8_t 
     if (pos >= r->object->size || max == 0)
         return KIST_E_INVALID;
     TRY(extent_seek(r, pos));
+    if (is_sealed(r))
+        return read_sealed(r, pos, buf, max, may_block, got);
     uint32_t at = (uint32_t)(pos - r->extent_start);
     uint32_t block_start = at / PACK_BLOCK_BYTES * PACK_BLOCK_BYTES;
     uint32_t rest = r->extent->length - block_start;
@@ -269,8 +362,8 @@ static void fetch_run(struct job *job)
     void (*wake)(void *user) = f->wake;
     void *user = f->user;
     /* Whether it worked shows when the caller reads again. */
-    uint32_t at = (uint32_t)(f->pos - r->extent_start), len;
-    (void)!extent_read_block(r->store, r->extent, at, scratch, false, &len);
+    uint32_t block = (uint32_t)(f->pos - r->extent_start) / block_payload(r), len;
+    (void)!extent_read_block(r->store, r->extent, block * PACK_BLOCK_BYTES, scratch, false, &len);
     free(f);
     wake(user);
 }

@@ -12,6 +12,7 @@
 
 #include "storage/base/digest.h"
 #include "storage/base/env.h"
+#include "storage/base/seal.h"
 #include "storage/index/apply.h"
 #include "storage/log/log.h"
 #include "storage/schema/schema.h"
@@ -69,6 +70,10 @@ struct object_writer;
 enum kist_err object_writer_open(struct store *s, uint64_t length, unsigned digests,
                                  void (*wake)(void *user), void *user,
                                  struct object_writer **out) MUST_CHECK;
+/* Has the bytes encrypted under this key, which nothing else was or will be encrypted under.
+ * Before the first write. hide_etag: the ETag is not the MD5. */
+enum kist_err object_writer_seal(struct object_writer *w, const uint8_t key[SEAL_KEY_BYTES],
+                                 bool hide_etag) MUST_CHECK;
 /* Has MD5 computed beside the caller where that gains something. From then on each write needs
  * object_writer_ready() first, and the last one object_writer_end(). */
 void object_writer_hash_aside(struct object_writer *w);
@@ -137,6 +142,10 @@ enum kist_err object_reader_open(struct store *s, const struct object_id *id, st
                                  struct object_reader **out, Kist__Object **marker) MUST_CHECK;
 void object_reader_close(struct object_reader *r);
 const Kist__Object *object_reader_object(const struct object_reader *r);
+/* Of an object with a seal: the key that its data key is wrapped under, before the first read.
+ * KIST_E_DENIED: another key. */
+enum kist_err object_reader_unseal(struct object_reader *r,
+                                   const uint8_t wrapping_key[SEAL_KEY_BYTES]) MUST_CHECK;
 /* Reads up to max verified bytes at pos (short at block and chunk ends). With may_block false,
  * KIST_E_BUSY means the bytes are not in the page cache: call object_reader_fetch().
  * KIST_E_CORRUPT: damage; nothing of the bad block was copied. */

@@ -174,8 +174,9 @@ struct writer_chunk {
     uint64_t offset;
     uint32_t crcs[CHUNK_BYTES / PACK_BLOCK_BYTES];
 };
-/* Ends the last chunk. */
-enum kist_err writer_seal(struct object_writer *w) MUST_CHECK;
+/* After the last byte: ends the last block and chunk. */
+enum kist_err writer_end(struct object_writer *w) MUST_CHECK;
+void writer_etag(struct object_writer *w, uint8_t out[16]);
 struct bytes writer_small_body(const struct object_writer *w);
 size_t writer_chunks(const struct object_writer *w, const struct writer_chunk **out);
 enum kist_err writer_sync(struct object_writer *w) MUST_CHECK;

@@ -3,12 +3,15 @@
  *   small:  pieces --> buffer (from the budget) ------------------------> rides in the log
  *   large:  pieces --> pack, chunk by chunk of CHUNK_BYTES, hashed as they pass; nothing is
  *           kept in memory but the chunk list. An unknown length starts small and spills.
+ *   sealed: the same, but what goes to the log or the pack is encrypted block by block, and a
+ *           chunk's address is the hash of that; the body's digests are of the plaintext.
  *
  * Failure: object_writer_abort() punches what was reserved; after a crash the sweep does.
  */
 #include "storage/object/store_internal.h"
 
 #include <assert.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 
 /* Below this, a hop to another thread costs more than it gains. */
@@ -33,8 +36,16 @@ struct object_writer {
     struct buf held;              /* uint32_t: packs */
     bool open;                    /* current is being filled */
     struct writer_chunk current;
-    uint32_t block_filled;
+    uint64_t stored; /* bytes in packs */
+    /* sealed */
+    struct sealer *sealer; /* NULL: not */
+    uint64_t block;        /* that is open, or comes next */
+    uint32_t block_filled; /* its plaintext so far; 0: not begun */
+    bool hide_etag;
+    uint8_t key[SEAL_KEY_BYTES];
 };
+
+#define SEALED_PAYLOAD (PACK_BLOCK_BYTES - SEAL_TAG_BYTES)
 
 enum kist_err object_writer_open(struct store *s, uint64_t length, unsigned digests,
                                  void (*wake)(void *user), void *user, struct object_writer **out)
@@ -54,10 +65,20 @@ enum kist_err object_writer_open(struct store *s, uint64_t length, unsigned dige
     w->store = s;
     w->length = length;
     w->budgeted_bytes = budgeted;
-    buf_init(&w->body, SMALL_BODY_MAX);
+    buf_init(&w->body, SMALL_BODY_MAX + SEAL_TAG_BYTES);
     buf_init(&w->chunks, SIZE_MAX);
     buf_init(&w->held, SIZE_MAX);
     *out = w;
+    return KIST_OK;
+}
+
+enum kist_err object_writer_seal(struct object_writer *w, const uint8_t key[SEAL_KEY_BYTES],
+                                 bool hide_etag)
+{
+    assert(w->size == 0 && !w->sealer);
+    TRY(sealer_open(key, &w->sealer));
+    memcpy(w->key, key, SEAL_KEY_BYTES);
+    w->hide_etag = hide_etag;
     return KIST_OK;
 }
 
@@ -86,19 +107,26 @@ static enum kist_err hold_pack(struct object_writer *w, uint32_t pack)
 /* The first chunk's address is the whole body's SHA-256 so far. */
 static bool whole_is_chunk(const struct object_writer *w)
 {
-    return w->chunks.len == 0 && (w->whole.kinds & DIGEST_BIT(DIGEST_SHA256));
+    return !w->sealer && w->chunks.len == 0 && (w->whole.kinds & DIGEST_BIT(DIGEST_SHA256));
+}
+
+/* Bytes that will still go to packs, as far as is known. */
+static uint64_t stored_rest(const struct object_writer *w)
+{
+    if (w->length == UINT64_MAX)
+        return CHUNK_BYTES;
+    return (w->sealer ? sealed_length(w->length, PACK_BLOCK_BYTES) : w->length) - w->stored;
 }
 
 static enum kist_err chunk_open(struct object_writer *w)
 {
-    uint64_t rest = w->length == UINT64_MAX ? CHUNK_BYTES : w->length - w->size;
+    uint64_t rest = stored_rest(w);
     uint64_t bytes = rest < CHUNK_BYTES ? rest : CHUNK_BYTES;
     memset(&w->current, 0, sizeof(w->current));
     TRY(pack_reserve(w->store->packs, w->lane, bytes, &w->current.pack, &w->current.offset));
     TRY(hold_pack(w, w->current.pack));
     if (!whole_is_chunk(w))
         digest_set_restart(&w->chunk_hash, DIGEST_SHA256);
-    w->block_filled = 0;
     w->open = true;
     return KIST_OK;
 }
@@ -120,12 +148,11 @@ static enum kist_err chunk_seal(struct object_writer *w)
 static void block_crcs(struct object_writer *w, struct bytes piece)
 {
     while (piece.len) {
-        size_t room = PACK_BLOCK_BYTES - w->block_filled;
+        size_t room = PACK_BLOCK_BYTES - w->current.length % PACK_BLOCK_BYTES;
         size_t n = piece.len < room ? piece.len : room;
         uint32_t block = (w->current.length) / PACK_BLOCK_BYTES;
         w->current.crcs[block] = crc32c_update(w->current.crcs[block], piece.ptr, n);
         w->current.length += (uint32_t)n;
-        w->block_filled = (uint32_t)((w->block_filled + n) % PACK_BLOCK_BYTES);
         piece = bytes_of(piece.ptr + n, piece.len - n);
     }
 }
@@ -137,9 +164,9 @@ static void hash_whole(struct object_writer *w, struct bytes piece)
         hash_stream_write(w->md5, piece);
 }
 
-/* size counts what went before this piece: chunk_open() relies on it; and chunk_seal() on
+/* stored counts what went before this piece: chunk_open() relies on it; and chunk_seal() on
  * `whole` having seen the bytes up to the seal and no more. */
-static enum kist_err write_chunks(struct object_writer *w, struct bytes piece, bool hashed)
+static enum kist_err store_piece(struct object_writer *w, struct bytes piece, bool hashed)
 {
     while (piece.len) {
         if (!w->open)
@@ -154,12 +181,50 @@ static enum kist_err write_chunks(struct object_writer *w, struct bytes piece, b
         if (!whole_is_chunk(w))
             digest_set_update(&w->chunk_hash, part.ptr, part.len);
         block_crcs(w, part);
-        w->size += n;
+        w->stored += n;
         if (w->current.length == CHUNK_BYTES)
             TRY(chunk_seal(w));
         piece = bytes_of(piece.ptr + n, piece.len - n);
     }
     return KIST_OK;
+}
+
+static enum kist_err block_end(struct object_writer *w)
+{
+    uint8_t tag[SEAL_TAG_BYTES];
+    TRY(sealer_end(w->sealer, tag));
+    w->block++;
+    w->block_filled = 0;
+    return store_piece(w, bytes_of(tag, sizeof(tag)), true);
+}
+
+static enum kist_err seal_piece(struct object_writer *w, struct bytes piece)
+{
+    static _Thread_local uint8_t sealed[64 << 10];
+    while (piece.len) {
+        size_t n = SEALED_PAYLOAD - w->block_filled;
+        n = piece.len < n ? piece.len : n;
+        n = n < sizeof(sealed) ? n : sizeof(sealed);
+        if (w->block_filled == 0)
+            TRY(sealer_begin(w->sealer, w->block));
+        TRY(sealer_update(w->sealer, bytes_of(piece.ptr, n), sealed));
+        TRY(store_piece(w, bytes_of(sealed, n), true));
+        w->block_filled += (uint32_t)n;
+        if (w->block_filled == SEALED_PAYLOAD)
+            TRY(block_end(w));
+        piece = bytes_of(piece.ptr + n, piece.len - n);
+    }
+    return KIST_OK;
+}
+
+static enum kist_err write_chunks(struct object_writer *w, struct bytes piece, bool hashed)
+{
+    w->size += piece.len;
+    if (!w->sealer)
+        return store_piece(w, piece, hashed);
+    if (!hashed)
+        hash_whole(w, piece);
+    return seal_piece(w, piece);
 }
 
 static enum kist_err spill(struct object_writer *w)
@@ -228,9 +293,36 @@ void object_writer_digest(struct object_writer *w, enum digest_kind kind, uint8_
     memcpy(out, w->finals[kind], digest_len(kind));
 }
 
-enum kist_err writer_seal(struct object_writer *w)
+static enum kist_err seal_body(struct object_writer *w)
 {
-    return w->large ? chunk_seal(w) : KIST_OK;
+    uint8_t tag[SEAL_TAG_BYTES];
+    TRY(sealer_begin(w->sealer, 0));
+    TRY(sealer_update(w->sealer, buf_bytes(&w->body), w->body.ptr));
+    TRY(sealer_end(w->sealer, tag));
+    return buf_append(&w->body, tag, sizeof(tag));
+}
+
+enum kist_err writer_end(struct object_writer *w)
+{
+    if (!w->large)
+        return w->sealer && w->body.len ? seal_body(w) : KIST_OK;
+    if (w->block_filled)
+        TRY(block_end(w));
+    return chunk_seal(w);
+}
+
+/* MD5, which tells what a guess was right: not where only the holder of a key may know.
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html: "may or may not be an MD5
+ * digest of the object data". */
+void writer_etag(struct object_writer *w, uint8_t out[16])
+{
+    uint8_t md5[16], keyed[32];
+    object_writer_digest(w, DIGEST_MD5, md5);
+    memcpy(out, md5, sizeof(md5));
+    if (!w->hide_etag)
+        return;
+    hmac_sha256(bytes_of(w->key, sizeof(w->key)), bytes_of(md5, sizeof(md5)), keyed);
+    memcpy(out, keyed, 16);
 }
 
 struct bytes writer_small_body(const struct object_writer *w)
@@ -280,6 +372,8 @@ void writer_free(struct object_writer *w, bool keep)
     hash_stream_close(w->md5);
     digest_set_release(&w->whole);
     digest_set_release(&w->chunk_hash);
+    sealer_close(w->sealer);
+    OPENSSL_cleanse(w->key, sizeof(w->key));
     buf_release(&w->chunks);
     buf_release(&w->held);
     free(w);
