@@ -150,8 +150,34 @@ static bool set_rules(struct world *w)
     return submit(w, &command, &ignored);
 }
 
+static const uint8_t wrapping_key[SEAL_KEY_BYTES] = "the key above all simulated keys";
+
+/* A third of the contents is encrypted, under a new data key each time. */
+static bool is_sealed(struct state s)
+{
+    return s.seed > 4;
+}
+
+struct sealing {
+    Kist__Seal seal;
+    uint8_t key[SEAL_KEY_BYTES], wrapped[SEAL_WRAPPED_BYTES];
+};
+
+static Kist__Seal *seal_for(struct world *w, struct state s, struct sealing *out)
+{
+    if (!is_sealed(s))
+        return NULL;
+    if (seal_new_key(store_env(w->store), wrapping_key, out->key, out->wrapped) != KIST_OK)
+        abort();
+    kist__seal__init(&out->seal);
+    out->seal.kind = SEAL_S3;
+    out->seal.wrapped_key = schema_data(bytes_of(out->wrapped, SEAL_WRAPPED_BYTES));
+    return &out->seal;
+}
+
 /* NULL: out of memory. */
-static struct object_writer *write_bytes(struct world *w, struct state s)
+static struct object_writer *write_bytes(struct world *w, struct state s,
+                                         const struct sealing *sealing)
 {
     struct object_writer *writer;
     uint8_t *bytes = malloc((size_t)s.length + 1);
@@ -159,6 +185,8 @@ static struct object_writer *write_bytes(struct world *w, struct state s)
         free(bytes);
         return NULL;
     }
+    if (is_sealed(s) && object_writer_seal(writer, sealing->key, s.seed > 5) != KIST_OK)
+        abort();
     fill(s, bytes);
     for (uint64_t at = 0; at < s.length; at += 50000) {
         size_t n = s.length - at < 50000 ? (size_t)(s.length - at) : 50000;
@@ -176,7 +204,9 @@ static bool put(struct world *w, char *key, struct state s)
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__PutObject request = KIST__PUT_OBJECT__INIT;
     Kist__Object object = KIST__OBJECT__INIT;
-    struct object_writer *writer = write_bytes(w, s);
+    struct sealing sealing;
+    object.seal = seal_for(w, s, &sealing);
+    struct object_writer *writer = write_bytes(w, s, &sealing);
     if (!writer)
         return false;
     object.mtime_ms = w->now_ms;
@@ -221,6 +251,8 @@ static bool upload(struct world *w, char *key, struct state s, bool abandon)
     u.created_ms = w->now_ms;
     u.bucket = sim_bucket;
     u.key = schema_data(bytes_str(key));
+    struct sealing of_upload, of_part;
+    u.seal = seal_for(w, s, &of_upload);
     create.upload = &u;
     command.of_case = KIST__COMMAND__OF_CREATE_UPLOAD;
     command.create_upload = &create;
@@ -228,9 +260,13 @@ static bool upload(struct world *w, char *key, struct state s, bool abandon)
         return false;
     Kist__PutPart put_part = KIST__PUT_PART__INIT;
     Kist__Part part = KIST__PART__INIT;
-    struct object_writer *writer = write_bytes(w, s);
+    const Kist__Seal *seal = seal_for(w, s, &of_part);
+    struct object_writer *writer = write_bytes(w, s, &of_part);
     if (!writer)
         return false;
+    part.sealed = seal != NULL;
+    if (seal)
+        part.wrapped_key = seal->wrapped_key;
     put_part.bucket = sim_bucket;
     put_part.key = u.key;
     put_part.upload_id = made.index;
@@ -379,6 +415,8 @@ static bool holds(struct store *s, unsigned number, struct state want)
         uint8_t *found = malloc((size_t)want.length + 1);
         size_t got = 0;
         fill(want, wanted);
+        if (is_sealed(want))
+            err = object_reader_unseal(r, wrapping_key);
         for (uint64_t at = 0; at < want.length && err == KIST_OK; at += got)
             err = object_reader_read(r, at, found + at, (size_t)(want.length - at), true, &got);
         same = err == KIST_OK && memcmp(wanted, found, (size_t)want.length) == 0;
