@@ -39,18 +39,27 @@ static void owner_id(struct bytes access_key, char out[65])
     hex_encode(bytes_of(hash, sizeof hash), out);
 }
 
-/* Twelve digits that stay with the owner id. */
-static void account_arn(struct auth_root_store *store)
+bool auth_key_is_valid(struct bytes access_key, struct bytes secret)
 {
-    unsigned long long number = strtoull(store->owner_id + 52, NULL, 16) % 1000000000000ULL;
-    snprintf(store->arn, sizeof(store->arn), "arn:aws:iam::%012llu:root", number);
+    return access_key.len > 0 && access_key.len <= AUTH_ACCESS_KEY_MAX && is_key_id(access_key) &&
+           secret.len > 0 && secret.len <= AUTH_SECRET_MAX;
+}
+
+void auth_root_store_adopt(struct auth_root_store *store, struct bytes canonical,
+                           struct bytes account)
+{
+    snprintf(store->owner_id, sizeof(store->owner_id), "%.*s", (int)canonical.len,
+             (const char *)canonical.ptr);
+    snprintf(store->account, sizeof(store->account), "%.*s", (int)account.len,
+             (const char *)account.ptr);
+    snprintf(store->arn, sizeof(store->arn), "arn:aws:iam::%s:root", store->account);
 }
 
 enum kist_err auth_root_store_init(struct auth_root_store *store, struct bytes access_key,
                                    struct bytes secret)
 {
-    if (access_key.len == 0 || access_key.len > AUTH_ACCESS_KEY_MAX || !is_key_id(access_key) ||
-        secret.len == 0 || secret.len > AUTH_SECRET_MAX)
+    char canonical[65], account[13];
+    if (!auth_key_is_valid(access_key, secret))
         return KIST_E_INVALID;
     memset(store, 0, sizeof *store);
     store->base.find = root_find;
@@ -58,14 +67,17 @@ enum kist_err auth_root_store_init(struct auth_root_store *store, struct bytes a
     store->access_key_len = access_key.len;
     memcpy(store->secret, secret.ptr, secret.len);
     store->secret_len = secret.len;
-    owner_id(access_key, store->owner_id);
-    account_arn(store);
+    owner_id(access_key, canonical);
+    /* Twelve digits that stay with the owner id. */
+    unsigned long long number = strtoull(canonical + 52, NULL, 16) % 1000000000000ULL;
+    snprintf(account, sizeof(account), "%012llu", number);
+    auth_root_store_adopt(store, bytes_of(canonical, 64), bytes_of(account, 12));
     store->identity = (struct auth_identity){ .is_root = true,
                                               .id = bytes_of(store->owner_id, 64),
                                               .display_name = BYTES_LIT("root"),
-                                              .account = bytes_of(store->arn + 13, 12),
+                                              .account = bytes_of(store->account, 12),
                                               .arn = bytes_str(store->arn),
                                               .type = BYTES_LIT("Account"),
-                                              .user_id = bytes_of(store->arn + 13, 12) };
+                                              .user_id = bytes_of(store->account, 12) };
     return KIST_OK;
 }

@@ -1,7 +1,7 @@
 /* Who may sign: access keys, their secrets and the identities behind them.
  *
  * A `struct credential_store` is embedded as the first member of an implementation, which fills
- * `find`. Today there is one root key; stored users will be another implementation.
+ * `find`: the root key here, accounts and users in auth/users.h.
  */
 #ifndef KIST_AUTH_CREDENTIALS_H
 #define KIST_AUTH_CREDENTIALS_H
@@ -20,6 +20,7 @@ struct auth_identity {
     struct bytes id;           /* the owner id that S3 shows: 64 lower-case hex digits */
     struct bytes display_name; /* "root" */
     struct bytes account;      /* 12 digits */
+    struct bytes tenant;       /* as storage names the account: empty for the first */
     struct bytes arn;          /* "arn:aws:iam::123456789012:root" */
     struct bytes type;         /* aws:PrincipalType: "Account", "User", "AssumedRole" */
     struct bytes user_name;    /* empty but for users */
@@ -57,8 +58,16 @@ struct auth_root_store {
     size_t secret_len;
     char owner_id[65];
     char arn[sizeof("arn:aws:iam::123456789012:root")];
+    char account[13];
     struct auth_identity identity;
 };
+
+/* The account's ids as they were stored first: they stay when the key changes. Before the store
+ * is used. */
+void auth_root_store_adopt(struct auth_root_store *store, struct bytes canonical,
+                           struct bytes account);
+/* What an access key and its secret may consist of. */
+bool auth_key_is_valid(struct bytes access_key, struct bytes secret);
 
 /* KIST_E_INVALID when either is empty or too long, or when the access key holds a byte other
  * than printable ASCII without '/' and ','. The struct must not move afterwards. */

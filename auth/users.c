@@ -62,6 +62,13 @@ static enum kist_err add_policy(struct credential_hold *h, const char *document)
     return KIST_OK;
 }
 
+/* The rows of the identity's account. */
+static enum kist_err get(struct auth_user_store *u, struct credential_hold *h, enum iam_kind kind,
+                         const char *name, Kist__IamEntity **out)
+{
+    return store_iam(u->store, h->identity.tenant, kind, bytes_str(name), &h->arena, out);
+}
+
 static enum kist_err add_entity(struct auth_user_store *u, struct credential_hold *h,
                                 const Kist__IamEntity *entity)
 {
@@ -69,19 +76,19 @@ static enum kist_err add_entity(struct auth_user_store *u, struct credential_hol
         TRY(add_policy(h, entity->policies[i]->value));
     for (size_t i = 0; i < entity->n_attached; i++) {
         Kist__IamEntity *managed = NULL;
-        TRY(store_iam(u->store, IAM_POLICY, bytes_str(entity->attached[i]), &h->arena, &managed));
+        TRY(get(u, h, IAM_POLICY, entity->attached[i], &managed));
         TRY(add_policy(h, managed->document));
     }
     return KIST_OK;
 }
 
-char *auth_iam_arn(const struct auth_identity *of_account, enum iam_kind kind,
-                   const Kist__IamEntity *entity, struct arena *arena)
+char *auth_iam_arn(struct bytes account, enum iam_kind kind, const Kist__IamEntity *entity,
+                   struct arena *arena)
 {
     static const char *const kinds[] = {
         [IAM_USER] = "user", [IAM_GROUP] = "group", [IAM_ROLE] = "role", [IAM_POLICY] = "policy"
     };
-    return arena_printf(arena, "arn:aws:iam::%.12s:%s%s%s", (const char *)of_account->account.ptr,
+    return arena_printf(arena, "arn:aws:iam::%.12s:%s%s%s", (const char *)account.ptr,
                         kinds[kind], entity->path[0] ? entity->path : "/", entity->name);
 }
 
@@ -90,14 +97,14 @@ static enum kist_err become(struct auth_user_store *u, struct credential_hold *h
                             enum iam_kind kind, const char *name)
 {
     Kist__IamEntity *entity = NULL;
-    TRY(store_iam(u->store, kind, bytes_str(name), &h->arena, &entity));
+    TRY(get(u, h, kind, name, &entity));
     TRY(add_entity(u, h, entity));
     for (size_t i = 0; i < entity->n_groups; i++) {
         Kist__IamEntity *group = NULL;
-        TRY(store_iam(u->store, IAM_GROUP, bytes_str(entity->groups[i]), &h->arena, &group));
+        TRY(get(u, h, IAM_GROUP, entity->groups[i], &group));
         TRY(add_entity(u, h, group));
     }
-    char *arn = auth_iam_arn(&u->root->identity, kind, entity, &h->arena);
+    char *arn = auth_iam_arn(h->identity.account, kind, entity, &h->arena);
     if (!arn)
         return KIST_E_NOMEM;
     h->identity.is_root = false;
@@ -108,14 +115,35 @@ static enum kist_err become(struct auth_user_store *u, struct credential_hold *h
     return KIST_OK;
 }
 
+/* The account's root; empty: the first one's, which derive() has begun with. */
+static enum kist_err use_account(struct auth_user_store *u, struct credential_hold *h,
+                                 const char *id)
+{
+    Kist__Account *account = NULL;
+    if (!id[0])
+        return KIST_OK;
+    TRY(store_account(u->store, bytes_str(id), &h->arena, &account));
+    char *arn = arena_printf(&h->arena, "arn:aws:iam::%s:root", account->id);
+    if (!arn)
+        return KIST_E_NOMEM;
+    h->identity.id = bytes_str(account->canonical);
+    h->identity.display_name = bytes_str(account->name);
+    h->identity.account = bytes_str(account->id);
+    h->identity.tenant = account->first ? BYTES_EMPTY : h->identity.account;
+    h->identity.user_id = h->identity.account;
+    h->identity.arn = bytes_str(arn);
+    return KIST_OK;
+}
+
 static enum kist_err from_key(struct auth_user_store *u, struct credential_hold *h)
 {
     Kist__IamEntity *key = NULL;
-    TRY(store_iam(u->store, IAM_KEY, h->access_key_id, &h->arena, &key));
+    TRY(store_iam(u->store, BYTES_EMPTY, IAM_KEY, h->access_key_id, &h->arena, &key));
     if (key->inactive)
         return KIST_E_NOT_FOUND;
     h->secret = bytes_str(key->secret);
-    return become(u, h, IAM_USER, key->owner);
+    TRY(use_account(u, h, key->account));
+    return key->owner[0] ? become(u, h, IAM_USER, key->owner) : KIST_OK;
 }
 
 static enum kist_err from_session(struct auth_user_store *u, struct credential_hold *h)
@@ -126,11 +154,11 @@ static enum kist_err from_session(struct auth_user_store *u, struct credential_h
         return KIST_E_TOKEN;
     h->secret = bytes_str(s->secret);
     h->expires_ms = s->expires_ms;
-    if (s->kind) {
-        enum kist_err err = become(u, h, (enum iam_kind)s->kind, s->name);
-        if (err != KIST_OK)
-            return err == KIST_E_NOT_FOUND ? KIST_E_TOKEN : err;
-    }
+    enum kist_err err = use_account(u, h, s->account);
+    if (err == KIST_OK && s->kind)
+        err = become(u, h, (enum iam_kind)s->kind, s->name);
+    if (err != KIST_OK)
+        return err == KIST_E_NOT_FOUND ? KIST_E_TOKEN : err;
     if (s->kind == IAM_ROLE) {
         char *arn = arena_printf(&h->arena, "arn:aws:sts::%.12s:assumed-role/%s/%s",
                                  (const char *)h->identity.account.ptr, s->name, s->session_name);
@@ -281,6 +309,22 @@ struct credential_store *auth_user_store_base(struct auth_user_store *u)
 const struct auth_identity *auth_user_store_root(const struct auth_user_store *u)
 {
     return &u->root->identity;
+}
+
+enum kist_err auth_owner_find(const struct auth_user_store *u, struct bytes canonical,
+                              struct arena *arena, struct auth_owner *out)
+{
+    const struct auth_identity *first = &u->root->identity;
+    Kist__Account *account = NULL;
+    *out = (struct auth_owner){ first->id, first->display_name, first->account };
+    if (bytes_equal(canonical, first->id))
+        return KIST_OK;
+    enum kist_err err = store_account_canonical(u->store, canonical, arena, &account);
+    if (err != KIST_OK)
+        return err;
+    *out = (struct auth_owner){ bytes_str(account->canonical), bytes_str(account->name),
+                                bytes_str(account->id) };
+    return KIST_OK;
 }
 
 const struct session_sealer *auth_user_store_sealer(const struct auth_user_store *u)

@@ -19,8 +19,16 @@ struct credential_store *auth_user_store_base(struct auth_user_store *users);
 /* What the IAM and STS operations need of it. */
 const struct auth_identity *auth_user_store_root(const struct auth_user_store *users);
 const struct session_sealer *auth_user_store_sealer(const struct auth_user_store *users);
+/* Who owns a bucket or an object. KIST_E_NOT_FOUND for an id that no account has, with *out the
+ * first account: its id followed the root key before accounts were stored, and buckets from then
+ * are its own. */
+struct auth_owner {
+    struct bytes id, display_name, account;
+};
+enum kist_err auth_owner_find(const struct auth_user_store *users, struct bytes canonical,
+                              struct arena *arena, struct auth_owner *out) MUST_CHECK;
 /* arn:aws:iam::account:kind/path/name, in the arena. */
-char *auth_iam_arn(const struct auth_identity *of_account, enum iam_kind kind,
-                   const Kist__IamEntity *entity, struct arena *arena);
+char *auth_iam_arn(struct bytes account, enum iam_kind kind, const Kist__IamEntity *entity,
+                   struct arena *arena);
 
 #endif

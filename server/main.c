@@ -17,6 +17,7 @@ static const struct {
     { "serve", serve, "serve a data directory over S3" },
     { "bench", cli_bench, "load any S3 endpoint and measure it" },
     { "scrub", cli_scrub, "check all stored bytes against their hashes" },
+    { "account", cli_account, "make, list and remove accounts, and their keys" },
     { "fsck", cli_fsck, "check every cross-reference of a data directory" },
 };
 

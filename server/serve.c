@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "auth/accounts.h"
 #include "server/admin/admin.h"
 #include "server/cli/options.h"
 #include "server/cli/rootkey.h"
@@ -68,6 +69,10 @@ static int open_keys(struct server *s)
                                         ? "set both KIST_ROOT_ACCESS_KEY and "
                                           "KIST_ROOT_SECRET_KEY, 1 to 128 characters"
                                         : kist_err_text(err));
+    if (err == KIST_OK)
+        err = auth_accounts_begin(s->store, &s->credentials);
+    if (err != KIST_OK)
+        return complain("accounts", kist_err_text(err));
     s->users = auth_user_store_new(&s->credentials, s->store);
     s->keyring = s->users ? auth_keyring_new(auth_user_store_base(s->users)) : NULL;
     return s->keyring ? 0 : complain("root key", "out of memory");

@@ -51,8 +51,8 @@ static enum kist_err save(const char *dir, const char *path, const struct root_k
     return dir_sync(dir);
 }
 
-enum kist_err root_key_load(const char *dir, const char *access_key, const char *secret_key,
-                            struct env *env, struct root_key *out)
+enum kist_err root_key_find(const char *dir, const char *access_key, const char *secret_key,
+                            struct root_key *out)
 {
     char access[130], secret[130];
     CLEANUP_FREE char *path = NULL;
@@ -66,8 +66,18 @@ enum kist_err root_key_load(const char *dir, const char *access_key, const char 
     if (f)
         return fscanf(f, "%129s %129s", access, secret) == 2 ? from_text(access, secret, out)
                                                              : KIST_E_INVALID;
-    if (errno != ENOENT)
-        return kist_err_from_errno(errno);
+    return errno == ENOENT ? KIST_E_NOT_FOUND : kist_err_from_errno(errno);
+}
+
+enum kist_err root_key_load(const char *dir, const char *access_key, const char *secret_key,
+                            struct env *env, struct root_key *out)
+{
+    CLEANUP_FREE char *path = NULL;
+    enum kist_err err = root_key_find(dir, access_key, secret_key, out);
+    if (err != KIST_E_NOT_FOUND)
+        return err;
+    if (asprintf(&path, "%s/root-key", dir) < 0)
+        return KIST_E_NOMEM;
     make_key(env, out);
     return save(dir, path, out);
 }

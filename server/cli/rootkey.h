@@ -15,4 +15,8 @@ struct root_key {
 enum kist_err root_key_load(const char *dir, const char *access_key, const char *secret_key,
                             struct env *env, struct root_key *out) MUST_CHECK;
 
+/* The same, without making one: KIST_E_NOT_FOUND. */
+enum kist_err root_key_find(const char *dir, const char *access_key, const char *secret_key,
+                            struct root_key *out) MUST_CHECK;
+
 #endif

@@ -223,12 +223,24 @@ static bool context(void *ctx, struct bytes key, struct policy_values *out)
 
 /* ---- the question ---- */
 
+/* Without a bucket (ListBuckets, CreateBucket) the account itself is asked about. */
+static bool is_own_bucket(struct s3_request *r, const Kist__Bucket *bucket)
+{
+    struct auth_owner owner = r->owner;
+    if (!bucket)
+        return r->who.identity->id.len > 0;
+    if (bucket != r->bucket_row && s3_owner_find(r, bucket->owner, &owner) != KIST_OK)
+        return false;
+    return s3_is_own(r, &owner);
+}
+
 static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s3_rules *rules,
                 const char *action, const struct object_id *id)
 {
+    bool own = is_own_bucket(r, bucket);
     const struct auth_identity *who = r->who.identity;
     struct question q = { .r = r, .bucket = bucket, .id = *id };
-    if (who->is_root && !who->session && (!rules || !rules->policy))
+    if (own && who->is_root && !who->session && (!rules || !rules->policy))
         return true; /* nothing can deny */
     struct policy_request request = {
         .principal = { .anonymous = !who->id.len,
@@ -252,7 +264,7 @@ static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s
         .identity_count = who->policy_count,
         .session = who->session,
         .is_account_root = who->is_root,
-        .same_account = who->id.len > 0,
+        .same_account = own,
         .restrict_public = rules && rules->restrict_public_buckets,
     };
     return access_is_allowed(&question);

@@ -140,10 +140,11 @@ void s3_list_buckets(struct s3_request *r)
         return;
     }
     s3_xml_begin(&p.xml, "ListAllMyBucketsResult");
-    s3_xml_owner(&p.xml, "Owner", r->who.identity);
+    const struct auth_identity *who = r->who.identity;
+    s3_xml_owner(&p.xml, "Owner", who->id, who->display_name);
     s3_xml_open(&p.xml, "Buckets");
-    enum kist_err err = store_list_buckets(store_of(r), prefix, s3_param(r, "continuation-token"),
-                                           add_bucket, &p);
+    enum kist_err err = store_list_own_buckets(store_of(r), who->id, prefix,
+                                               s3_param(r, "continuation-token"), add_bucket, &p);
     if (err != KIST_OK) {
         buf_release(&p.xml.out);
         s3_fail_err(r, err);

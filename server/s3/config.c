@@ -373,7 +373,7 @@ static void acl_reply(struct s3_request *r)
     static const char open[] = "<Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" "
                                "xsi:type=\"CanonicalUser\">";
     x.failed = x.failed || buf_append_str(&x.out, open) != KIST_OK;
-    s3_xml_str(&x, "ID", r->bucket_row->owner);
+    s3_xml_text(&x, "ID", r->owner.id);
     s3_xml_close(&x, "Grantee");
     s3_xml_str(&x, "Permission", "FULL_CONTROL");
     s3_xml_close(&x, "Grant");
@@ -411,7 +411,7 @@ static void put_acl(struct s3_request *r)
     const struct s3_xml_node *list = s3_xml_child(root, "AccessControlList");
     for (const struct s3_xml_node *n = list ? list->child : NULL; n; n = n->next) {
         struct bytes id = s3_xml_child_text(s3_xml_child(n, "Grantee"), "ID");
-        if (!bytes_equal(id, bytes_str(r->bucket_row->owner)) ||
+        if (!bytes_equal(id, r->owner.id) ||
             !bytes_equal(s3_xml_child_text(n, "Permission"), BYTES_LIT("FULL_CONTROL"))) {
             s3_fail(r, S3_ACL_NOT_SUPPORTED);
             return;

@@ -31,7 +31,12 @@ bool s3_open_copy_source(struct s3_request *r, struct object_id *source)
     case S3_COPY_SOURCE_OK:
         break;
     }
+    struct auth_owner owner;
     enum kist_err err = store_bucket(store_of(r), source->bucket, r->arena, &bucket);
+    if (err == KIST_OK)
+        err = s3_owner_find(r, bucket->owner, &owner);
+    if (err == KIST_OK && !s3_owner_expected(r, "x-amz-source-expected-bucket-owner", &owner))
+        return false;
     if (err == KIST_OK && !s3_allowed_source(r, bucket, source))
         err = KIST_E_DENIED;
     if (err == KIST_OK)

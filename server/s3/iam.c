@@ -49,6 +49,13 @@ void iam_fail_err(struct s3_request *r, enum kist_err err)
                  "The request was rejected because multiple requests to change this object were "
                  "submitted simultaneously. Wait a few minutes and submit your request again.");
         break;
+    case KIST_E_BUCKET_NOT_EMPTY:
+        iam_fail(r, 409, "DeleteConflict",
+                 "Cannot delete an account that owns buckets, users, groups, roles or policies.");
+        break;
+    case KIST_E_BUCKET_STATE:
+        iam_fail(r, 409, "DeleteConflict", "Cannot delete the first account.");
+        break;
     case KIST_E_NOMEM:
     case KIST_E_BUSY:
         iam_fail(r, 400, "Throttling", "Rate exceeded");
@@ -111,7 +118,7 @@ const char *iam_param_of(enum iam_kind kind)
 Kist__IamEntity *iam_get(struct s3_request *r, enum iam_kind kind, struct bytes name)
 {
     Kist__IamEntity *e = NULL;
-    enum kist_err err = store_iam(store_of(r), kind, name, r->arena, &e);
+    enum kist_err err = store_iam(store_of(r), r->who.identity->tenant, kind, name, r->arena, &e);
     if (err == KIST_E_NOT_FOUND)
         iam_fail(r, 404, "NoSuchEntity",
                  arena_printf(r->arena, "The %.*s with name %s cannot be found.",
@@ -182,7 +189,8 @@ Kist__IamEntity *iam_entity(struct s3_request *r, const struct iam_call *call)
     unknown.name = s3_str(r, name);
     char *action = arena_printf(r->arena, "iam:%s", call->action);
     /* Asked before it is looked up: who may not must not learn what exists. */
-    if (!iam_allowed(r, action, auth_iam_arn(r->who.identity, call->kind, &unknown, r->arena)))
+    if (!iam_allowed(r, action,
+                     auth_iam_arn(r->who.identity->account, call->kind, &unknown, r->arena)))
         return NULL;
     return iam_get(r, call->kind, name);
 }
@@ -204,7 +212,8 @@ struct iam_work *iam_begin(struct s3_request *r, const struct iam_call *call)
     return w;
 }
 
-void iam_change(struct iam_work *w, enum iam_kind kind, Kist__IamEntity *entity, bool remove)
+void iam_change(struct s3_request *r, struct iam_work *w, enum iam_kind kind,
+                Kist__IamEntity *entity, bool remove)
 {
     Kist__IamChange *c = &w->changes[w->count];
     kist__iam_change__init(c);
@@ -212,6 +221,10 @@ void iam_change(struct iam_work *w, enum iam_kind kind, Kist__IamEntity *entity,
     c->name = entity->name;
     c->expected = entity->changed;
     c->entity = remove ? NULL : entity;
+    if (kind == IAM_KEY)
+        entity->account = s3_str(r, r->who.identity->tenant);
+    else
+        c->account = s3_str(r, r->who.identity->tenant);
     w->list[w->count++] = c;
 }
 
@@ -259,7 +272,12 @@ void iam_finish(struct s3_request *r, struct iam_work *w)
     command.put_iam = &put;
     put.n_changes = w->count;
     put.changes = w->list;
-    s3_commit_always(r, &command, committed);
+    iam_finish_command(r, &command);
+}
+
+void iam_finish_command(struct s3_request *r, const Kist__Command *command)
+{
+    s3_commit_always(r, command, committed);
 }
 
 void iam_xml_document(struct s3_xml *x, const char *element, const char *document)
@@ -354,6 +372,7 @@ static void form_read(struct s3_request *r)
     if (!call && !is_sts(r)) {
         call = find(iam_user_calls, action);
         call = call ? call : find(iam_policy_calls, action);
+        call = call ? call : find(iam_account_calls, action);
     }
     if (!call) {
         iam_fail(r, 400, "InvalidAction",

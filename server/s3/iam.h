@@ -43,9 +43,12 @@ const char *iam_param_of(enum iam_kind kind); /* "UserName" */
 /* NULL after an error reply. Opens <ActionResult>. */
 struct iam_work *iam_begin(struct s3_request *r, const struct iam_call *call);
 /* Adds a change of an entity as it was read (or new: changed 0); remove drops it. */
-void iam_change(struct iam_work *w, enum iam_kind kind, Kist__IamEntity *entity, bool remove);
+void iam_change(struct s3_request *r, struct iam_work *w, enum iam_kind kind,
+                Kist__IamEntity *entity, bool remove);
 /* Commits the changes, then answers; without changes answers at once. */
 void iam_finish(struct s3_request *r, struct iam_work *w);
+/* Commits another command than changes of entities, then answers. After iam_begin(). */
+void iam_finish_command(struct s3_request *r, const Kist__Command *command);
 void iam_xml_entity(struct s3_request *r, struct s3_xml *x, enum iam_kind kind,
                     const Kist__IamEntity *e);
 /* Percent-encoded (RFC 3986), as AWS sends policy documents. */
@@ -60,7 +63,8 @@ bool iam_list_has(size_t n, char **list, const char *value);
 bool iam_list_add(struct arena *arena, size_t *n, char ***list, char *value);
 void iam_list_remove(size_t *n, char **list, const char *value);
 
-/* ---- iam_users.c, iam_policies.c, sts.c ---- */
-extern const struct iam_call iam_user_calls[], iam_policy_calls[], sts_calls[];
+/* ---- iam_users.c, iam_policies.c, iam_accounts.c, sts.c ---- */
+extern const struct iam_call iam_user_calls[], iam_policy_calls[], iam_account_calls[],
+    sts_calls[];
 
 #endif

@@ -43,7 +43,7 @@ static void put_inline(struct s3_request *r, const struct iam_call *call)
         return;
     if (!add(r, e, name, document))
         w->x.failed = true;
-    iam_change(w, call->kind, e, false);
+    iam_change(r, w, call->kind, e, false);
     iam_finish(r, w);
 }
 
@@ -83,7 +83,7 @@ static void delete_inline(struct s3_request *r, const struct iam_call *call)
         if (e->policies[i] != p)
             e->policies[kept++] = e->policies[i];
     e->n_policies = kept;
-    iam_change(w, call->kind, e, false);
+    iam_change(r, w, call->kind, e, false);
     iam_finish(r, w);
 }
 
@@ -111,8 +111,9 @@ static Kist__IamEntity *by_arn(struct s3_request *r)
     for (size_t i = 0; i < arn.len; i++)
         if (arn.ptr[i] == '/')
             name = bytes_of(arn.ptr + i + 1, arn.len - i - 1);
-    enum kist_err err = store_iam(r->service->config.store, IAM_POLICY, name, r->arena, &p);
-    char *own = p ? auth_iam_arn(r->who.identity, IAM_POLICY, p, r->arena) : NULL;
+    enum kist_err err = store_iam(r->service->config.store, r->who.identity->tenant, IAM_POLICY,
+                                  name, r->arena, &p);
+    char *own = p ? auth_iam_arn(r->who.identity->account, IAM_POLICY, p, r->arena) : NULL;
     if (err == KIST_OK && own && bytes_equal(bytes_str(own), arn))
         return p;
     if (err == KIST_OK || err == KIST_E_NOT_FOUND)
@@ -177,7 +178,7 @@ static void delete_policy(struct s3_request *r, const struct iam_call *call)
     struct iam_work *w = p ? iam_begin(r, call) : NULL;
     if (!w)
         return;
-    iam_change(w, IAM_POLICY, p, true);
+    iam_change(r, w, IAM_POLICY, p, true);
     iam_finish(r, w);
 }
 
@@ -205,8 +206,8 @@ static void change_attachment(struct s3_request *r, const struct iam_call *call)
                !iam_list_add(r->arena, &p->n_members, &p->members, member)) {
         w->x.failed = true;
     }
-    iam_change(w, call->kind, e, false);
-    iam_change(w, IAM_POLICY, p, false);
+    iam_change(r, w, call->kind, e, false);
+    iam_change(r, w, IAM_POLICY, p, false);
     iam_finish(r, w);
 }
 
@@ -219,12 +220,13 @@ static void list_attached(struct s3_request *r, const struct iam_call *call)
     s3_xml_open(&w->x, "AttachedPolicies");
     for (size_t i = 0; i < e->n_attached; i++) {
         Kist__IamEntity *p = NULL;
-        if (store_iam(r->service->config.store, IAM_POLICY, bytes_str(e->attached[i]), r->arena,
-                      &p) != KIST_OK)
+        if (store_iam(r->service->config.store, r->who.identity->tenant, IAM_POLICY,
+                      bytes_str(e->attached[i]), r->arena, &p) != KIST_OK)
             continue;
         s3_xml_open(&w->x, "member");
         s3_xml_str(&w->x, "PolicyName", p->name);
-        s3_xml_str(&w->x, "PolicyArn", auth_iam_arn(r->who.identity, IAM_POLICY, p, r->arena));
+        s3_xml_str(&w->x, "PolicyArn",
+                   auth_iam_arn(r->who.identity->account, IAM_POLICY, p, r->arena));
         s3_xml_close(&w->x, "member");
     }
     s3_xml_close(&w->x, "AttachedPolicies");

@@ -14,7 +14,7 @@ static const char *const elements[] = {
 void iam_xml_entity(struct s3_request *r, struct s3_xml *x, enum iam_kind kind,
                     const Kist__IamEntity *e)
 {
-    char *arn = auth_iam_arn(r->who.identity, kind, e, r->arena);
+    char *arn = auth_iam_arn(r->who.identity->account, kind, e, r->arena);
     char name[16], id[16];
     (void)snprintf(name, sizeof(name), "%sName", elements[kind]);
     (void)snprintf(id, sizeof(id), "%sId", elements[kind]);
@@ -63,7 +63,7 @@ static void create(struct s3_request *r, const struct iam_call *call)
     e->created_ms = s3_now(r);
     e->description = s3_str(r, s3_param(r, "Description"));
     if (!iam_allowed(r, arena_printf(r->arena, "iam:%s", call->action),
-                     auth_iam_arn(r->who.identity, call->kind, e, r->arena)))
+                     auth_iam_arn(r->who.identity->account, call->kind, e, r->arena)))
         return;
     if (call->kind == IAM_POLICY) {
         e->document = iam_document(r, "PolicyDocument", POLICY_IDENTITY);
@@ -80,8 +80,8 @@ static void create(struct s3_request *r, const struct iam_call *call)
     }
     if (!e->document)
         return;
-    enum kist_err err =
-        store_iam(r->service->config.store, call->kind, name, r->arena, &existing);
+    enum kist_err err = store_iam(r->service->config.store, r->who.identity->tenant, call->kind,
+                                  name, r->arena, &existing);
     if (err == KIST_OK) {
         iam_fail(r, 409, "EntityAlreadyExists",
                  arena_printf(r->arena, "%s with name %s already exists.", elements[call->kind],
@@ -97,7 +97,7 @@ static void create(struct s3_request *r, const struct iam_call *call)
     s3_xml_open(&w->x, elements[call->kind]);
     iam_xml_entity(r, &w->x, call->kind, e);
     s3_xml_close(&w->x, elements[call->kind]);
-    iam_change(w, call->kind, e, false);
+    iam_change(r, w, call->kind, e, false);
     iam_finish(r, w);
 }
 
@@ -114,8 +114,8 @@ static void get(struct s3_request *r, const struct iam_call *call)
         s3_xml_open(&w->x, "Users");
         for (size_t i = 0; i < e->n_members; i++) {
             Kist__IamEntity *user = NULL;
-            if (store_iam(r->service->config.store, IAM_USER, bytes_str(e->members[i]), r->arena,
-                          &user) != KIST_OK)
+            if (store_iam(r->service->config.store, r->who.identity->tenant, IAM_USER,
+                          bytes_str(e->members[i]), r->arena, &user) != KIST_OK)
                 continue;
             s3_xml_open(&w->x, "member");
             iam_xml_entity(r, &w->x, IAM_USER, user);
@@ -178,8 +178,8 @@ static void list(struct s3_request *r, const struct iam_call *call)
         return;
     l.x = &w->x;
     s3_xml_open(&w->x, plural[call->kind]);
-    enum kist_err err = store_list_iam(r->service->config.store, call->kind,
-                                       s3_param(r, "Marker"), add_entity, &l);
+    enum kist_err err = store_list_iam(r->service->config.store, r->who.identity->tenant,
+                                       call->kind, s3_param(r, "Marker"), add_entity, &l);
     s3_xml_close(&w->x, plural[call->kind]);
     s3_xml_bool(&w->x, "IsTruncated", l.truncated);
     if (l.truncated)
@@ -204,7 +204,7 @@ static void delete_entity(struct s3_request *r, const struct iam_call *call)
     struct iam_work *w = iam_begin(r, call);
     if (!w)
         return;
-    iam_change(w, call->kind, e, true);
+    iam_change(r, w, call->kind, e, true);
     iam_finish(r, w);
 }
 
@@ -237,8 +237,8 @@ static void create_key(struct s3_request *r, const struct iam_call *call)
     s3_xml_str(&w->x, "SecretAccessKey", key->secret);
     s3_xml_time(&w->x, "CreateDate", key->created_ms);
     s3_xml_close(&w->x, "AccessKey");
-    iam_change(w, IAM_KEY, key, false);
-    iam_change(w, IAM_USER, user, false);
+    iam_change(r, w, IAM_KEY, key, false);
+    iam_change(r, w, IAM_USER, user, false);
     iam_finish(r, w);
 }
 
@@ -251,8 +251,8 @@ static void list_keys(struct s3_request *r, const struct iam_call *call)
     s3_xml_open(&w->x, "AccessKeyMetadata");
     for (size_t i = 0; i < user->n_keys; i++) {
         Kist__IamEntity *key = NULL;
-        if (store_iam(r->service->config.store, IAM_KEY, bytes_str(user->keys[i]), r->arena,
-                      &key) != KIST_OK)
+        if (store_iam(r->service->config.store, r->who.identity->tenant, IAM_KEY,
+                      bytes_str(user->keys[i]), r->arena, &key) != KIST_OK)
             continue;
         s3_xml_open(&w->x, "member");
         s3_xml_str(&w->x, "UserName", user->name);
@@ -273,7 +273,8 @@ static Kist__IamEntity *own_key(struct s3_request *r, const Kist__IamEntity *use
     if (!user || !iam_name(r, "AccessKeyId", &id))
         return NULL;
     Kist__IamEntity *key = iam_get(r, IAM_KEY, id);
-    if (key && strcmp(key->owner, user->name) != 0) {
+    if (key && (strcmp(key->owner, user->name) != 0 ||
+                !bytes_equal(bytes_str(key->account), r->who.identity->tenant))) {
         iam_fail(r, 404, "NoSuchEntity", "The Access Key cannot be found.");
         return NULL;
     }
@@ -295,7 +296,7 @@ static void update_key(struct s3_request *r, const struct iam_call *call)
     if (!w)
         return;
     key->inactive = !active;
-    iam_change(w, IAM_KEY, key, false);
+    iam_change(r, w, IAM_KEY, key, false);
     iam_finish(r, w);
 }
 
@@ -307,8 +308,8 @@ static void delete_key(struct s3_request *r, const struct iam_call *call)
     if (!w)
         return;
     iam_list_remove(&user->n_keys, user->keys, key->name);
-    iam_change(w, IAM_KEY, key, true);
-    iam_change(w, IAM_USER, user, false);
+    iam_change(r, w, IAM_KEY, key, true);
+    iam_change(r, w, IAM_USER, user, false);
     iam_finish(r, w);
 }
 
@@ -338,8 +339,8 @@ static void change_membership(struct s3_request *r, const struct iam_call *call)
         iam_list_remove(&user->n_groups, user->groups, group->name);
         iam_list_remove(&group->n_members, group->members, user->name);
     }
-    iam_change(w, IAM_USER, user, false);
-    iam_change(w, IAM_GROUP, group, false);
+    iam_change(r, w, IAM_USER, user, false);
+    iam_change(r, w, IAM_GROUP, group, false);
     iam_finish(r, w);
 }
 
@@ -352,8 +353,8 @@ static void list_groups_for_user(struct s3_request *r, const struct iam_call *ca
     s3_xml_open(&w->x, "Groups");
     for (size_t i = 0; i < user->n_groups; i++) {
         Kist__IamEntity *group = NULL;
-        if (store_iam(r->service->config.store, IAM_GROUP, bytes_str(user->groups[i]), r->arena,
-                      &group) != KIST_OK)
+        if (store_iam(r->service->config.store, r->who.identity->tenant, IAM_GROUP,
+                      bytes_str(user->groups[i]), r->arena, &group) != KIST_OK)
             continue;
         s3_xml_open(&w->x, "member");
         iam_xml_entity(r, &w->x, IAM_GROUP, group);

@@ -84,6 +84,7 @@ struct s3_request {
     struct bytes bucket, key; /* decoded; borrowed from the arena */
     uint64_t version;         /* versionId: VERSION_CURRENT when absent */
     Kist__Bucket *bucket_row; /* NULL: no bucket was asked for, or CreateBucket */
+    struct auth_owner owner;  /* of bucket_row */
     struct s3_rules *rules;   /* of bucket_row; NULL: it has none */
     struct s3_param *params;
     size_t param_count;
@@ -164,8 +165,7 @@ void s3_xml_time(struct s3_xml *x, const char *name, int64_t ms);
 /* A key or prefix: percent-encoded when the request asked for it. */
 void s3_xml_key(struct s3_xml *x, const char *name, struct bytes value);
 void s3_xml_etag(struct s3_xml *x, struct bytes md5, uint32_t parts);
-void s3_xml_owner(struct s3_xml *x, const char *element, const struct auth_identity *who);
-/* Whoever asks, a bucket's objects belong to its owner. */
+void s3_xml_owner(struct s3_xml *x, const char *element, struct bytes id, struct bytes name);
 void s3_xml_bucket_owner(struct s3_xml *x, const char *element, const struct s3_request *r);
 void s3_xml_reply(struct s3_request *r, struct s3_xml *x, const char *root);
 
@@ -201,6 +201,15 @@ void s3_rules_cache_free(struct s3_rules_cache *cache); /* NULL is allowed */
 enum kist_err s3_rules_get(struct s3_service *s, const Kist__Bucket *bucket,
                            struct s3_rules **out) MUST_CHECK;
 void s3_rules_drop(struct s3_rules *rules); /* NULL is allowed */
+
+/* ---- owner.c ---- */
+/* The account that a row's owner stands for. */
+enum kist_err s3_owner_find(struct s3_request *r, const char *canonical,
+                            struct auth_owner *out) MUST_CHECK;
+/* It is the account that the request acts for. */
+bool s3_is_own(const struct s3_request *r, const struct auth_owner *owner);
+/* A header that says whose the bucket should be; false after an error reply. */
+bool s3_owner_expected(struct s3_request *r, const char *header, const struct auth_owner *owner);
 
 /* ---- access.c: may they? ---- */
 /* The operation's action on its target; false after an error reply. */

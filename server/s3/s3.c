@@ -63,17 +63,6 @@ static void become_nobody(struct s3_request *r)
         r->who.payload = AUTH_PAYLOAD_SIGNED_SHA256;
 }
 
-static bool owner_is_expected(struct s3_request *r)
-{
-    struct bytes expected = s3_header(r, "x-amz-expected-bucket-owner");
-    if (!expected.len || !r->bucket_row ||
-        bytes_equal(expected, bytes_str(r->bucket_row->owner)) ||
-        bytes_equal(expected, r->who.identity->account))
-        return true;
-    s3_fail(r, S3_ACCESS_DENIED);
-    return false;
-}
-
 /* Asked early, so that nobody sends gigabytes to a bucket that is not there; apply() asks again.
  * False after an error reply. */
 bool s3_load_bucket(struct s3_request *r)
@@ -82,6 +71,8 @@ bool s3_load_bucket(struct s3_request *r)
         return true;
     enum kist_err err =
         store_bucket(r->service->config.store, r->bucket, r->arena, &r->bucket_row);
+    if (err == KIST_OK)
+        err = s3_owner_find(r, r->bucket_row->owner, &r->owner);
     if (err == KIST_OK)
         err = s3_rules_get(r->service, r->bucket_row, &r->rules);
     if (err == KIST_OK)
@@ -137,7 +128,9 @@ static void begin(void *ctx, struct exchange *x)
     error = s3_route(r);
     if (error != S3_ERROR_COUNT)
         s3_fail(r, error);
-    else if (s3_load_bucket(r) && owner_is_expected(r) && s3_version_param(r) && s3_authorize(r))
+    else if (s3_load_bucket(r) &&
+             (!r->bucket_row || s3_owner_expected(r, "x-amz-expected-bucket-owner", &r->owner)) &&
+             s3_version_param(r) && s3_authorize(r))
         s3_operations[r->op_index].handle(r);
 }
 

@@ -64,6 +64,7 @@ static void get_session_token(struct s3_request *r, const struct iam_call *call)
     }
     if (!duration(r, 900, 129600, 43200, &seconds))
         return;
+    session.account = s3_str(r, who->tenant);
     if (who->user_name.len) {
         session.kind = IAM_USER;
         session.name = s3_str(r, who->user_name);
@@ -79,9 +80,31 @@ static bool no_context(void *ctx, struct bytes key, struct policy_values *out)
     return false;
 }
 
-/* The trust policy must let the caller in; his own policies must too, unless the trust policy
- * names him and not his account. */
-static bool trusts(struct s3_request *r, const Kist__IamEntity *role, const char *arn)
+/* arn:aws:iam::account:role/path/name, and how storage names that account. */
+struct role_name {
+    struct bytes account, tenant, name;
+};
+
+static bool parse_role(struct s3_request *r, struct bytes arn, struct role_name *out)
+{
+    static const struct bytes head = { (const uint8_t *)"arn:aws:iam::", 13 };
+    Kist__Account *account = NULL;
+    if (!bytes_starts_with(arn, head) || arn.len < head.len + ACCOUNT_ID_LEN)
+        return false;
+    out->account = bytes_of(arn.ptr + head.len, ACCOUNT_ID_LEN);
+    for (size_t i = head.len; i < arn.len; i++)
+        if (arn.ptr[i] == '/')
+            out->name = bytes_of(arn.ptr + i + 1, arn.len - i - 1);
+    if (store_account(r->service->config.store, out->account, r->arena, &account) != KIST_OK)
+        return false;
+    out->tenant = account->first ? BYTES_EMPTY : out->account;
+    return true;
+}
+
+/* The trust policy must let the caller in; his own policies must too, unless the trust policy of
+ * a role of his own account names him and not the account. */
+static bool trusts(struct s3_request *r, const struct role_name *name,
+                   const Kist__IamEntity *role, const char *arn)
 {
     const struct auth_identity *who = r->who.identity;
     struct policy *trust = NULL;
@@ -97,7 +120,8 @@ static bool trusts(struct s3_request *r, const Kist__IamEntity *role, const char
                    policy_evaluate(trust, &request) == POLICY_ALLOW;
     if (allowed) {
         request.principal.account = BYTES_LIT("000000000000"); /* by name only */
-        if (!who->is_root && policy_evaluate(trust, &request) == POLICY_ALLOW)
+        if (!who->is_root && bytes_equal(name->account, who->account) &&
+            policy_evaluate(trust, &request) == POLICY_ALLOW)
             return true;
         return iam_allowed(r, "sts:AssumeRole", arn);
     }
@@ -110,24 +134,26 @@ static bool trusts(struct s3_request *r, const Kist__IamEntity *role, const char
 
 static void assume_role(struct s3_request *r, const struct iam_call *call)
 {
-    struct bytes arn = s3_param(r, "RoleArn"), name = arn, session_name;
+    struct bytes arn = s3_param(r, "RoleArn"), session_name;
+    struct role_name name = { .name = BYTES_EMPTY };
     Kist__Session session = KIST__SESSION__INIT;
     Kist__IamEntity *role = NULL;
     uint64_t seconds;
-    for (size_t i = 0; i < arn.len; i++)
-        if (arn.ptr[i] == '/')
-            name = bytes_of(arn.ptr + i + 1, arn.len - i - 1);
     if (!iam_name(r, "RoleSessionName", &session_name))
         return;
-    enum kist_err err = store_iam(r->service->config.store, IAM_ROLE, name, r->arena, &role);
-    char *own = role ? auth_iam_arn(r->who.identity, IAM_ROLE, role, r->arena) : NULL;
+    enum kist_err err = parse_role(r, arn, &name) ? KIST_OK : KIST_E_NOT_FOUND;
+    if (err == KIST_OK)
+        err = store_iam(r->service->config.store, name.tenant, IAM_ROLE, name.name, r->arena,
+                        &role);
+    char *own = role ? auth_iam_arn(name.account, IAM_ROLE, role, r->arena) : NULL;
     if (err != KIST_OK || !own || !bytes_equal(bytes_str(own), arn)) {
         iam_fail(r, 403, "AccessDenied", "Not authorized to perform sts:AssumeRole");
         return;
     }
-    if (!trusts(r, role, own) || !duration(r, 900, role->max_session_s, 3600, &seconds))
+    if (!trusts(r, &name, role, own) || !duration(r, 900, role->max_session_s, 3600, &seconds))
         return;
     session.kind = IAM_ROLE;
+    session.account = s3_str(r, name.tenant);
     session.name = role->name;
     session.session_name = s3_str(r, session_name);
     if (s3_param(r, "Policy").len) {
@@ -143,8 +169,7 @@ static void assume_role(struct s3_request *r, const struct iam_call *call)
                arena_printf(r->arena, "%s:%s", role->id, session.session_name));
     s3_xml_str(&w->x, "Arn",
                arena_printf(r->arena, "arn:aws:sts::%.12s:assumed-role/%s/%s",
-                            (const char *)r->who.identity->account.ptr, role->name,
-                            session.session_name));
+                            (const char *)name.account.ptr, role->name, session.session_name));
     s3_xml_close(&w->x, "AssumedRoleUser");
     iam_finish(r, w);
 }

@@ -137,19 +137,18 @@ void s3_xml_etag(struct s3_xml *x, struct bytes md5, uint32_t parts)
     add_str(x, "&quot;</ETag>");
 }
 
-void s3_xml_owner(struct s3_xml *x, const char *element, const struct auth_identity *who)
+void s3_xml_owner(struct s3_xml *x, const char *element, struct bytes id, struct bytes name)
 {
     s3_xml_open(x, element);
-    s3_xml_text(x, "ID", who->id);
-    s3_xml_text(x, "DisplayName", who->display_name);
+    s3_xml_text(x, "ID", id);
+    if (name.len)
+        s3_xml_text(x, "DisplayName", name);
     s3_xml_close(x, element);
 }
 
 void s3_xml_bucket_owner(struct s3_xml *x, const char *element, const struct s3_request *r)
 {
-    s3_xml_open(x, element);
-    s3_xml_str(x, "ID", r->bucket_row->owner);
-    s3_xml_close(x, element);
+    s3_xml_owner(x, element, r->owner.id, r->owner.display_name);
 }
 
 void s3_xml_reply(struct s3_request *r, struct s3_xml *x, const char *root)

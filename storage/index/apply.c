@@ -119,6 +119,12 @@ static enum kist_err dispatch(struct apply *a, const Kist__Command *c)
         return apply_backfill_step(a, c->backfill_step);
     case KIST__COMMAND__OF_PUT_IAM:
         return apply_put_iam(a, c->put_iam);
+    case KIST__COMMAND__OF_PUT_ACCOUNT:
+        return apply_put_account(a, c->put_account);
+    case KIST__COMMAND__OF_DELETE_ACCOUNT:
+        return apply_delete_account(a, c->delete_account);
+    case KIST__COMMAND__OF_PUT_ACL:
+        return apply_put_acl(a, c->put_acl);
     case KIST__COMMAND__OF__NOT_SET:
     case _KIST__COMMAND__OF__CASE_IS_INT_SIZE:
         break;

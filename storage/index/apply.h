@@ -44,6 +44,29 @@ enum bucket_config {
 enum iam_kind { IAM_USER = 1, IAM_GROUP, IAM_ROLE, IAM_POLICY, IAM_KEY };
 #define IAM_NAME_MAX 128
 
+#define ACCOUNT_ID_LEN 12
+#define CANONICAL_ID_LEN 64
+
+/* Kist__Bucket.ownership: whether ACLs count, and whose new objects are. */
+enum ownership {
+    OWNERSHIP_ENFORCED,  /* ACLs are disabled */
+    OWNERSHIP_PREFERRED, /* the bucket owner's with the ACL bucket-owner-full-control */
+    OWNERSHIP_WRITER,
+    OWNERSHIP_NONE, /* the controls were removed: as OWNERSHIP_WRITER */
+    OWNERSHIP_COUNT
+};
+
+/* Kist__Grant.grantee and permission. */
+enum acl_grantee { ACL_OWNER, ACL_ACCOUNT, ACL_EVERYBODY, ACL_AUTHENTICATED, ACL_LOG_DELIVERY };
+enum acl_permission {
+    ACL_READ = 1,
+    ACL_WRITE = 2,
+    ACL_READ_ACP = 4,
+    ACL_WRITE_ACP = 8,
+    ACL_FULL_CONTROL = 15
+};
+#define ACL_GRANTS_MAX 100
+
 /* What became of one key of a DeleteObjects. */
 struct delete_result {
     enum kist_err err;

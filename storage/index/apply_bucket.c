@@ -7,34 +7,18 @@ enum kist_err apply_create_bucket(struct apply *a, Kist__CreateBucket *c)
     if (!wanted)
         return KIST_E_CORRUPT;
     enum kist_err err = apply_bucket(a, wanted->name, &existing);
-    if (err == KIST_OK)
-        return strcmp(existing->owner, wanted->owner) == 0 ? KIST_E_BUCKET_OWNED
-                                                           : KIST_E_BUCKET_EXISTS;
+    if (err == KIST_OK) {
+        bool same = false;
+        TRY(apply_same_owner(a, existing->owner, wanted->owner, &same));
+        return same ? KIST_E_BUCKET_OWNED : KIST_E_BUCKET_EXISTS;
+    }
     if (err != KIST_E_NO_BUCKET)
         return err;
     struct row_key key;
     row_bucket(&key, bytes_str(wanted->name));
     wanted->id = a->input->index;
-    return apply_set(a, &key, wanted);
-}
-
-/* True when some row begins with table and bucket id. */
-static enum kist_err holds_any(struct apply *a, enum row_table table, uint64_t bucket_id,
-                               bool *any)
-{
-    struct row_key prefix;
-    row_start(&prefix, table);
-    row_add_u64(&prefix, bucket_id);
-    struct kv_cursor *cursor;
-    TRY(kv_cursor_open(&a->read, &cursor));
-    struct bytes key, value;
-    enum kist_err err = kv_cursor_seek(cursor, row_bytes(&prefix), &key, &value);
-    bool found = err == KIST_OK && bytes_starts_with(key, row_bytes(&prefix));
-    kv_cursor_close(cursor);
-    if (err != KIST_OK && err != KIST_E_NOT_FOUND)
-        return err;
-    *any = found;
-    return KIST_OK;
+    TRY(apply_set(a, &key, wanted));
+    return apply_own_bucket(a, wanted, true);
 }
 
 /* AWS deletes a bucket only when it holds no objects; incomplete multipart uploads do not keep
@@ -68,14 +52,18 @@ enum kist_err apply_delete_bucket(struct apply *a, const Kist__DeleteBucket *c)
 {
     Kist__Bucket *bucket;
     bool any = false;
+    struct row_key key;
     TRY(apply_bucket(a, c->name, &bucket));
-    TRY(holds_any(a, ROW_OBJECT, bucket->id, &any));
+    row_start(&key, ROW_OBJECT);
+    row_add_u64(&key, bucket->id);
+    TRY(apply_holds_any(a, &key, &any));
+    key.data[0] = ROW_VERSION;
     if (!any)
-        TRY(holds_any(a, ROW_VERSION, bucket->id, &any));
+        TRY(apply_holds_any(a, &key, &any));
     if (any)
         return KIST_E_BUCKET_NOT_EMPTY;
     TRY(drop_uploads(a, bucket->id));
-    struct row_key key;
+    TRY(apply_own_bucket(a, bucket, false));
     for (uint32_t kind = 0; kind < CONFIG_COUNT; kind++) {
         if (!(bucket->configs >> kind & 1))
             continue;

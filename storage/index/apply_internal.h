@@ -94,7 +94,33 @@ enum kist_err apply_put_part(struct apply *a, Kist__PutPart *c) MUST_CHECK;
 enum kist_err apply_complete_upload(struct apply *a, const Kist__CompleteUpload *c) MUST_CHECK;
 enum kist_err apply_abort_upload(struct apply *a, const Kist__AbortUpload *c) MUST_CHECK;
 
+/* apply_acl.c */
+enum kist_err apply_put_acl(struct apply *a, const Kist__PutAcl *c) MUST_CHECK;
+/* The version of a key that a command names. KIST_E_NO_KEY, KIST_E_NO_VERSION,
+ * KIST_E_DELETE_MARKER. */
+enum kist_err apply_find(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
+                         uint64_t version, struct row_key *row, Kist__Object **out) MUST_CHECK;
+
+/* apply_account.c */
+enum kist_err apply_put_account(struct apply *a, const Kist__PutAccount *c) MUST_CHECK;
+enum kist_err apply_delete_account(struct apply *a, const Kist__DeleteAccount *c) MUST_CHECK;
+/* A bucket came to its owner (or left him): kept for all accounts but the first. */
+enum kist_err apply_own_bucket(struct apply *a, const Kist__Bucket *bucket, bool owns) MUST_CHECK;
+/* Both name the same account. Ids that name none are the first account's: its id followed the
+ * root key before accounts were stored. */
+enum kist_err apply_same_owner(struct apply *a, const char *x, const char *y,
+                               bool *same) MUST_CHECK;
+/* True when some row begins with the prefix. */
+enum kist_err apply_holds_any(struct apply *a, const struct row_key *prefix,
+                              bool *any) MUST_CHECK;
+
 /* apply_iam.c */
+/* Every entity is as it was read: KIST_E_CONFLICT. */
+enum kist_err apply_iam_check(struct apply *a, size_t count,
+                              Kist__IamChange **changes) MUST_CHECK;
+/* Writes them; whatever was derived from any entity is void. */
+enum kist_err apply_iam_changes(struct apply *a, size_t count,
+                                Kist__IamChange **changes) MUST_CHECK;
 enum kist_err apply_put_iam(struct apply *a, const Kist__PutIam *c) MUST_CHECK;
 
 /* apply_lifecycle.c */

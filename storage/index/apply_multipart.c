@@ -228,6 +228,7 @@ static void object_from_upload(Kist__Object *o, const struct completion *p, uint
     o->retain_until_ms = u->retain_until_ms;
     o->legal_hold = u->legal_hold;
     o->seal = u->seal;
+    o->acl = u->acl;
     data->manifest = p->command->upload_id;
     o->data = data;
 }

@@ -144,9 +144,8 @@ enum kist_err apply_delete_objects(struct apply *a, const Kist__DeleteObjects *c
     return KIST_OK;
 }
 
-/* The version that a command names. KIST_E_NO_KEY, KIST_E_NO_VERSION, KIST_E_DELETE_MARKER. */
-static enum kist_err find(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
-                          uint64_t version, struct row_key *row, Kist__Object **out)
+enum kist_err apply_find(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
+                         uint64_t version, struct row_key *row, Kist__Object **out)
 {
     Kist__Object *found = NULL;
     if (key.len == 0 || key.len > 1024)
@@ -171,7 +170,7 @@ enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c)
     if (!c->object)
         return KIST_E_CORRUPT;
     TRY(apply_bucket(a, c->source_bucket, &from));
-    TRY(find(a, from, c->source_key, c->source_version, &row, &source));
+    TRY(apply_find(a, from, c->source_key, c->source_version, &row, &source));
     if (source->data_id != c->source_data_id)
         return KIST_E_CONFLICT;
     TRY(apply_bucket(a, c->bucket, &to));
@@ -199,7 +198,7 @@ enum kist_err apply_put_object_tags(struct apply *a, const Kist__PutObjectTags *
     Kist__Object *object = NULL;
     struct row_key row;
     TRY(apply_bucket(a, c->bucket, &bucket));
-    TRY(find(a, bucket, c->key, c->version, &row, &object));
+    TRY(apply_find(a, bucket, c->key, c->version, &row, &object));
     enum lifecycle_kind kind =
         row.data[0] == ROW_OBJECT ? LIFECYCLE_CURRENT : LIFECYCLE_NONCURRENT;
     TRY(apply_unschedule(a, bucket, schema_bytes(c->key), kind, object));
@@ -229,7 +228,7 @@ enum kist_err apply_put_object_lock(struct apply *a, const Kist__PutObjectLock *
     TRY(apply_bucket(a, c->bucket, &bucket));
     if (!bucket->object_lock)
         return KIST_E_BUCKET_STATE;
-    TRY(find(a, bucket, c->key, c->version, &row, &object));
+    TRY(apply_find(a, bucket, c->key, c->version, &row, &object));
     if (c->set_retention && !retention_may_change(object, c))
         return KIST_E_OBJECT_LOCKED;
     if (c->set_retention) {

@@ -48,10 +48,33 @@ void row_object(struct row_key *k, uint64_t bucket_id, struct bytes key)
     row_add(k, bytes_of("", 1));
 }
 
-void row_iam(struct row_key *k, uint8_t kind, struct bytes name)
+/* The first account's rows are as they were before there were others. */
+void row_iam(struct row_key *k, struct bytes account, uint8_t kind, struct bytes name)
 {
+    uint8_t table = account.len ? kind | 0x80 : kind;
     row_start(k, ROW_IAM);
-    row_add(k, bytes_of(&kind, 1));
+    row_add(k, bytes_of(&table, 1));
+    row_add(k, account);
+    row_add(k, name);
+}
+
+void row_account(struct row_key *k, struct bytes id)
+{
+    row_start(k, ROW_ACCOUNT);
+    row_add(k, id);
+}
+
+void row_account_by(struct row_key *k, enum account_by by, struct bytes value)
+{
+    uint8_t letter = (uint8_t)by;
+    row_start(k, ROW_ACCOUNT);
+    row_add(k, bytes_of(&letter, 1));
+    row_add(k, value);
+}
+
+void row_account_bucket(struct row_key *k, struct bytes canonical, struct bytes name)
+{
+    row_account_by(k, ACCOUNT_OF_BUCKET, canonical);
     row_add(k, name);
 }
 

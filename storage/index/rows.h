@@ -4,6 +4,13 @@
  *   S bucket-id                  BucketStats
  *   K bucket-id kind             BucketConfig
  *   I kind name                  IamEntity; kind 0 says when any of them changed
+ *   I kind+80 account name       IamEntity of an account that is not the first; access keys of
+ *                                all accounts have the form above
+ *   A account                    Account
+ *   A b canonical-id name        Account (its id): owns that bucket; not for the first account
+ *   A c canonical-id             Account (its id)
+ *   A f                          Account (its id): the first one
+ *   A n name                     Account (its id)
  *   O bucket-id key 00           Object, the current one
  *   V bucket-id key 00 ~data-id  Object that is not current, or a delete marker: newest first
  *   N bucket-id key 00           NullVersion: which of the V rows is the null version
@@ -30,6 +37,7 @@ enum row_table {
     ROW_STATS = 'S',
     ROW_CONFIG = 'K',
     ROW_IAM = 'I',
+    ROW_ACCOUNT = 'A',
     ROW_OBJECT = 'O',
     ROW_VERSION = 'V',
     ROW_NULL = 'N',
@@ -63,7 +71,18 @@ void row_add_u64(struct row_key *k, uint64_t v);
 void row_bucket(struct row_key *k, struct bytes name);
 void row_stats(struct row_key *k, uint64_t bucket_id);
 void row_object(struct row_key *k, uint64_t bucket_id, struct bytes key);
-void row_iam(struct row_key *k, uint8_t kind, struct bytes name);
+/* account: empty for the first. Without a name, the prefix of all of that kind. */
+void row_iam(struct row_key *k, struct bytes account, uint8_t kind, struct bytes name);
+void row_account(struct row_key *k, struct bytes id);
+enum account_by {
+    ACCOUNT_OF_BUCKET = 'b',
+    ACCOUNT_BY_CANONICAL = 'c',
+    ACCOUNT_FIRST = 'f',
+    ACCOUNT_BY_NAME = 'n'
+};
+void row_account_by(struct row_key *k, enum account_by by, struct bytes value);
+/* Without a name, the prefix of all buckets of an account. */
+void row_account_bucket(struct row_key *k, struct bytes canonical, struct bytes name);
 void row_config(struct row_key *k, uint64_t bucket_id, uint32_t kind);
 /* Of all versions of a key; row_version() without the last part. */
 void row_versions(struct row_key *k, uint64_t bucket_id, struct bytes key);

@@ -114,13 +114,36 @@ enum kist_err store_bucket_config(struct store *s, const Kist__Bucket *bucket,
                                   enum bucket_config kind, struct arena *arena,
                                   struct bytes *out) MUST_CHECK;
 
-/* A user, group, role, policy or access key. KIST_E_NOT_FOUND. */
-enum kist_err store_iam(struct store *s, enum iam_kind kind, struct bytes name,
-                        struct arena *arena, Kist__IamEntity **out) MUST_CHECK;
+/* By id, name or canonical id, or the first one. KIST_E_NOT_FOUND. */
+enum kist_err store_account(struct store *s, struct bytes id, struct arena *arena,
+                            Kist__Account **out) MUST_CHECK;
+enum kist_err store_account_named(struct store *s, struct bytes name, struct arena *arena,
+                                  Kist__Account **out) MUST_CHECK;
+enum kist_err store_account_canonical(struct store *s, struct bytes canonical,
+                                      struct arena *arena, Kist__Account **out) MUST_CHECK;
+enum kist_err store_account_first(struct store *s, struct arena *arena,
+                                  Kist__Account **out) MUST_CHECK;
+/* In the order of their ids. */
+enum kist_err store_list_accounts(struct store *s,
+                                  bool (*each)(void *ctx, const Kist__Account *account),
+                                  void *ctx) MUST_CHECK;
+/* As store_list_buckets(), of one account. An owner's id that no account has is the first's. */
+enum kist_err store_list_own_buckets(struct store *s, struct bytes canonical, struct bytes prefix,
+                                     struct bytes after,
+                                     bool (*each)(void *ctx, const Kist__Bucket *bucket),
+                                     void *ctx) MUST_CHECK;
+/* Submits and waits, for callers without a loop: start-up and tools. */
+enum kist_err store_commit(struct store *s, const Kist__Command *command) MUST_CHECK;
+
+/* A user, group, role, policy or access key. KIST_E_NOT_FOUND. account: 12 digits, or empty for
+ * the first account; access keys are known without. */
+enum kist_err store_iam(struct store *s, struct bytes account, enum iam_kind kind,
+                        struct bytes name, struct arena *arena, Kist__IamEntity **out) MUST_CHECK;
 /* When any of them changed last: what was derived from them is good as long as this stays. */
 enum kist_err store_iam_stamp(struct store *s, uint64_t *out) MUST_CHECK;
 /* In name order, behind `after`; each() returns false to stop. Entities live until it returns. */
-enum kist_err store_list_iam(struct store *s, enum iam_kind kind, struct bytes after,
+enum kist_err store_list_iam(struct store *s, struct bytes account, enum iam_kind kind,
+                             struct bytes after,
                              bool (*each)(void *ctx, const Kist__IamEntity *entity),
                              void *ctx) MUST_CHECK;
 

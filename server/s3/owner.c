@@ -1,0 +1,34 @@
+/* Whose buckets and objects are. */
+#include "server/s3/internal.h"
+
+enum kist_err s3_owner_find(struct s3_request *r, const char *canonical, struct auth_owner *out)
+{
+    const struct auth_identity *who = r->who.identity;
+    if (!r->service->config.users) { /* one account, that of whoever asks */
+        *out = (struct auth_owner){ who->id, who->display_name, who->account };
+        return KIST_OK;
+    }
+    if (who->id.len && bytes_equal(bytes_str(canonical), who->id)) {
+        *out = (struct auth_owner){ who->id, who->display_name, who->account };
+        return KIST_OK;
+    }
+    enum kist_err err =
+        auth_owner_find(r->service->config.users, bytes_str(canonical), r->arena, out);
+    return err == KIST_E_NOT_FOUND ? KIST_OK : err;
+}
+
+bool s3_is_own(const struct s3_request *r, const struct auth_owner *owner)
+{
+    return r->who.identity->id.len && bytes_equal(owner->id, r->who.identity->id);
+}
+
+/* https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html */
+bool s3_owner_expected(struct s3_request *r, const char *header, const struct auth_owner *owner)
+{
+    struct bytes expected = s3_header(r, header);
+    if (!expected.len || bytes_equal(expected, owner->account) ||
+        bytes_equal(expected, owner->id))
+        return true;
+    s3_fail(r, S3_ACCESS_DENIED);
+    return false;
+}
