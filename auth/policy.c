@@ -98,13 +98,14 @@ bool access_is_allowed(const struct access_question *q)
     }
     if (q->session && policy_evaluate(q->session, q->request) != POLICY_ALLOW)
         return false;
-    if (q->same_account)
-        return identity == POLICY_ALLOW || resource == POLICY_ALLOW;
-    if (q->restrict_public && policy_is_public(q->bucket))
+    bool opened = q->acl_group || (resource == POLICY_ALLOW && !q->foreign_object);
+    if (q->same_account && !q->foreign_object)
+        return identity == POLICY_ALLOW || opened;
+    if (!q->same_account && q->restrict_public && policy_is_public(q->bucket))
         return false;
     if (q->request->principal.anonymous)
-        return resource == POLICY_ALLOW;
-    return identity == POLICY_ALLOW && resource == POLICY_ALLOW;
+        return opened;
+    return identity == POLICY_ALLOW && (opened || q->acl_account);
 }
 
 /* ---- public or not ---- */

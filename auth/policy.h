@@ -68,6 +68,11 @@ struct access_question {
     bool is_account_root;         /* of the principal's account: allowed all within it */
     bool same_account;            /* as the resource's */
     bool restrict_public;         /* RestrictPublicBuckets is on */
+    /* What access control lists say; a policy of the bucket cannot open another account's
+     * object, only close it. */
+    bool acl_group;      /* everybody, or everybody with a signature, is granted it */
+    bool acl_account;    /* the principal's account is */
+    bool foreign_object; /* the object is not the bucket owner's */
 };
 bool access_is_allowed(const struct access_question *q);
 

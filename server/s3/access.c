@@ -3,7 +3,7 @@
  * https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html */
 #include <stdio.h>
 
-#include "server/s3/internal.h"
+#include "server/s3/acl.h"
 
 struct question {
     struct s3_request *r;
@@ -223,24 +223,33 @@ static bool context(void *ctx, struct bytes key, struct policy_values *out)
 
 /* ---- the question ---- */
 
+static const Kist__Object *existing_object(void *ctx)
+{
+    return existing(ctx);
+}
+
 /* Without a bucket (ListBuckets, CreateBucket) the account itself is asked about. */
-static bool is_own_bucket(struct s3_request *r, const Kist__Bucket *bucket)
+static bool is_own_bucket(struct s3_request *r, const Kist__Bucket *bucket,
+                          struct bytes *owner_id)
 {
     struct auth_owner owner = r->owner;
     if (!bucket)
         return r->who.identity->id.len > 0;
     if (bucket != r->bucket_row && s3_owner_find(r, bucket->owner, &owner) != KIST_OK)
         return false;
+    *owner_id = owner.id;
     return s3_is_own(r, &owner);
 }
 
 static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s3_rules *rules,
                 const char *action, const struct object_id *id)
 {
-    bool own = is_own_bucket(r, bucket);
+    struct bytes owner = BYTES_EMPTY;
+    bool own = is_own_bucket(r, bucket, &owner);
+    bool lists = bucket && bucket->ownership != OWNERSHIP_ENFORCED && s3_acl_is_of_object(action);
     const struct auth_identity *who = r->who.identity;
     struct question q = { .r = r, .bucket = bucket, .id = *id };
-    if (own && who->is_root && !who->session && (!rules || !rules->policy))
+    if (own && !lists && who->is_root && !who->session && (!rules || !rules->policy))
         return true; /* nothing can deny */
     struct policy_request request = {
         .principal = { .anonymous = !who->id.len,
@@ -257,6 +266,14 @@ static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s
     if (!resource)
         return false;
     request.resource = bytes_str(resource);
+    struct s3_acl_question asked = { .bucket = bucket,
+                                     .bucket_owner = owner,
+                                     .action = action,
+                                     .ignore_public = rules && rules->ignore_public_acls,
+                                     .creating = r->creating,
+                                     .object = existing_object,
+                                     .ctx = &q };
+    struct s3_acl_answer acl = s3_acl_says(r, &asked);
     struct access_question question = {
         .request = &request,
         .bucket = rules ? rules->policy : NULL,
@@ -265,6 +282,9 @@ static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s
         .session = who->session,
         .is_account_root = who->is_root,
         .same_account = own,
+        .acl_group = acl.group,
+        .acl_account = acl.account,
+        .foreign_object = acl.foreign,
         .restrict_public = rules && rules->restrict_public_buckets,
     };
     return access_is_allowed(&question);
@@ -313,6 +333,19 @@ bool s3_may_know_absence(struct s3_request *r)
     return s3_allowed(r, "s3:ListBucket", BYTES_EMPTY, VERSION_CURRENT);
 }
 
+/* A list that comes with a new object. With lists disabled it can only say what holds anyway. */
+static bool acl_allowed(struct s3_request *r)
+{
+    const char *action = s3_operations[r->op_index].action;
+    bool creates = action && strcmp(action, "s3:PutObject") == 0;
+    if (!creates || !s3_acl_said(r) || r->bucket_row->ownership == OWNERSHIP_ENFORCED)
+        return true;
+    r->creating = true;
+    bool allowed = s3_allowed(r, "s3:PutObjectAcl", r->key, VERSION_CURRENT);
+    r->creating = false;
+    return allowed;
+}
+
 /* What headers add to an operation. */
 static bool extras_allowed(struct s3_request *r)
 {
@@ -325,7 +358,7 @@ static bool extras_allowed(struct s3_request *r)
     for (size_t i = 0; i < ARRAY_LEN(extras); i++)
         if (s3_header(r, extras[i][0]).len && !s3_allowed(r, extras[i][1], r->key, r->version))
             return false;
-    return true;
+    return acl_allowed(r);
 }
 
 bool s3_authorize(struct s3_request *r)

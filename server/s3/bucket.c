@@ -1,5 +1,5 @@
 /* Buckets: create, head, delete, list, location, tags. */
-#include "server/s3/internal.h"
+#include "server/s3/acl.h"
 
 #define BUCKET_XML_MAX ((size_t)64 << 10)
 
@@ -41,7 +41,7 @@ static void create_commit(struct s3_request *r)
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
     Kist__Bucket bucket = KIST__BUCKET__INIT;
-    if (!location_fits(r))
+    if (!location_fits(r) || !s3_acl_of_bucket(r, &bucket))
         return;
     command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
     command.create_bucket = &create;

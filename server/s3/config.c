@@ -83,10 +83,6 @@ static const struct s3_shape public_access_block[] = { BOOL("BlockPublicAcls", 0
                                                        BOOL("IgnorePublicAcls", 0, 1),
                                                        BOOL("BlockPublicPolicy", 0, 1),
                                                        BOOL("RestrictPublicBuckets", 0, 1), END };
-static const struct s3_shape ownership_rule[] = {
-    ENUM("ObjectOwnership", 1, 1, "BucketOwnerEnforced|BucketOwnerPreferred|ObjectWriter"), END
-};
-static const struct s3_shape ownership[] = { TREE("Rule", 1, 1, ownership_rule), END };
 static const struct s3_shape payment[] = { ENUM("Payer", 1, 1, "BucketOwner|Requester"), END };
 static const struct s3_shape lock_retention[] = { ENUM("Mode", 1, 1, "GOVERNANCE|COMPLIANCE"),
                                                   NUMBER("Days", 0, 1), NUMBER("Years", 0, 1),
@@ -176,18 +172,6 @@ static bool check_website(struct s3_request *r, const struct s3_xml_node *root)
     return true;
 }
 
-/* ACLs are disabled here, as for every new bucket of S3's: the other two settings would enable
- * them. */
-static bool check_ownership(struct s3_request *r, const struct s3_xml_node *root)
-{
-    struct bytes value = s3_xml_child_text(root->child, "ObjectOwnership");
-    if (bytes_equal(value, BYTES_LIT("BucketOwnerEnforced")))
-        return true;
-    s3_fail_message(r, S3_NOT_IMPLEMENTED,
-                    "Access control lists cannot be enabled; use bucket policies.");
-    return false;
-}
-
 static bool refuse_payer(struct s3_request *r, const struct s3_xml_node *root)
 {
     if (bytes_equal(s3_xml_child_text(root, "Payer"), BYTES_LIT("BucketOwner")))
@@ -212,9 +196,6 @@ static const struct config_kind {
       CONFIG_WEBSITE, false },
     { "publicAccessBlock", "PublicAccessBlockConfiguration", public_access_block, NULL, NULL,
       S3_NO_SUCH_PUBLIC_ACCESS_BLOCK, CONFIG_PUBLIC_ACCESS_BLOCK, false },
-    { "ownershipControls", "OwnershipControls", ownership, check_ownership,
-      "<Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule>", S3_NO_SUCH_OWNERSHIP,
-      CONFIG_OWNERSHIP, false },
     { "requestPayment", "RequestPaymentConfiguration", payment, refuse_payer,
       "<Payer>BucketOwner</Payer>", S3_ERROR_COUNT, CONFIG_REQUEST_PAYMENT, false },
     { "object-lock", "ObjectLockConfiguration", lock, s3_lock_check,
@@ -358,70 +339,4 @@ void s3_put_bucket_config(struct s3_request *r)
 void s3_delete_bucket_config(struct s3_request *r)
 {
     s3_config_commit(r, kind_of(r)->kind, BYTES_EMPTY, delete_done);
-}
-
-/* ---- ACLs: disabled, as S3 has it for new buckets. What is left says so. ---- */
-
-/* https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html */
-static void acl_reply(struct s3_request *r)
-{
-    struct s3_xml x = { .failed = false };
-    s3_xml_begin(&x, "AccessControlPolicy");
-    s3_xml_bucket_owner(&x, "Owner", r);
-    s3_xml_open(&x, "AccessControlList");
-    s3_xml_open(&x, "Grant");
-    static const char open[] = "<Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" "
-                               "xsi:type=\"CanonicalUser\">";
-    x.failed = x.failed || buf_append_str(&x.out, open) != KIST_OK;
-    s3_xml_text(&x, "ID", r->owner.id);
-    s3_xml_close(&x, "Grantee");
-    s3_xml_str(&x, "Permission", "FULL_CONTROL");
-    s3_xml_close(&x, "Grant");
-    s3_xml_close(&x, "AccessControlList");
-    s3_xml_reply(r, &x, "AccessControlPolicy");
-}
-
-void s3_get_acl(struct s3_request *r)
-{
-    if (r->scope == S3_SCOPE_BUCKET) {
-        acl_reply(r);
-        return;
-    }
-    const Kist__Object *o = s3_head_row(r);
-    if (!o)
-        return;
-    s3_version_header(r, s3_versioned(r), o->version);
-    acl_reply(r);
-}
-
-/* The one grant that holds anyway may be said. */
-static void put_acl(struct s3_request *r)
-{
-    struct s3_xml_node *root = NULL;
-    struct bytes xml = buf_bytes(&r->body->xml);
-    if (!xml.len) {
-        s3_reply_empty(r, 200); /* by headers, which s3_refuse_unbuilt() has judged */
-        return;
-    }
-    if (s3_xml_parse(xml, r->arena, &root) != KIST_OK ||
-        strcmp(root->name, "AccessControlPolicy") != 0) {
-        s3_fail(r, S3_MALFORMED_XML);
-        return;
-    }
-    const struct s3_xml_node *list = s3_xml_child(root, "AccessControlList");
-    for (const struct s3_xml_node *n = list ? list->child : NULL; n; n = n->next) {
-        struct bytes id = s3_xml_child_text(s3_xml_child(n, "Grantee"), "ID");
-        if (!bytes_equal(id, r->owner.id) ||
-            !bytes_equal(s3_xml_child_text(n, "Permission"), BYTES_LIT("FULL_CONTROL"))) {
-            s3_fail(r, S3_ACL_NOT_SUPPORTED);
-            return;
-        }
-    }
-    s3_reply_empty(r, 200);
-}
-
-void s3_put_acl(struct s3_request *r)
-{
-    if (s3_refuse_unbuilt(r))
-        s3_read_xml(r, CONFIG_XML_MAX, put_acl);
 }

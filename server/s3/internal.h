@@ -85,6 +85,8 @@ struct s3_request {
     uint64_t version;         /* versionId: VERSION_CURRENT when absent */
     Kist__Bucket *bucket_row; /* NULL: no bucket was asked for, or CreateBucket */
     struct auth_owner owner;  /* of bucket_row */
+    bool creating;            /* access.c: the question is about an object to be */
+    struct auth_owner shown;  /* the last that s3_owner_shown() looked up */
     struct s3_rules *rules;   /* of bucket_row; NULL: it has none */
     struct s3_param *params;
     size_t param_count;
@@ -193,6 +195,7 @@ struct s3_rules {
     const struct s3_xml_node *website; /* NULL: none */
     Kist__Lifecycle *lifecycle;        /* NULL: none */
     bool block_public_policy, restrict_public_buckets;
+    bool block_public_acls, ignore_public_acls;
 };
 struct s3_rules_cache;
 struct s3_rules_cache *s3_rules_cache_new(void);
@@ -206,6 +209,11 @@ void s3_rules_drop(struct s3_rules *rules); /* NULL is allowed */
 /* The account that a row's owner stands for. */
 enum kist_err s3_owner_find(struct s3_request *r, const char *canonical,
                             struct auth_owner *out) MUST_CHECK;
+/* As it is shown, by an id that may be nobody's any more. */
+struct auth_owner s3_owner_shown(struct s3_request *r, const char *canonical);
+/* The owner of an object in a listing of the request's bucket. */
+void s3_xml_object_owner(struct s3_xml *x, struct s3_request *r, const char *element,
+                         const Kist__Acl *acl);
 /* It is the account that the request acts for. */
 bool s3_is_own(const struct s3_request *r, const struct auth_owner *owner);
 /* A header that says whose the bucket should be; false after an error reply. */
@@ -291,6 +299,7 @@ struct s3_meta {
     Kist__Pair **headers, **metadata, **tags;
     char *storage_class;
     struct s3_lock lock;
+    Kist__Acl *acl; /* NULL: the bucket's owner alone */
 };
 /* From the request; false after an error reply. */
 bool s3_meta_parse(struct s3_request *r, struct s3_meta *out);
@@ -411,6 +420,9 @@ void s3_delete_bucket_policy(struct s3_request *r);
 void s3_get_bucket_policy_status(struct s3_request *r);
 void s3_get_acl(struct s3_request *r);
 void s3_put_acl(struct s3_request *r);
+void s3_get_ownership(struct s3_request *r);
+void s3_put_ownership(struct s3_request *r);
+void s3_delete_ownership(struct s3_request *r);
 void s3_get_object_retention(struct s3_request *r);
 void s3_put_object_retention(struct s3_request *r);
 void s3_get_object_legal_hold(struct s3_request *r);

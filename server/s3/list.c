@@ -25,7 +25,7 @@ static void add_object(struct listing *l, struct bytes key, const Kist__Object *
     }
     s3_xml_number(x, "Size", o->size);
     if (l->owner)
-        s3_xml_bucket_owner(x, "Owner", l->r);
+        s3_xml_object_owner(x, l->r, "Owner", o->acl);
     s3_xml_str(x, "StorageClass", o->storage_class[0] ? o->storage_class : "STANDARD");
     s3_xml_close(x, "Contents");
 }

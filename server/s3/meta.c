@@ -1,5 +1,5 @@
 /* What travels with an object: headers, user metadata, tags, storage class. */
-#include "server/s3/internal.h"
+#include "server/s3/acl.h"
 
 #define METADATA_BYTES_MAX 2048
 #define STORED_HEADERS 7
@@ -138,7 +138,8 @@ static bool parse_storage_class(struct s3_request *r, struct s3_meta *out)
 
 bool s3_meta_parse(struct s3_request *r, struct s3_meta *out)
 {
-    if (!s3_refuse_unbuilt(r) || !parse_storage_class(r, out) || !s3_lock_parse(r, &out->lock))
+    if (!s3_refuse_unbuilt(r) || !s3_acl_of_object(r, &out->acl) ||
+        !parse_storage_class(r, out) || !s3_lock_parse(r, &out->lock))
         return false;
     if (!parse_headers(r, out)) {
         s3_fail(r, S3_SLOW_DOWN);
@@ -159,6 +160,7 @@ void s3_meta_fill(const struct s3_meta *meta, Kist__Object *o)
     o->lock_mode = meta->lock.mode;
     o->retain_until_ms = meta->lock.until_ms;
     o->legal_hold = meta->lock.hold;
+    o->acl = meta->acl;
 }
 
 /* ---- tags ---- */
@@ -291,14 +293,6 @@ void s3_tags_reply(struct s3_request *r, size_t n, Kist__Pair **tags)
 
 /* ---- what is not built ---- */
 
-/* Canned ACLs that say what holds anyway are accepted, as AWS does with ACLs disabled. */
-static bool acl_is_harmless(struct bytes acl)
-{
-    return !acl.ptr || bytes_equal(acl, BYTES_LIT("private")) ||
-           bytes_equal(acl, BYTES_LIT("bucket-owner-full-control")) ||
-           bytes_equal(acl, BYTES_LIT("bucket-owner-read"));
-}
-
 bool s3_refuse_unbuilt(struct s3_request *r)
 {
     static const char *const not_built[] = {
@@ -307,9 +301,6 @@ bool s3_refuse_unbuilt(struct s3_request *r)
         "x-amz-copy-source-server-side-encryption-customer-algorithm",
         "x-amz-write-offset-bytes",
     };
-    static const char *const grants[] = { "x-amz-grant-read", "x-amz-grant-write",
-                                          "x-amz-grant-full-control", "x-amz-grant-read-acp",
-                                          "x-amz-grant-write-acp" };
     for (size_t i = 0; i < ARRAY_LEN(not_built); i++) {
         struct bytes value = s3_header(r, not_built[i]);
         if (value.ptr && !bytes_equal_nocase(value, BYTES_LIT("false"))) {
@@ -317,12 +308,7 @@ bool s3_refuse_unbuilt(struct s3_request *r)
             return false;
         }
     }
-    bool acl = !acl_is_harmless(s3_header(r, "x-amz-acl"));
-    for (size_t i = 0; i < ARRAY_LEN(grants); i++)
-        acl = acl || s3_header(r, grants[i]).ptr;
-    if (acl)
-        s3_fail(r, S3_ACL_NOT_SUPPORTED);
-    return !acl;
+    return true;
 }
 
 /* ---- replies ---- */

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "server/s3/acl.h"
 #include "server/s3/multipart.h"
 
 #define PART_MAX ((uint64_t)5 << 30)
@@ -137,6 +138,8 @@ void s3_create_multipart_upload(struct s3_request *r)
     u.lock_mode = meta.lock.mode;
     u.retain_until_ms = meta.lock.until_ms;
     u.legal_hold = meta.lock.hold;
+    u.acl = meta.acl;
+    u.initiator = s3_acl_initiator(r);
     u.checksum_algorithm = c->algorithm;
     u.checksum_composite = c->composite;
     s3_commit(r, &command, create_done);

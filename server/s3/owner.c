@@ -17,6 +17,29 @@ enum kist_err s3_owner_find(struct s3_request *r, const char *canonical, struct 
     return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
 
+struct auth_owner s3_owner_shown(struct s3_request *r, const char *canonical)
+{
+    struct bytes id = bytes_str(canonical);
+    struct auth_owner found;
+    if (bytes_equal(id, r->owner.id))
+        return r->owner;
+    if (bytes_equal(id, r->shown.id))
+        return r->shown;
+    if (!r->service->config.users ||
+        auth_owner_find(r->service->config.users, id, r->arena, &found) != KIST_OK)
+        found = (struct auth_owner){ .id = arena_copy(r->arena, id) };
+    r->shown = found;
+    return found;
+}
+
+void s3_xml_object_owner(struct s3_xml *x, struct s3_request *r, const char *element,
+                         const Kist__Acl *acl)
+{
+    bool foreign = acl && acl->owner[0] && r->bucket_row->ownership != OWNERSHIP_ENFORCED;
+    struct auth_owner owner = foreign ? s3_owner_shown(r, acl->owner) : r->owner;
+    s3_xml_owner(x, element, owner.id, owner.display_name);
+}
+
 bool s3_is_own(const struct s3_request *r, const struct auth_owner *owner)
 {
     return r->who.identity->id.len && bytes_equal(owner->id, r->who.identity->id);

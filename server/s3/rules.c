@@ -87,6 +87,8 @@ static enum kist_err load(struct s3_service *s, const Kist__Bucket *bucket,
         rules->lifecycle =
             s3_lifecycle_compile(lifecycle, s->config.lifecycle_day_ms, &rules->arena);
     rules->block_public_policy = is_true(block, "BlockPublicPolicy");
+    rules->block_public_acls = is_true(block, "BlockPublicAcls");
+    rules->ignore_public_acls = is_true(block, "IgnorePublicAcls");
     rules->restrict_public_buckets = is_true(block, "RestrictPublicBuckets");
     TRY(store_bucket_config(s->config.store, bucket, CONFIG_POLICY, &rules->arena, &policy));
     if (!policy.ptr)

@@ -9,10 +9,11 @@ static struct store *store_of(const struct s3_request *r)
     return r->service->config.store;
 }
 
-static void who(struct s3_request *r, struct s3_xml *x)
+static void who(struct s3_request *r, struct s3_xml *x, const Kist__Upload *u)
 {
-    s3_xml_bucket_owner(x, "Initiator", r);
-    s3_xml_bucket_owner(x, "Owner", r);
+    struct auth_owner initiator = u->initiator[0] ? s3_owner_shown(r, u->initiator) : r->owner;
+    s3_xml_owner(x, "Initiator", initiator.id, initiator.display_name);
+    s3_xml_object_owner(x, r, "Owner", u->acl);
 }
 
 static void upload_checksum(struct s3_xml *x, const Kist__Upload *u)
@@ -75,7 +76,7 @@ void s3_list_parts(struct s3_request *r)
     s3_xml_text(&x, "Bucket", r->bucket);
     s3_xml_key(&x, "Key", r->key);
     s3_xml_text(&x, "UploadId", s3_param(r, "uploadId"));
-    who(r, &x);
+    who(r, &x, u);
     s3_xml_str(&x, "StorageClass", u->storage_class[0] ? u->storage_class : "STANDARD");
     upload_checksum(&x, u);
     s3_xml_number(&x, "PartNumberMarker", after);
@@ -111,7 +112,7 @@ static bool add_upload(void *ctx, struct bytes key, const Kist__Upload *u)
     s3_xml_open(x, "Upload");
     s3_xml_key(x, "Key", key);
     s3_xml_text(x, "UploadId", l->last_id);
-    who(l->r, x);
+    who(l->r, x, u);
     s3_xml_str(x, "StorageClass", u->storage_class[0] ? u->storage_class : "STANDARD");
     s3_xml_time(x, "Initiated", u->created_ms);
     upload_checksum(x, u);

@@ -212,7 +212,7 @@ static bool add_version(void *ctx, struct bytes key, const Kist__Object *o, bool
         s3_xml_number(x, "Size", o->size);
         s3_xml_str(x, "StorageClass", o->storage_class[0] ? o->storage_class : "STANDARD");
     }
-    s3_xml_bucket_owner(x, "Owner", l->r);
+    s3_xml_object_owner(x, l->r, "Owner", o->acl);
     s3_xml_close(x, element);
     return !x->failed;
 }
