@@ -518,6 +518,56 @@ START_TEST(test_decision)
 }
 END_TEST
 
+/* Access control lists beside the policies. */
+static const struct {
+    enum says bucket, identity;
+    bool root, same, anonymous, group, account, foreign, allowed;
+} lists[] = {
+    /* bucket, identity, root, same account, anonymous, group, account, foreign object */
+    { NONE, NONE, false, false, true, true, false, false, true }, /* public */
+    { NONE, NONE, false, false, true, false, false, false, false },
+    { DENY, NONE, false, false, true, true, false, false, false }, /* a denial wins */
+    { NONE, NONE, false, true, false, true, false, false, true },  /* ... to his own users, too */
+    { NONE, NONE, false, true, false, false, true, false,
+      false }, /* the account, not each user */
+    { NONE, DENY, false, true, false, true, true, false, false },
+    { NONE, NONE, true, false, false, false, true, false, true }, /* another account's root */
+    { NONE, NONE, true, false, false, false, false, false, false },
+    { NONE, ALLOW, false, false, false, false, true, false,
+      true }, /* its user: both must allow */
+    { NONE, NONE, false, false, false, false, true, false, false },
+    { NONE, NONE, false, false, false, true, false, false, false },
+    { DENY, NONE, true, false, false, true, true, false, false },
+    { NONE, NONE, true, true, false, false, false, true, false },  /* the bucket's owner */
+    { NONE, NONE, true, true, false, false, true, true, true },    /* ... when granted */
+    { ALLOW, NONE, true, true, false, false, false, true, false }, /* his policy opens nothing */
+    { ALLOW, NONE, false, false, true, false, false, true, false },
+    { ALLOW, ALLOW, false, false, false, false, false, true, false },
+    { DENY, NONE, true, false, false, false, true, true, false }, /* ... but closes it */
+    { NONE, NONE, false, false, true, true, false, true, true },
+};
+
+START_TEST(test_list)
+{
+    struct keys keys = { .text = NULL };
+    struct policy_request r = request_of("s3:GetObject", "arn:aws:s3:::b/k", &keys);
+    r.principal.anonymous = lists[_i].anonymous;
+    const struct policy *own[1] = { saying(lists[_i].identity, POLICY_IDENTITY) };
+    struct access_question q = {
+        .request = &r,
+        .bucket = saying(lists[_i].bucket, POLICY_RESOURCE),
+        .identity = own,
+        .identity_count = 1,
+        .is_account_root = lists[_i].root,
+        .same_account = lists[_i].same,
+        .acl_group = lists[_i].group,
+        .acl_account = lists[_i].account,
+        .foreign_object = lists[_i].foreign,
+    };
+    ck_assert_int_eq(access_is_allowed(&q), lists[_i].allowed);
+}
+END_TEST
+
 START_TEST(test_denial_wins_in_any_order)
 {
     static const char format[] =
@@ -707,6 +757,7 @@ int main(void)
     tcase_add_loop_test(t, test_condition, 0, ARRAY_LEN(conditions));
     tcase_add_loop_test(t, test_statement, 0, ARRAY_LEN(statements));
     tcase_add_loop_test(t, test_decision, 0, ARRAY_LEN(decisions));
+    tcase_add_loop_test(t, test_list, 0, ARRAY_LEN(lists));
     tcase_add_loop_test(t, test_invalid, 0, ARRAY_LEN(invalid));
     tcase_add_loop_test(t, test_public, 0, ARRAY_LEN(publics));
     tcase_add_test(t, test_denial_wins_in_any_order);
