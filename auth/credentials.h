@@ -22,6 +22,7 @@ struct auth_identity {
     struct bytes account;      /* 12 digits */
     struct bytes tenant;       /* as storage names the account: empty for the first */
     struct bytes arn;          /* "arn:aws:iam::123456789012:root" */
+    struct bytes role;         /* of a role's session: the role's own ARN */
     struct bytes type;         /* aws:PrincipalType: "Account", "User", "AssumedRole" */
     struct bytes user_name;    /* empty but for users */
     struct bytes user_id;      /* aws:userid */

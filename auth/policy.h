@@ -25,6 +25,7 @@ struct policy_principal {
     bool anonymous;
     struct bytes account;   /* 12 digits */
     struct bytes arn;       /* arn:aws:iam::account:user/name */
+    struct bytes role;      /* arn:aws:iam::account:role/name, of a role's session */
     struct bytes canonical; /* S3's 64 hex digits, of the account */
 };
 

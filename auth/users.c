@@ -166,6 +166,7 @@ static enum kist_err from_session(struct auth_user_store *u, struct credential_h
                                 (const char *)h->identity.user_id.ptr, s->session_name);
         if (!arn || !id)
             return KIST_E_NOMEM;
+        h->identity.role = h->identity.arn;
         h->identity.arn = bytes_str(arn);
         h->identity.user_id = bytes_str(id);
     }

@@ -255,6 +255,7 @@ static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s
         .principal = { .anonymous = !who->id.len,
                        .account = who->account,
                        .arn = who->arn,
+                       .role = who->role,
                        .canonical = who->id },
         .action = bytes_str(action),
         .context = context,

@@ -154,13 +154,14 @@ static bool context(void *ctx, struct bytes key, struct policy_values *out)
 bool iam_allowed(struct s3_request *r, const char *action, const char *arn)
 {
     const struct auth_identity *who = r->who.identity;
-    struct policy_request request = {
-        .principal = { .account = who->account, .arn = who->arn, .canonical = who->id },
-        .action = bytes_str(action),
-        .resource = bytes_str(arn),
-        .context = context,
-        .ctx = r
-    };
+    struct policy_request request = { .principal = { .account = who->account,
+                                                     .arn = who->arn,
+                                                     .role = who->role,
+                                                     .canonical = who->id },
+                                      .action = bytes_str(action),
+                                      .resource = bytes_str(arn),
+                                      .context = context,
+                                      .ctx = r };
     struct access_question q = { .request = &request,
                                  .identity = who->policies,
                                  .identity_count = who->policy_count,

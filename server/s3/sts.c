@@ -109,12 +109,13 @@ static bool trusts(struct s3_request *r, const struct role_name *name,
     const struct auth_identity *who = r->who.identity;
     struct policy *trust = NULL;
     const char *reason;
-    struct policy_request request = {
-        .principal = { .account = who->account, .arn = who->arn, .canonical = who->id },
-        .action = BYTES_LIT("sts:AssumeRole"),
-        .resource = bytes_str(arn),
-        .context = no_context
-    };
+    struct policy_request request = { .principal = { .account = who->account,
+                                                     .arn = who->arn,
+                                                     .role = who->role,
+                                                     .canonical = who->id },
+                                      .action = BYTES_LIT("sts:AssumeRole"),
+                                      .resource = bytes_str(arn),
+                                      .context = no_context };
     bool allowed = policy_parse(bytes_str(role->document), POLICY_TRUST, BYTES_EMPTY, r->arena,
                                 &trust, &reason) == KIST_OK &&
                    policy_evaluate(trust, &request) == POLICY_ALLOW;

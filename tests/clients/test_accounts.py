@@ -167,6 +167,17 @@ class Accounts(TwoAccounts):
         session = Account(self.server, c["AccessKeyId"], c["SecretAccessKey"], c["SessionToken"])
         self.assertEqual(session.sts.get_caller_identity()["Account"], self.a_id)
         self.reads(session)
+        # a policy names a role's sessions by the role, or one by its own ARN
+        bucket = "acc-of-b"
+        self.b.s3.create_bucket(Bucket=bucket)
+        self.b.s3.put_object(Bucket=bucket, Key="k", Body=b"b's")
+        self.denied(session.s3.get_object, Bucket=bucket, Key="k")
+        for principal in (role, got["AssumedRoleUser"]["Arn"]):
+            self.b.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({
+                "Version": "2012-10-17", "Statement": {
+                    "Effect": "Allow", "Principal": {"AWS": principal}, "Action": "s3:GetObject",
+                    "Resource": f"arn:aws:s3:::{bucket}/*"}}))
+            session.s3.get_object(Bucket=bucket, Key="k")
         # across accounts the trust's word alone is not enough
         self.b.iam.delete_user_policy(UserName="agent", PolicyName="p")
         self.denied(agent.sts.assume_role, RoleArn=role, RoleSessionName="ses")

@@ -87,7 +87,7 @@ class Buckets(Semantics):
         """Never the plain operation by mistake: each is refused, and changes nothing."""
         self.put("untouched", b"untouched")
         refused = {("MalformedXML", 400), ("MalformedPolicy", 400), ("NotImplemented", 501),
-                   ("InvalidRequest", 400)}
+                   ("InvalidRequest", 400), ("MalformedACLError", 400)}
         bucket = ("acl", "cors", "lifecycle", "policy", "replication", "website", "logging",
                   "notification", "encryption", "object-lock", "requestPayment", "accelerate",
                   "analytics&id=a", "inventory&id=a", "metrics&id=a", "ownershipControls",
