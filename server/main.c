@@ -18,6 +18,7 @@ static const struct {
     { "bench", cli_bench, "load any S3 endpoint and measure it" },
     { "scrub", cli_scrub, "check all stored bytes against their hashes" },
     { "account", cli_account, "make, list and remove accounts, and their keys" },
+    { "kms", cli_kms, "rotate the key above encrypted objects" },
     { "fsck", cli_fsck, "check every cross-reference of a data directory" },
 };
 

@@ -1,5 +1,6 @@
 /* `kist serve`: wires the store, the keys, the S3 service and the admin page together, then
- * waits for signals. SIGTERM and SIGINT drain and stop, SIGHUP loads certificates again. */
+ * waits for signals. SIGTERM and SIGINT drain and stop, SIGHUP loads certificates and master
+ * keys again. */
 #include "server/serve.h"
 
 #include <inttypes.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "auth/accounts.h"
+#include "auth/master_keys.h"
 #include "server/admin/admin.h"
 #include "server/cli/options.h"
 #include "server/cli/rootkey.h"
@@ -28,6 +30,7 @@ struct server {
     struct auth_root_store credentials;
     struct auth_user_store *users;
     struct auth_keyring *keyring;
+    struct master_keys *masters;
     struct s3_service *s3;
     struct admin *admin;
     struct http_server *s3_http, *admin_http;
@@ -78,6 +81,16 @@ static int open_keys(struct server *s)
     return s->keyring ? 0 : complain("root key", "out of memory");
 }
 
+static int open_masters(struct server *s)
+{
+    const struct serve_options *o = &s->options;
+    struct master_keys_source source = { o->data, o->master_key_file, o->master_key };
+    enum kist_err err = master_keys_open(&source, env_real(), &s->masters);
+    if (err == KIST_E_INVALID || err == KIST_E_NOT_FOUND)
+        return complain("master key", "give base64 of 32 bytes, one a line");
+    return err == KIST_OK ? 0 : complain("master key", kist_err_text(err));
+}
+
 static struct http_config http_config(const struct serve_options *o, const char *listen)
 {
     return (struct http_config){ .listen = listen,
@@ -95,6 +108,7 @@ static int start_s3(struct server *s)
     struct s3_config config = { .store = s->store,
                                 .keyring = s->keyring,
                                 .users = s->users,
+                                .masters = s->masters,
                                 .region = o->region,
                                 .lifecycle_day_ms = (int64_t)o->lifecycle_day_s * 1000,
                                 .domain = o->domain };
@@ -164,9 +178,12 @@ static void serve_until_told(struct server *s, const sigset_t *signals)
             continue;
         if (which != SIGHUP)
             return;
+        enum kist_err err = master_keys_reload(s->masters);
+        if (err != KIST_OK)
+            TRACE(TRACE_ERROR, "serve", "master keys: %s", kist_err_text(err));
         if (!s->options.tls_cert)
             continue;
-        enum kist_err err = http_server_reload_tls(s->s3_http);
+        err = http_server_reload_tls(s->s3_http);
         TRACE(err == KIST_OK ? TRACE_INFO : TRACE_ERROR, "http", "certificates loaded again: %s",
               kist_err_text(err));
     }
@@ -188,6 +205,8 @@ static int start(struct server *s)
     if (rc == 0)
         rc = open_keys(s);
     if (rc == 0)
+        rc = open_masters(s);
+    if (rc == 0)
         rc = start_s3(s);
     return rc == 0 ? start_admin(s) : rc;
 }
@@ -202,6 +221,7 @@ static void stop(struct server *s)
     s3_service_close(s->s3);
     auth_keyring_free(s->keyring);
     auth_user_store_free(s->users);
+    master_keys_close(s->masters);
     store_close(s->store);
 }
 

@@ -27,6 +27,8 @@ static const struct option options[] = {
     { "domain", "NAME", "buckets are also <bucket>.NAME (localhost)", TEXT, FIELD(domain) },
     { "tls-cert", "FILE", "PEM certificate chain: serve HTTPS", TEXT, FIELD(tls_cert) },
     { "tls-key", "FILE", "PEM private key", TEXT, FIELD(tls_key) },
+    { "master-key-file", "FILE", "keys that protect encrypted objects (DIR/master-key)", TEXT,
+      FIELD(master_key_file) },
     { "loops", "N", "event loops (one per core)", NUMBER, FIELD(loops) },
     { "max-connections", "N", "more are closed at once (16384)", NUMBER, FIELD(max_connections) },
     { "header-timeout", "S", "seconds for a whole request header (20)", NUMBER,
@@ -60,7 +62,8 @@ static void usage(FILE *f)
     }
     fprintf(f, "\nEach is also an environment variable: --tls-cert is KIST_TLS_CERT.\n"
                "KIST_ROOT_ACCESS_KEY and KIST_ROOT_SECRET_KEY set the root key; without them\n"
-               "it is made on first start and kept in the data directory.\n");
+               "it is made on first start and kept in the data directory. KIST_MASTER_KEY\n"
+               "gives master keys (base64 of 32 bytes, the last one is current) themselves.\n");
 }
 
 static void __attribute__((noreturn)) mistake(const char *what, const char *which)
@@ -120,6 +123,7 @@ static void from_environment(struct serve_options *o)
         if (value && *value && (!flag || strcmp(value, "0") != 0))
             set(o, &options[i], value);
     }
+    o->master_key = getenv("KIST_MASTER_KEY");
     o->root_access_key = getenv("KIST_ROOT_ACCESS_KEY");
     o->root_secret_key = getenv("KIST_ROOT_SECRET_KEY");
 }

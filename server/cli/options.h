@@ -8,6 +8,8 @@
 struct serve_options {
     const char *data, *listen, *admin, *region, *domain;
     const char *tls_cert, *tls_key;
+    const char *master_key_file;                   /* NULL: in the data directory */
+    const char *master_key;                        /* KIST_MASTER_KEY; NULL: from the file */
     const char *root_access_key, *root_secret_key; /* from the environment only */
     const char *trace;
     bool sync, json;

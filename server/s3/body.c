@@ -267,14 +267,18 @@ static void open_writer(struct exchange *x)
     struct s3_body *b = r->body;
     enum kist_err err = object_writer_open(r->service->config.store, b->length, b->digests,
                                            memory_is_there, r, &b->writer);
-    if (err == KIST_E_BUSY)
+    if (err == KIST_E_BUSY) {
         exchange_wait(x);
-    else if (err != KIST_OK)
-        s3_fail_err(r, err);
-    else {
-        object_writer_hash_aside(b->writer);
-        body_start(r);
+        return;
     }
+    if (err == KIST_OK)
+        err = s3_seal_writer(r, b->writer);
+    if (err != KIST_OK) {
+        s3_fail_err(r, err);
+        return;
+    }
+    object_writer_hash_aside(b->writer);
+    body_start(r);
 }
 
 void s3_read_object(struct s3_request *r, uint64_t max_bytes, void (*then)(struct s3_request *r))

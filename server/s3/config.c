@@ -91,6 +91,17 @@ static const struct s3_shape lock_rule[] = { TREE("DefaultRetention", 1, 1, lock
                                              END };
 static const struct s3_shape lock[] = { ENUM("ObjectLockEnabled", 1, 1, "Enabled"),
                                         TREE("Rule", 0, 1, lock_rule), END };
+static const struct s3_shape encryption_by[] = {
+    ENUM("SSEAlgorithm", 1, 1, "AES256|aws:kms|aws:kms:dsse"), TEXT("KMSMasterKeyID", 0, 1), END
+};
+static const struct s3_shape encryption_blocked[] = { TEXT("EncryptionType", 0, MANY), END };
+static const struct s3_shape encryption_rule[] = {
+    TREE("ApplyServerSideEncryptionByDefault", 1, 1, encryption_by),
+    BOOL("BucketKeyEnabled", 0, 1),
+    TREE("BlockedEncryptionTypes", 0, 1, encryption_blocked),
+    END,
+};
+static const struct s3_shape encryption[] = { TREE("Rule", 1, 1, encryption_rule), END };
 /* Of what is not built, only the document that asks for nothing. */
 static const struct s3_shape nothing[] = { END };
 
@@ -206,8 +217,8 @@ static const struct config_kind {
       CONFIG_NOTIFICATION, true },
     { "accelerate", "AccelerateConfiguration", nothing, NULL, "", S3_ERROR_COUNT,
       CONFIG_ACCELERATE, true },
-    { "encryption", "ServerSideEncryptionConfiguration", nothing, NULL, NULL,
-      S3_NO_SUCH_ENCRYPTION, CONFIG_ENCRYPTION, true },
+    { "encryption", "ServerSideEncryptionConfiguration", encryption, s3_encryption_check, NULL,
+      S3_NO_SUCH_ENCRYPTION, CONFIG_ENCRYPTION, false },
     { "lifecycle", "LifecycleConfiguration", s3_lifecycle_shape, s3_lifecycle_check, NULL,
       S3_NO_SUCH_LIFECYCLE, CONFIG_LIFECYCLE, false },
 };

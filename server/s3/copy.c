@@ -2,7 +2,8 @@
  * https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
  *
  * An object of shared chunks is copied by reference, in one command. A small one owns its
- * extent, and a part needs its MD5: their bytes are copied by a worker.
+ * extent, a part needs its MD5, and what changes its encryption is other bytes: those are copied
+ * by a worker.
  */
 #include "server/s3/multipart.h"
 #include "storage/index/versions.h"
@@ -66,7 +67,7 @@ bool s3_open_copy_source(struct s3_request *r, struct object_id *source)
         error = S3_PRECONDITION_FAILED;
     if (error != S3_ERROR_COUNT)
         s3_fail(r, error);
-    return error == S3_ERROR_COUNT;
+    return error == S3_ERROR_COUNT && s3_unseal(r, "copy-source-");
 }
 
 /* ---- copying bytes ---- */
@@ -111,6 +112,8 @@ static void copy_start(struct exchange *x)
     struct copying *c = r->state;
     enum kist_err err = object_writer_open(store_of(r), c->length, r->digests, memory_is_there, r,
                                            &r->body->writer);
+    if (err == KIST_OK)
+        err = s3_seal_writer(r, r->body->writer);
     if (err == KIST_OK || err == KIST_E_BUSY)
         exchange_wait(x);
     if (err == KIST_OK)
@@ -152,6 +155,7 @@ static void copy_reply(struct s3_request *r)
     const Kist__Object *o = object_reader_object(r->reader);
     s3_xml_checksum(&x, r->arena, o->checksum, o->part_count, true);
     s3_version_header(r, result->versioned, result->version);
+    s3_seal_headers(r, s3_seal_record(r));
     s3_xml_reply(r, &x, "CopyObjectResult");
 }
 
@@ -172,6 +176,7 @@ static void put_copy(struct s3_request *r)
     fill_object(r, &object);
     command.of_case = KIST__COMMAND__OF_PUT_OBJECT;
     command.put_object = &put;
+    object.seal = s3_seal_record(r);
     put.bucket = s3_str(r, r->bucket);
     put.key = schema_data(r->key);
     put.object = &object;
@@ -212,7 +217,7 @@ static bool directives(struct s3_request *r, struct copy_state *c, bool *changes
         s3_fail_argument(r, "x-amz-metadata-directive", metadata, "Unknown metadata directive.");
         return false;
     }
-    if (!s3_meta_parse(r, &c->meta))
+    if (!s3_meta_parse(r, &c->meta) || !s3_seal_keep(r, o->seal))
         return false;
     if (!replace) {
         c->meta.n_headers = o->n_headers;
@@ -225,7 +230,8 @@ static bool directives(struct s3_request *r, struct copy_state *c, bool *changes
         c->meta.tags = o->tags;
     }
     *changes = replace || replace_tags || s3_header(r, "x-amz-storage-class").len ||
-               s3_header(r, "x-amz-website-redirect-location").len;
+               s3_header(r, "x-amz-website-redirect-location").len ||
+               s3_header(r, "x-amz-server-side-encryption").len || !s3_seal_matches(r, o->seal);
     return true;
 }
 
@@ -260,7 +266,8 @@ void s3_copy_object(struct s3_request *r)
                         "a copy source: 5368709120");
         return;
     }
-    if ((same && !version_is_kept(r->bucket_row, o)) || store_can_share(o))
+    bool in_place = same && !version_is_kept(r->bucket_row, o);
+    if ((in_place || store_can_share(o)) && s3_seal_matches(r, o->seal))
         share_copy(r);
     else
         s3_copy_bytes(r, 0, o->size, put_copy);
@@ -276,6 +283,7 @@ static void part_copy_reply(struct s3_request *r)
     s3_xml_etag(&x, bytes_of(result->etag, 16), 0);
     s3_xml_time(&x, "LastModified", result->mtime_ms);
     s3_xml_checksum(&x, r->arena, s3_checksum_record(r), 0, false);
+    s3_seal_headers(r, s3_seal_record(r));
     s3_xml_reply(r, &x, "CopyPartResult");
 }
 

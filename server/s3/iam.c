@@ -151,7 +151,7 @@ static bool context(void *ctx, struct bytes key, struct policy_values *out)
     return value.len > 0;
 }
 
-bool iam_allowed(struct s3_request *r, const char *action, const char *arn)
+bool iam_is_allowed(struct s3_request *r, const char *action, const char *arn)
 {
     const struct auth_identity *who = r->who.identity;
     struct policy_request request = { .principal = { .account = who->account,
@@ -168,7 +168,13 @@ bool iam_allowed(struct s3_request *r, const char *action, const char *arn)
                                  .session = who->session,
                                  .is_account_root = who->is_root,
                                  .same_account = true };
-    if (access_is_allowed(&q))
+    return access_is_allowed(&q);
+}
+
+bool iam_allowed(struct s3_request *r, const char *action, const char *arn)
+{
+    const struct auth_identity *who = r->who.identity;
+    if (iam_is_allowed(r, action, arn))
         return true;
     iam_fail(r, 403, "AccessDenied",
              arena_printf(r->arena, "User: %s is not authorized to perform: %s on resource: %s",

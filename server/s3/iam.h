@@ -28,7 +28,9 @@ struct iam_work {
 void s3_iam(struct s3_request *r);
 void iam_fail(struct s3_request *r, unsigned status, const char *code, const char *message);
 void iam_fail_err(struct s3_request *r, enum kist_err err);
-/* The caller may do this on this ARN; false after an error reply. */
+/* The caller may do this on this ARN. */
+bool iam_is_allowed(struct s3_request *r, const char *action, const char *arn);
+/* The same; false after an error reply. */
 bool iam_allowed(struct s3_request *r, const char *action, const char *arn);
 /* A required parameter that fits the field's rules; false after an error reply. */
 bool iam_name(struct s3_request *r, const char *param, struct bytes *out);

@@ -94,6 +94,7 @@ struct s3_request {
     struct s3_body *body;
     struct s3_checksum checksum;
     bool checksum_of_object; /* x-amz-checksum-* speaks of the object, not of this body */
+    struct s3_seal *seal;    /* what the new object or part is encrypted with; NULL: nothing */
     unsigned digests;        /* more DIGEST_BIT()s for s3_read_object() to compute */
     struct store_op op;
     bool op_used, op_always;               /* op_then() also after an error */
@@ -190,10 +191,11 @@ struct s3_rules {
     uint64_t bucket_id, stamp; /* Kist__Bucket.configs_changed */
     atomic_uint references;
     struct arena arena;
-    struct policy *policy;             /* NULL: none */
-    const struct s3_xml_node *cors;    /* NULL: none */
-    const struct s3_xml_node *website; /* NULL: none */
-    Kist__Lifecycle *lifecycle;        /* NULL: none */
+    struct policy *policy;                /* NULL: none */
+    const struct s3_xml_node *cors;       /* NULL: none */
+    const struct s3_xml_node *website;    /* NULL: none */
+    const struct s3_xml_node *encryption; /* NULL: none */
+    Kist__Lifecycle *lifecycle;           /* NULL: none */
     bool block_public_policy, restrict_public_buckets;
     bool block_public_acls, ignore_public_acls;
 };
@@ -313,6 +315,33 @@ void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_typ
 /* Tagging documents. limit: 10 for objects, 50 for buckets. */
 bool s3_tags_from_xml(struct s3_request *r, size_t limit, size_t *n, Kist__Pair ***out);
 void s3_tags_reply(struct s3_request *r, size_t n, Kist__Pair **tags);
+
+/* ---- encryption.c ---- */
+struct s3_seal {
+    Kist__Seal record;
+    uint8_t key[SEAL_KEY_BYTES], wrapped[SEAL_WRAPPED_BYTES]; /* of this body alone */
+};
+/* r->seal from the headers or the bucket's default; false after an error reply. */
+bool s3_seal_parse(struct s3_request *r);
+/* r->seal of a part, as its upload wants it (NULL: plain); false after an error reply. */
+bool s3_seal_part(struct s3_request *r, const Kist__Seal *upload);
+/* A copy for which nothing was asked stays encrypted as its source is, with keys of ours; false
+ * after an error reply. */
+bool s3_seal_keep(struct s3_request *r, const Kist__Seal *source);
+/* r->seal asks for no more than the source's data have: they can be shared. */
+bool s3_seal_matches(const struct s3_request *r, const Kist__Seal *source);
+/* For the record of what is written; NULL: plain. */
+Kist__Seal *s3_seal_record(struct s3_request *r);
+enum kist_err s3_seal_writer(struct s3_request *r, struct object_writer *w) MUST_CHECK;
+void s3_seal_wipe(struct s3_request *r);
+/* Opens r->reader's data with our keys or the customer's, which the headers bring; prefix: "" or
+ * "copy-source-". False after an error reply. */
+bool s3_unseal(struct s3_request *r, const char *prefix);
+/* With our keys only: for those who bring none. KIST_E_DENIED. */
+enum kist_err s3_unseal_own(struct s3_request *r, struct object_reader *reader) MUST_CHECK;
+void s3_seal_headers(struct s3_request *r, const Kist__Seal *seal); /* NULL: none */
+/* Judges a ServerSideEncryptionConfiguration; false after an error reply. */
+bool s3_encryption_check(struct s3_request *r, const struct s3_xml_node *root);
 
 /* ---- version.c ---- */
 /* 0 is the null version. */

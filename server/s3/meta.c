@@ -145,7 +145,7 @@ bool s3_meta_parse(struct s3_request *r, struct s3_meta *out)
         s3_fail(r, S3_SLOW_DOWN);
         return false;
     }
-    return parse_metadata(r, out) && s3_meta_tags(r, out);
+    return parse_metadata(r, out) && s3_meta_tags(r, out) && s3_seal_parse(r);
 }
 
 void s3_meta_fill(const struct s3_meta *meta, Kist__Object *o)
@@ -296,9 +296,6 @@ void s3_tags_reply(struct s3_request *r, size_t n, Kist__Pair **tags)
 bool s3_refuse_unbuilt(struct s3_request *r)
 {
     static const char *const not_built[] = {
-        "x-amz-server-side-encryption",
-        "x-amz-server-side-encryption-customer-algorithm",
-        "x-amz-copy-source-server-side-encryption-customer-algorithm",
         "x-amz-write-offset-bytes",
     };
     for (size_t i = 0; i < ARRAY_LEN(not_built); i++) {
@@ -343,6 +340,7 @@ void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_typ
     if (o->storage_class[0])
         s3_add_header_str(r, "x-amz-storage-class", o->storage_class);
     s3_lock_headers(r, o);
+    s3_seal_headers(r, o->seal);
     if (r->version == VERSION_CURRENT)
         s3_lifecycle_header(r, o);
 }

@@ -71,6 +71,7 @@ static void create_done(struct s3_request *r)
                           s3_checksum_name((enum digest_kind)(c->algorithm - 1)));
         s3_add_header_str(r, "x-amz-checksum-type", c->composite ? "COMPOSITE" : "FULL_OBJECT");
     }
+    s3_seal_headers(r, s3_seal_record(r));
     s3_xml_reply(r, &x, "InitiateMultipartUploadResult");
 }
 
@@ -140,6 +141,7 @@ void s3_create_multipart_upload(struct s3_request *r)
     u.legal_hold = meta.lock.hold;
     u.acl = meta.acl;
     u.initiator = s3_acl_initiator(r);
+    u.seal = s3_seal_record(r);
     u.checksum_algorithm = c->algorithm;
     u.checksum_composite = c->composite;
     s3_commit(r, &command, create_done);
@@ -209,6 +211,10 @@ void s3_part_commit(struct s3_request *r, void (*then)(struct s3_request *r))
     put.part = &part;
     part.mtime_ms = s3_now(r);
     part.checksum = s3_checksum_record(r);
+    if (r->seal) {
+        part.sealed = true;
+        part.wrapped_key = r->seal->record.wrapped_key;
+    }
     s3_commit_put(r, &command, then);
 }
 
@@ -218,6 +224,7 @@ static void part_done(struct s3_request *r)
     Kist__Checksum *c = s3_checksum_record(r);
     if (c)
         s3_add_header(r, s3_checksum_header(r->checksum.kind), s3_checksum_text(r->arena, c, 0));
+    s3_seal_headers(r, s3_seal_record(r));
     s3_reply_empty(r, 200);
 }
 
@@ -237,7 +244,7 @@ struct part_state *s3_part_begin(struct s3_request *r)
     if (!s3_part_number(r, &p->number) || !s3_refuse_unbuilt(r))
         return NULL;
     p->upload = s3_upload_open(r, &p->id);
-    return p->upload && fit_checksum(r, p->upload) ? p : NULL;
+    return p->upload && fit_checksum(r, p->upload) && s3_seal_part(r, p->upload->seal) ? p : NULL;
 }
 
 void s3_upload_part(struct s3_request *r)
@@ -268,7 +275,9 @@ static void complete_done(struct s3_request *r)
             schema_data(bytes_of(result->checksum, digest_len((enum digest_kind)c.algorithm)));
         s3_xml_checksum(&x, r->arena, &c, result->part_count, true);
     }
+    const struct part_state *p = r->state;
     s3_version_header(r, result->versioned, result->version);
+    s3_seal_headers(r, p->upload->seal);
     s3_xml_reply(r, &x, "CompleteMultipartUploadResult");
 }
 

@@ -13,6 +13,7 @@ static void put_done(struct s3_request *r)
     const struct apply_result *result = &r->op.result;
     s3_add_header(r, "ETag", s3_etag(r->arena, bytes_of(result->etag, 16), 0));
     s3_checksum_headers(r, s3_checksum_record(r), 0);
+    s3_seal_headers(r, s3_seal_record(r));
     s3_version_header(r, result->versioned, result->version);
     s3_reply_empty(r, 200);
 }
@@ -32,6 +33,7 @@ static void put_commit(struct s3_request *r)
     object.mtime_ms = s3_now(r);
     s3_meta_fill(&state->meta, &object);
     object.checksum = s3_checksum_record(r);
+    object.seal = s3_seal_record(r);
     s3_commit_put(r, &command, put_done);
 }
 

@@ -15,7 +15,8 @@
 #define RULES_ARENA_MAX ((size_t)4 << 20)
 
 static const uint64_t kinds = 1U << CONFIG_POLICY | 1U << CONFIG_CORS | 1U << CONFIG_WEBSITE |
-                              1U << CONFIG_PUBLIC_ACCESS_BLOCK | 1U << CONFIG_LIFECYCLE;
+                              1U << CONFIG_PUBLIC_ACCESS_BLOCK | 1U << CONFIG_LIFECYCLE |
+                              1U << CONFIG_ENCRYPTION;
 
 struct s3_rules_cache {
     struct rules_set {
@@ -81,6 +82,7 @@ static enum kist_err load(struct s3_service *s, const Kist__Bucket *bucket,
     const struct s3_xml_node *block = NULL, *lifecycle = NULL;
     TRY(load_xml(s, bucket, CONFIG_CORS, rules, &rules->cors));
     TRY(load_xml(s, bucket, CONFIG_WEBSITE, rules, &rules->website));
+    TRY(load_xml(s, bucket, CONFIG_ENCRYPTION, rules, &rules->encryption));
     TRY(load_xml(s, bucket, CONFIG_PUBLIC_ACCESS_BLOCK, rules, &block));
     TRY(load_xml(s, bucket, CONFIG_LIFECYCLE, rules, &lifecycle));
     if (lifecycle)

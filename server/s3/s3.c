@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "server/s3/iam.h"
+#include "server/s3/kms.h"
 #include "storage/base/trace.h"
 
 static void count(struct s3_service *s, size_t row, unsigned status)
@@ -12,7 +13,7 @@ static void count(struct s3_service *s, size_t row, unsigned status)
     s->counters[row][class < 6 ? class : 0]++;
 }
 
-/* IAM and STS share our port: the credential's scope tells. */
+/* IAM, STS and KMS share our port: the credential's scope tells. */
 static struct bytes service_of(const struct s3_request *r)
 {
     struct bytes claim = exchange_header(r->x, "authorization");
@@ -22,6 +23,8 @@ static struct bytes service_of(const struct s3_request *r)
         return BYTES_LIT("iam");
     if (bytes_find(claim, BYTES_LIT("/sts/aws4_request"), 0) != SIZE_MAX)
         return BYTES_LIT("sts");
+    if (bytes_find(claim, BYTES_LIT("/kms/aws4_request"), 0) != SIZE_MAX)
+        return BYTES_LIT("kms");
     return BYTES_LIT("s3");
 }
 
@@ -122,7 +125,10 @@ static void begin(void *ctx, struct exchange *x)
     }
     if (!bytes_equal(service_of(r), BYTES_LIT("s3"))) {
         r->op_index = s3_operation_count;
-        s3_iam(r);
+        if (bytes_equal(service_of(r), BYTES_LIT("kms")))
+            s3_kms(r);
+        else
+            s3_iam(r);
         return;
     }
     error = s3_route(r);
@@ -146,6 +152,7 @@ static void end(void *ctx, struct exchange *x)
           (const char *)r->http->path.ptr, exchange_status(x));
     s3_body_release(r->body);
     object_reader_close(r->reader);
+    s3_seal_wipe(r);
     s3_rules_drop(r->rules);
     credential_drop(r->who.hold);
     if (r->op_used)

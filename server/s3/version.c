@@ -111,7 +111,7 @@ const Kist__Object *s3_open_object(struct s3_request *r)
     Kist__Object *marker = NULL;
     enum kist_err err = object_reader_open(store_of(r), &id, r->arena, &r->reader, &marker);
     if (err == KIST_OK)
-        return object_reader_object(r->reader);
+        return s3_unseal(r, "") ? object_reader_object(r->reader) : NULL;
     s3_fail_object(r, err, marker);
     return NULL;
 }

@@ -261,6 +261,8 @@ static enum kist_err open_key(struct s3_request *r, struct bytes key)
     if (!s3_allowed(r, "s3:GetObject", key, VERSION_CURRENT))
         return KIST_E_DENIED;
     enum kist_err err = object_reader_open(store_of(r), &id, r->arena, &r->reader, NULL);
+    if (err == KIST_OK)
+        err = s3_unseal_own(r, r->reader);
     return err == KIST_E_DELETE_MARKER ? KIST_E_NO_KEY : err;
 }
 
@@ -282,6 +284,10 @@ static struct s3_serving variant(struct s3_request *r, struct bytes key)
             !s3_allowed(r, "s3:GetObject", id.key, VERSION_CURRENT) ||
             object_reader_open(store_of(r), &id, r->arena, &found, NULL) != KIST_OK)
             continue;
+        if (s3_unseal_own(r, found) != KIST_OK) {
+            object_reader_close(found);
+            continue;
+        }
         object_reader_close(r->reader);
         r->reader = found;
         how.encoding = codings[i][0];

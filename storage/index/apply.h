@@ -41,7 +41,16 @@ enum bucket_config {
 };
 
 /* Kinds of IamEntity rows: part of the disk format. 0 is the row that says when any changed. */
-enum iam_kind { IAM_USER = 1, IAM_GROUP, IAM_ROLE, IAM_POLICY, IAM_KEY };
+enum iam_kind {
+    IAM_USER = 1,
+    IAM_GROUP,
+    IAM_ROLE,
+    IAM_POLICY,
+    IAM_KEY,
+    IAM_KMS_KEY = 17,
+    IAM_KMS_ALIAS = 18,
+    IAM_KIND_END
+};
 #define IAM_NAME_MAX 128
 
 #define ACCOUNT_ID_LEN 12

@@ -6,8 +6,8 @@ static enum kist_err check(struct apply *a, const Kist__IamChange *c, struct row
 {
     Kist__IamEntity *now = NULL;
     struct bytes name = bytes_str(c->name), account = bytes_str(c->account);
-    if (name.len == 0 || name.len > IAM_NAME_MAX || c->kind < IAM_USER || c->kind > IAM_KEY ||
-        (account.len && account.len != ACCOUNT_ID_LEN))
+    if (name.len == 0 || name.len > IAM_NAME_MAX || c->kind < IAM_USER ||
+        c->kind >= IAM_KIND_END || (account.len && account.len != ACCOUNT_ID_LEN))
         return KIST_E_INVALID;
     row_iam(row, account, (uint8_t)c->kind, name);
     enum kist_err err = apply_get(a, row, &kist__iam_entity__descriptor, &now);
