@@ -81,6 +81,7 @@ struct s3_request {
     const struct http_request *http;
     size_t op_index;
     enum s3_scope scope;
+    struct bytes host;        /* the request's, as names are compared */
     struct bytes bucket, key; /* decoded; borrowed from the arena */
     uint64_t version;         /* versionId: VERSION_CURRENT when absent */
     Kist__Bucket *bucket_row; /* NULL: no bucket was asked for, or CreateBucket */

@@ -157,7 +157,7 @@ enum s3_error s3_parse_form(struct s3_request *r, struct bytes form)
 /* "bucket" of bucket.<domain>; empty for the domain itself, an address, or a foreign name. */
 static struct bytes host_bucket(const struct s3_request *r)
 {
-    struct bytes host = r->http->host;
+    struct bytes host = r->host;
     struct bytes domain = bytes_str(r->service->config.domain);
     if (!domain.len || host.len < domain.len + 2)
         return BYTES_EMPTY;
@@ -179,12 +179,27 @@ static enum s3_error set_key(struct s3_request *r, struct bytes raw)
     return S3_ERROR_COUNT;
 }
 
+/* RFC 9110 section 4.2.3: in lower case; RFC 1034 section 3.1: a dot at the end says no more. */
+static bool set_host(struct s3_request *r)
+{
+    struct bytes raw = r->http->host;
+    char *host = arena_strndup(r->arena, raw.ptr, raw.len);
+    for (char *c = host; c && *c; c++)
+        *c = (char)(*c >= 'A' && *c <= 'Z' ? *c + 32 : *c);
+    r->host = bytes_of(host, raw.len);
+    if (raw.len > 1 && raw.ptr[raw.len - 1] == '.')
+        r->host.len--;
+    return host != NULL;
+}
+
 enum s3_error s3_parse_target(struct s3_request *r)
 {
     struct bytes path = r->http->path;
     enum s3_error error = parse_params(r, r->http->query);
     if (error != S3_ERROR_COUNT)
         return error;
+    if (!set_host(r))
+        return S3_SLOW_DOWN;
     if (path.len == 0 || path.ptr[0] != '/')
         return S3_INVALID_URI;
     path = bytes_of(path.ptr + 1, path.len - 1);

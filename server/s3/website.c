@@ -48,7 +48,7 @@ static bool own_domain(struct s3_request *r, struct bytes host)
 
 bool s3_website_bucket(struct s3_request *r, struct bytes *bucket)
 {
-    struct bytes host = r->http->host;
+    struct bytes host = r->host;
     char *tail = arena_printf(r->arena, WEB_LABEL "%s", r->service->config.domain);
     if (tail && has_tail(host, bytes_str(tail))) {
         *bucket = bytes_of(host.ptr, host.len - strlen(tail));
