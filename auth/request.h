@@ -25,8 +25,9 @@ struct auth_request {
     bool has_body; /* a body of more than 0 bytes, or of unknown length, follows */
     bool tls;
     int64_t now_ms;
-    struct bytes region;  /* ours: "us-east-1" */
-    struct bytes service; /* ours: "s3" */
+    struct bytes region;      /* ours: "us-east-1" */
+    struct bytes service;     /* ours: "s3" */
+    struct bytes host_bucket; /* virtual-host style; empty: the path names it */
 };
 
 /* What the signature says about the body.
@@ -59,6 +60,7 @@ struct auth_result {
     enum auth_payload payload;
     uint8_t payload_sha256[32]; /* AUTH_PAYLOAD_SIGNED_SHA256 */
     bool presigned;             /* by query; otherwise by header */
+    bool version_2;             /* HMAC-SHA1 */
     /* What chunk signatures build on. The key is the derived one, good for one day, region and
      * service; it is only set for STREAMING_SIGNED* and SIGNED_DEFERRED. Never show it. */
     uint8_t signing_key[AUTH_KEY_LEN];

@@ -9,6 +9,7 @@
 
 #include "auth/canonical.h"
 #include "auth/sign.h"
+#include "auth/sigv2.h"
 #include "auth/sigv4_parse.h"
 #include "storage/base/codec.h"
 
@@ -362,6 +363,8 @@ static enum kist_err verify(struct check *c)
         c->result.anonymous = true;
         return KIST_E_DENIED;
     }
+    if (mechanism == SIGV2_HEADER || mechanism == SIGV2_QUERY)
+        return sigv2_verify(c->request, mechanism, c->ring, &c->fault, &c->result);
     TRY(sigv4_parse(c->request, mechanism, &c->fault, &c->claim));
     c->result.access_key_id = c->claim.access_key_id;
     c->result.presigned = mechanism == SIGV4_QUERY;

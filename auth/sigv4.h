@@ -1,4 +1,5 @@
 /* AWS Signature Version 4, the server's side: is this request signed by a key that we know?
+ * Version 2 (auth/sigv2.h) passes the same door.
  *
  * Accepts the Authorization header and presigned queries. The canonical request is built over
  * the raw target as received: every path segment and query part is percent-decoded and encoded
@@ -18,7 +19,7 @@
 
 /* Thread-safe. Fills *out: the identity part after KIST_OK, the failure part otherwise. Errors:
  *   KIST_E_DENIED              no signature (out->anonymous), or an x-amz-* header is not signed
- *   KIST_E_INVALID             an authorization scheme that is not AWS4-HMAC-SHA256, or two
+ *   KIST_E_INVALID             an authorization scheme that is not one of the two, or two
  *                              mechanisms at once
  *   KIST_E_AUTH_MALFORMED      the Authorization header: syntax, region, service, date
  *   KIST_E_AUTH_QUERY          the same in a presigned query

@@ -309,17 +309,23 @@ static enum kist_err refuse(struct sigv4_fault *fault, const char *reason)
     return KIST_E_INVALID;
 }
 
-static enum kist_err header_mechanism(struct bytes value, size_t count, struct sigv4_fault *fault)
+static enum kist_err header_mechanism(struct bytes value, size_t count, struct sigv4_fault *fault,
+                                      enum sigv4_mechanism *out)
 {
     if (count > 1)
         return refuse(fault, "Only one Authorization header is allowed");
     value = trim(value);
     size_t len = sizeof SIGV4_ALGORITHM - 1;
     if (bytes_starts_with(value, BYTES_LIT(SIGV4_ALGORITHM)) &&
-        (value.len == len || value.ptr[len] == ' ' || value.ptr[len] == '\t'))
+        (value.len == len || value.ptr[len] == ' ' || value.ptr[len] == '\t')) {
+        *out = SIGV4_HEADER;
         return KIST_OK;
-    if (bytes_starts_with(value, BYTES_LIT("AWS ")) ||
-        bytes_starts_with(value, BYTES_LIT("AWS4-")))
+    }
+    if (bytes_starts_with(value, BYTES_LIT("AWS "))) {
+        *out = SIGV2_HEADER;
+        return KIST_OK;
+    }
+    if (bytes_starts_with(value, BYTES_LIT("AWS4-")))
         return refuse(fault, "The authorization mechanism you have provided is not supported. "
                              "Please use AWS4-HMAC-SHA256.");
     return refuse(fault, "Unsupported Authorization Type");
@@ -336,12 +342,11 @@ enum kist_err sigv4_mechanism(const struct auth_request *request, struct sigv4_f
         return refuse(fault, "Only one auth mechanism allowed; only the X-Amz-Algorithm query "
                              "parameter, Signature query string parameter or the Authorization "
                              "header should be specified");
-    if (version_2)
-        return refuse(fault, "The authorization mechanism you have provided is not supported. "
-                             "Please use AWS4-HMAC-SHA256.");
+    if (in_query && version_2)
+        return refuse(fault, "Only one auth mechanism allowed");
     if (count > 0)
-        TRY(header_mechanism(value, count, fault));
-    *out = count > 0 ? SIGV4_HEADER : in_query ? SIGV4_QUERY : SIGV4_NONE;
+        return header_mechanism(value, count, fault, out);
+    *out = in_query ? SIGV4_QUERY : version_2 ? SIGV2_QUERY : SIGV4_NONE;
     return KIST_OK;
 }
 

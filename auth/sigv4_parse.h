@@ -4,7 +4,7 @@
 
 #include "auth/request.h"
 
-enum sigv4_mechanism { SIGV4_NONE, SIGV4_HEADER, SIGV4_QUERY };
+enum sigv4_mechanism { SIGV4_NONE, SIGV4_HEADER, SIGV4_QUERY, SIGV2_HEADER, SIGV2_QUERY };
 
 struct sigv4_claim {
     enum sigv4_mechanism mechanism;

@@ -205,7 +205,9 @@ static bool s3_key(struct question *q, struct bytes name, struct policy_values *
                                         : BYTES_LIT("REST-HEADER"),
                     out);
     if (bytes_equal_nocase(name, BYTES_LIT("signatureversion")))
-        return q->r->who.identity->id.len && give(q, BYTES_LIT("AWS4-HMAC-SHA256"), out);
+        return q->r->who.identity->id.len &&
+               give(q, q->r->who.version_2 ? BYTES_LIT("AWS") : BYTES_LIT("AWS4-HMAC-SHA256"),
+                    out);
     return plain_key(q, name, out);
 }
 

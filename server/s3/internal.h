@@ -120,6 +120,8 @@ bool s3_bucket_name_valid(struct bytes name);
 enum s3_copy_source { S3_COPY_SOURCE_OK, S3_COPY_SOURCE_BAD, S3_COPY_SOURCE_BAD_VERSION };
 enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *arena,
                                          struct object_id *out);
+/* "bucket" of bucket.<domain>; empty for the domain itself, an address, or a foreign name. */
+struct bytes s3_host_bucket(const struct s3_request *r);
 /* A form's fields take the place of the parameters. S3_ERROR_COUNT when all is well. */
 enum s3_error s3_parse_form(struct s3_request *r, struct bytes form);
 /* Target and Host to scope, bucket, key and parameters; S3_ERROR_COUNT when all is well. */

@@ -154,8 +154,7 @@ enum s3_error s3_parse_form(struct s3_request *r, struct bytes form)
     return parse_params(r, form);
 }
 
-/* "bucket" of bucket.<domain>; empty for the domain itself, an address, or a foreign name. */
-static struct bytes host_bucket(const struct s3_request *r)
+struct bytes s3_host_bucket(const struct s3_request *r)
 {
     struct bytes host = r->host;
     struct bytes domain = bytes_str(r->service->config.domain);
@@ -208,7 +207,7 @@ enum s3_error s3_parse_target(struct s3_request *r)
         r->scope = S3_SCOPE_WEBSITE;
         return error;
     }
-    r->bucket = host_bucket(r);
+    r->bucket = s3_host_bucket(r);
     if (r->bucket.len)
         return set_key(r, path);
     if (path.len == 0) {

@@ -45,7 +45,8 @@ static enum kist_err authenticate(struct s3_request *r)
                                     .tls = h->tls,
                                     .now_ms = s3_now(r),
                                     .region = bytes_str(r->service->config.region),
-                                    .service = service_of(r) };
+                                    .service = service_of(r),
+                                    .host_bucket = s3_host_bucket(r) };
     if (bytes_equal(request.service, BYTES_LIT("iam")))
         request.region = BYTES_LIT("us-east-1"); /* IAM has no regions */
     return auth_verify(&request, r->service->config.keyring, r->arena, &r->who);

@@ -2,6 +2,7 @@
 #include "storage/base/digest.h"
 
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -222,6 +223,14 @@ void hmac_key_sign(const struct hmac_key *k, struct bytes data, uint8_t out[32])
     if (!ok)
         abort(); /* no signature may ever come out as stale memory */
     ctx_give(ctx);
+}
+
+void hmac_sha1(struct bytes key, struct bytes data, uint8_t out[20])
+{
+    static const uint8_t nothing[1];
+    if (!HMAC(EVP_sha1(), key.len ? key.ptr : nothing, (int)key.len,
+              data.len ? data.ptr : nothing, data.len, out, NULL))
+        abort();
 }
 
 void hmac_sha256(struct bytes key, struct bytes data, uint8_t out[32])

@@ -49,6 +49,8 @@ uint32_t crc32_update(uint32_t crc, const void *data, size_t len);
  * uploads (kinds CRC32, CRC32C, CRC64NVME). Values are the plain integers. */
 uint64_t crc_combine(enum digest_kind kind, uint64_t crc_a, uint64_t crc_b, uint64_t len_b);
 
+/* HMAC-SHA-1, for signatures of version 2 alone; out is 20 bytes. */
+void hmac_sha1(struct bytes key, struct bytes data, uint8_t out[20]);
 /* HMAC-SHA-256 (RFC 2104); out is 32 bytes. */
 void hmac_sha256(struct bytes key, struct bytes data, uint8_t out[32]);
 /* A key prepared once, for many short messages: both half-states are kept. */
