@@ -52,8 +52,8 @@ class Tools(unittest.TestCase):
                 got = s3.get_object(Bucket=bucket, Key=key, ResponseContentType="text/é+x")
                 self.assertEqual(got["Body"].read(), BODY)
                 self.assertEqual(got["Metadata"], {"a": "1", "b": "2"})
-                # no sub-resources: boto signs "?tagging?tagging" and sends "?tagging"
-                listed = s3.list_objects_v2(Bucket=bucket, Prefix="pä")["Contents"]
+                # nothing whose query is fixed: boto signs "?tagging?tagging" and sends "?tagging"
+                listed = s3.list_objects(Bucket=bucket, Prefix="pä")["Contents"]
                 self.assertEqual([o["Key"] for o in listed], [key])
                 s3.delete_object(Bucket=bucket, Key=key)
                 s3.delete_bucket(Bucket=bucket)
