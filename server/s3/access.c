@@ -201,8 +201,9 @@ static bool s3_key(struct question *q, struct bytes name, struct policy_values *
     if (bytes_equal_nocase(name, BYTES_LIT("authType")))
         return q->r->who.identity->id.len &&
                give(q,
-                    q->r->who.presigned ? BYTES_LIT("REST-QUERY-STRING")
-                                        : BYTES_LIT("REST-HEADER"),
+                    q->r->is_form         ? BYTES_LIT("POST")
+                    : q->r->who.presigned ? BYTES_LIT("REST-QUERY-STRING")
+                                          : BYTES_LIT("REST-HEADER"),
                     out);
     if (bytes_equal_nocase(name, BYTES_LIT("signatureversion")))
         return q->r->who.identity->id.len &&
@@ -362,6 +363,14 @@ static bool extras_allowed(struct s3_request *r)
         if (s3_header(r, extras[i][0]).len && !s3_allowed(r, extras[i][1], r->key, r->version))
             return false;
     return acl_allowed(r);
+}
+
+bool s3_authorize_put(struct s3_request *r)
+{
+    bool allowed = s3_allowed(r, "s3:PutObject", r->key, VERSION_CURRENT) && extras_allowed(r);
+    if (!allowed)
+        s3_fail(r, S3_ACCESS_DENIED);
+    return allowed;
 }
 
 bool s3_authorize(struct s3_request *r)

@@ -154,6 +154,11 @@ static void finish(struct exchange *x)
         verify(r);
 }
 
+void s3_body_finish(struct s3_request *r)
+{
+    finish(r->x);
+}
+
 static void on_finish(struct exchange *x, void *ctx)
 {
     struct s3_body *b = ctx;
@@ -165,7 +170,7 @@ static void on_finish(struct exchange *x, void *ctx)
 
 static bool parse_md5(struct s3_request *r)
 {
-    struct bytes text = exchange_header(r->x, "content-md5");
+    struct bytes text = s3_header(r, "content-md5");
     size_t len = 0;
     if (!text.ptr)
         return true;
@@ -253,6 +258,21 @@ void s3_read_xml(struct s3_request *r, size_t max_bytes, void (*then)(struct s3_
     body_start(r);
 }
 
+static void want_digests(struct s3_request *r)
+{
+    r->body->digests |= r->digests;
+    if (r->checksum.wanted)
+        r->body->digests |= DIGEST_BIT(r->checksum.kind);
+}
+
+bool s3_body_claims(struct s3_request *r)
+{
+    if (!parse_md5(r) || !s3_checksum_parse(r))
+        return false;
+    want_digests(r);
+    return true;
+}
+
 static void open_writer(struct exchange *x);
 
 static void memory_is_there(void *user)
@@ -286,9 +306,7 @@ void s3_read_object(struct s3_request *r, uint64_t max_bytes, void (*then)(struc
     struct s3_body *b = body_begin(r, max_bytes, then);
     if (!b)
         return;
-    b->digests |= r->digests;
-    if (r->checksum.wanted)
-        b->digests |= DIGEST_BIT(r->checksum.kind);
+    want_digests(r);
     if (r->who.payload == AUTH_PAYLOAD_SIGNED_SHA256 ||
         r->who.payload == AUTH_PAYLOAD_SIGNED_DEFERRED)
         b->digests |= DIGEST_BIT(DIGEST_SHA256);

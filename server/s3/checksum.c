@@ -54,10 +54,10 @@ bool s3_checksum_decode(enum digest_kind kind, struct bytes text, uint8_t *out)
 static bool find_value(struct s3_request *r, size_t *count)
 {
     struct s3_checksum *c = &r->checksum;
-    struct bytes trailer = exchange_header(r->x, "x-amz-trailer");
+    struct bytes trailer = s3_header(r, "x-amz-trailer");
     *count = 0;
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        struct bytes value = exchange_header(r->x, kinds[i].header);
+        struct bytes value = s3_header(r, kinds[i].header);
         bool announced = trailer.len && bytes_equal_nocase(trailer, bytes_str(kinds[i].header));
         if (!value.ptr && !announced)
             continue;
@@ -90,7 +90,7 @@ bool s3_checksum_parse(struct s3_request *r)
                         "not allowed.");
         return false;
     }
-    struct bytes name = exchange_header(r->x, "x-amz-sdk-checksum-algorithm");
+    struct bytes name = s3_header(r, "x-amz-sdk-checksum-algorithm");
     if (!name.len || bytes_equal_nocase(name, BYTES_LIT("MD5")))
         return true;
     if (!s3_checksum_kind(name, &asked)) {

@@ -90,6 +90,7 @@ struct s3_request {
     struct auth_owner shown;  /* the last that s3_owner_shown() looked up */
     struct s3_rules *rules;   /* of bucket_row; NULL: it has none */
     struct s3_param *params;
+    bool is_form; /* of a POST upload: the parameters are its fields, and stand for headers */
     size_t param_count;
     struct auth_result who;
     struct s3_body *body;
@@ -227,6 +228,8 @@ bool s3_owner_expected(struct s3_request *r, const char *header, const struct au
 /* ---- access.c: may they? ---- */
 /* The operation's action on its target; false after an error reply. */
 bool s3_authorize(struct s3_request *r);
+/* s3:PutObject and what the headers add, once the key is known; false after an error reply. */
+bool s3_authorize_put(struct s3_request *r);
 /* Another action that the same request takes, on a key of its bucket (empty: on the bucket). */
 bool s3_allowed(struct s3_request *r, const char *action, struct bytes key, uint64_t version);
 /* The same on another bucket's object: what a copy reads. */
@@ -275,6 +278,11 @@ void s3_read_xml(struct s3_request *r, size_t max_bytes, void (*then)(struct s3_
 /* Reads an object's body into r->body->writer, verified against all that the headers claim. */
 void s3_read_object(struct s3_request *r, uint64_t max_bytes, void (*then)(struct s3_request *r));
 void s3_body_release(struct s3_body *b);
+/* For a body that is read otherwise: what headers claim of it, into r->body (false after an error
+ * reply); and after its last byte, when the writer has it, the checks and then r->body->then().
+ */
+bool s3_body_claims(struct s3_request *r);
+void s3_body_finish(struct s3_request *r);
 
 /* ---- checksum.c ---- */
 /* What headers say about the body's checksum; false after an error reply. */
@@ -316,7 +324,8 @@ bool s3_refuse_unbuilt(struct s3_request *r);
 /* default_type: add binary/octet-stream when none is stored. */
 void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_type);
 /* Tagging documents. limit: 10 for objects, 50 for buckets. */
-bool s3_tags_from_xml(struct s3_request *r, size_t limit, size_t *n, Kist__Pair ***out);
+bool s3_tags_from_xml(struct s3_request *r, struct bytes xml, size_t limit, size_t *n,
+                      Kist__Pair ***out);
 void s3_tags_reply(struct s3_request *r, size_t n, Kist__Pair **tags);
 
 /* ---- encryption.c ---- */
@@ -345,6 +354,11 @@ enum kist_err s3_unseal_own(struct s3_request *r, struct object_reader *reader) 
 void s3_seal_headers(struct s3_request *r, const Kist__Seal *seal); /* NULL: none */
 /* Judges a ServerSideEncryptionConfiguration; false after an error reply. */
 bool s3_encryption_check(struct s3_request *r, const struct s3_xml_node *root);
+
+/* ---- put.c ---- */
+/* Commits r->body->writer as the request's object. */
+void s3_put_commit(struct s3_request *r, const struct s3_meta *meta, Kist__Condition *condition,
+                   void (*then)(struct s3_request *r));
 
 /* ---- version.c ---- */
 /* 0 is the null version. */
@@ -425,6 +439,7 @@ void s3_get_bucket_tagging(struct s3_request *r);
 void s3_put_bucket_tagging(struct s3_request *r);
 void s3_delete_bucket_tagging(struct s3_request *r);
 void s3_put_object(struct s3_request *r);
+void s3_post_object(struct s3_request *r);
 void s3_get_object(struct s3_request *r);
 void s3_head_object(struct s3_request *r);
 void s3_delete_object(struct s3_request *r);

@@ -122,15 +122,16 @@ bool s3_lock_parse(struct s3_request *r, struct s3_lock *out)
         s3_fail_argument(r, "x-amz-object-lock-mode", mode, "Unknown wormMode directive.");
         return false;
     }
-    if (until.ptr && (time_parse_iso(until, &out->until_ms) != KIST_OK ||
-                      out->until_ms <= s3_now(r))) {
+    if (until.ptr &&
+        (time_parse_iso(until, &out->until_ms) != KIST_OK || out->until_ms <= s3_now(r))) {
         s3_fail_argument(r, "x-amz-object-lock-retain-until-date", until,
                          "The retain until date must be in the future!");
         return false;
     }
     if (hold.ptr && !hold_parse(hold, &out->hold)) {
-        s3_fail_argument(r, "x-amz-object-lock-legal-hold", hold, "Legal Hold must be either of "
-                                                                  "'ON' or 'OFF'");
+        s3_fail_argument(r, "x-amz-object-lock-legal-hold", hold,
+                         "Legal Hold must be either of "
+                         "'ON' or 'OFF'");
         return false;
     }
     if (mode.ptr)

@@ -56,7 +56,7 @@ static bool parse_headers(struct s3_request *r, struct s3_meta *out)
     if (!out->headers)
         return false;
     for (size_t i = 0; i < STORED_HEADERS; i++) {
-        struct bytes value = exchange_header(r->x, stored[i].in);
+        struct bytes value = s3_header(r, stored[i].in);
         if (strcmp(stored[i].in, "content-encoding") == 0)
             value = without_aws_chunked(value);
         if (!value.ptr || !value.len)
@@ -105,10 +105,10 @@ static bool parse_metadata(struct s3_request *r, struct s3_meta *out)
     out->metadata = arena_alloc(r->arena, most * sizeof(*out->metadata) + 1);
     if (!out->metadata)
         return false;
-    for (size_t i = 0; i < r->http->header_count; i++)
+    for (size_t i = 0; !r->is_form && i < r->http->header_count; i++)
         if (!add_metadata(r, r->http->headers[i].name, r->http->headers[i].value, &total, out))
             return false;
-    for (size_t i = 0; r->who.presigned && i < r->param_count; i++)
+    for (size_t i = 0; (r->who.presigned || r->is_form) && i < r->param_count; i++)
         if (!add_metadata(r, r->params[i].name, r->params[i].value, &total, out))
             return false;
     return true;
@@ -220,12 +220,14 @@ static bool decode_part(struct s3_request *r, struct bytes in, struct bytes *out
     return true;
 }
 
-/* x-amz-tagging: a URL query. */
+/* x-amz-tagging: a URL query; of a form, a document. */
 bool s3_meta_tags(struct s3_request *r, struct s3_meta *out)
 {
     struct bytes header = s3_header(r, "x-amz-tagging");
     if (!header.len)
         return true;
+    if (r->is_form)
+        return s3_tags_from_xml(r, header, 10, &out->n_tags, &out->tags);
     out->tags = arena_alloc(r->arena, 10 * sizeof(*out->tags));
     for (size_t at = 0; out->tags && at < header.len;) {
         size_t end = bytes_find(header, BYTES_LIT("&"), at);
@@ -251,10 +253,11 @@ bool s3_meta_tags(struct s3_request *r, struct s3_meta *out)
     return out->tags != NULL;
 }
 
-bool s3_tags_from_xml(struct s3_request *r, size_t limit, size_t *n, Kist__Pair ***out)
+bool s3_tags_from_xml(struct s3_request *r, struct bytes xml, size_t limit, size_t *n,
+                      Kist__Pair ***out)
 {
     struct s3_xml_node *root = NULL;
-    enum kist_err err = s3_xml_parse(buf_bytes(&r->body->xml), r->arena, &root);
+    enum kist_err err = s3_xml_parse(xml, r->arena, &root);
     const struct s3_xml_node *set = s3_xml_child(root, "TagSet");
     Kist__Pair **tags = arena_alloc(r->arena, limit * sizeof(*tags));
     if (err != KIST_OK || !set || strcmp(root->name, "Tagging") != 0 || !tags) {

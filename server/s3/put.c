@@ -18,9 +18,9 @@ static void put_done(struct s3_request *r)
     s3_reply_empty(r, 200);
 }
 
-static void put_commit(struct s3_request *r)
+void s3_put_commit(struct s3_request *r, const struct s3_meta *meta, Kist__Condition *condition,
+                   void (*then)(struct s3_request *r))
 {
-    struct put_state *state = r->state;
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__PutObject put = KIST__PUT_OBJECT__INIT;
     Kist__Object object = KIST__OBJECT__INIT;
@@ -29,12 +29,18 @@ static void put_commit(struct s3_request *r)
     put.bucket = s3_str(r, r->bucket);
     put.key = schema_data(r->key);
     put.object = &object;
-    put.condition = state->condition;
+    put.condition = condition;
     object.mtime_ms = s3_now(r);
-    s3_meta_fill(&state->meta, &object);
+    s3_meta_fill(meta, &object);
     object.checksum = s3_checksum_record(r);
     object.seal = s3_seal_record(r);
-    s3_commit_put(r, &command, put_done);
+    s3_commit_put(r, &command, then);
+}
+
+static void put_commit(struct s3_request *r)
+{
+    struct put_state *state = r->state;
+    s3_put_commit(r, &state->meta, state->condition, put_done);
 }
 
 void s3_put_object(struct s3_request *r)

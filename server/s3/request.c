@@ -24,8 +24,21 @@ bool s3_has_param(const struct s3_request *r, const char *name)
     return false;
 }
 
+/* Forms say "acl" and "tagging" without x-amz-. */
+static struct bytes form_field(const struct s3_request *r, const char *name)
+{
+    if (strcmp(name, "x-amz-acl") == 0 || strcmp(name, "x-amz-tagging") == 0)
+        name += strlen("x-amz-");
+    for (size_t i = 0; i < r->param_count; i++)
+        if (bytes_equal_nocase(r->params[i].name, bytes_str(name)))
+            return r->params[i].value;
+    return BYTES_EMPTY;
+}
+
 struct bytes s3_header(const struct s3_request *r, const char *name)
 {
+    if (r->is_form)
+        return form_field(r, name);
     struct bytes value = exchange_header(r->x, name);
     if (value.ptr || !r->who.presigned || strncmp(name, "x-amz-", 6) != 0)
         return value;

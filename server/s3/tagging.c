@@ -42,7 +42,7 @@ static void put_tagging(struct s3_request *r)
 {
     size_t n;
     Kist__Pair **tags;
-    if (s3_tags_from_xml(r, 10, &n, &tags))
+    if (s3_tags_from_xml(r, buf_bytes(&r->body->xml), 10, &n, &tags))
         put_tags(r, n, tags, ok);
 }
 
