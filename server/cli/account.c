@@ -16,8 +16,9 @@ static const char usage_text[] =
     "\n"
     "  --data DIR        a data directory that no server uses, made when it is missing\n"
     "                    (./kist-data)\n"
-    "  --endpoint URL    http://HOST:PORT of a running server instead, with the root key of\n"
+    "  --endpoint URL    a running server instead (http:// or https://), with the root key of\n"
     "                    KIST_ROOT_ACCESS_KEY and KIST_ROOT_SECRET_KEY, or DIR's\n"
+    "  --ca-file FILE    certificates to trust, PEM (AWS_CA_BUNDLE; the system's)\n"
     "\n"
     "KIST_ACCOUNT_ACCESS_KEY and KIST_ACCOUNT_SECRET_KEY choose the new key, too, and are not\n"
     "seen in the list of processes. Without a choice it is made, and shown once. Rotating puts\n"
@@ -139,6 +140,8 @@ static bool take_option(struct account_call *call, const char *name, const char 
         call->data = value;
     else if (strcmp(name, "--endpoint") == 0)
         call->endpoint = value;
+    else if (strcmp(name, "--ca-file") == 0)
+        call->ca_file = value;
     else if (strcmp(name, "--access-key") == 0)
         call->key.access_key = bytes_str(value);
     else if (strcmp(name, "--secret-key") == 0)

@@ -6,6 +6,7 @@
 
 struct account_call {
     const char *data, *endpoint; /* endpoint NULL: the directory itself */
+    const char *ca_file;         /* NULL: AWS_CA_BUNDLE, or the system's */
     const char *verb;            /* "create", "ls", "rm", "key create", "key rotate", "key rm" */
     const char *name, *key_id;
     struct account_key key; /* chosen, or empty */

@@ -241,6 +241,16 @@ class Accounts(TwoAccounts):
         kist_account("ls", server=self.server, env=keys, status=1)
 
 
+    def test_over_https(self):
+        server = kist_server.shared(tls=True)
+        trust = {"AWS_CA_BUNDLE": str(server.ca)}
+        made = kist_account("create", "secure", server=server, env=trust)
+        self.assertEqual(made["name"], "secure")
+        kist_account("rm", "secure", "--ca-file", str(server.ca), server=server)
+        self.assertIn("certificate", kist_account("ls", server=server, status=1,
+                                                  env={"AWS_CA_BUNDLE": ""}))
+
+
 class Directory(unittest.TestCase):
     """Without a server, and from one start to the next."""
 
