@@ -19,6 +19,7 @@ static const struct {
     { "scrub", cli_scrub, "check all stored bytes against their hashes" },
     { "account", cli_account, "make, list and remove accounts, and their keys" },
     { "kms", cli_kms, "rotate the key above encrypted objects" },
+    { "site", cli_site, "publish a directory as a website, list releases, roll back" },
     { "fsck", cli_fsck, "check every cross-reference of a data directory" },
 };
 

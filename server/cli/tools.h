@@ -5,6 +5,8 @@
 int cli_scrub(int argc, char **argv);
 int cli_fsck(int argc, char **argv);
 int cli_account(int argc, char **argv);
+/* Through a server. */
+int cli_site(int argc, char **argv);
 int cli_kms(int argc, char **argv);
 
 #endif

@@ -7,6 +7,7 @@
 
 #define CONFIG_XML_MAX ((size_t)1 << 20)
 #define MANY 1000
+#define SITE_RELEASE_MAX 64
 
 static struct store *store_of(const struct s3_request *r)
 {
@@ -83,6 +84,7 @@ static const struct s3_shape public_access_block[] = { BOOL("BlockPublicAcls", 0
                                                        BOOL("IgnorePublicAcls", 0, 1),
                                                        BOOL("BlockPublicPolicy", 0, 1),
                                                        BOOL("RestrictPublicBuckets", 0, 1), END };
+static const struct s3_shape site[] = { TEXT("Release", 1, 1), END };
 static const struct s3_shape payment[] = { ENUM("Payer", 1, 1, "BucketOwner|Requester"), END };
 static const struct s3_shape lock_retention[] = { ENUM("Mode", 1, 1, "GOVERNANCE|COMPLIANCE"),
                                                   NUMBER("Days", 0, 1), NUMBER("Years", 0, 1),
@@ -183,6 +185,23 @@ static bool check_website(struct s3_request *r, const struct s3_xml_node *root)
     return true;
 }
 
+/* Kist's own: the release is a part of keys, so that nothing in it may lead elsewhere. */
+static bool check_site(struct s3_request *r, const struct s3_xml_node *root)
+{
+    struct bytes release = s3_xml_child_text(root, "Release");
+    bool good = release.len > 0 && release.len <= SITE_RELEASE_MAX && release.ptr[0] != '.';
+    for (size_t i = 0; good && i < release.len; i++) {
+        uint8_t c = release.ptr[i];
+        good = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+               c == '-' || c == '.' || c == '_';
+    }
+    if (!good)
+        s3_fail_argument(r, "Release", release,
+                         "A release is 1 to 64 letters, digits, -, . and "
+                         "_, and does not begin with a dot.");
+    return good;
+}
+
 static bool refuse_payer(struct s3_request *r, const struct s3_xml_node *root)
 {
     if (bytes_equal(s3_xml_child_text(root, "Payer"), BYTES_LIT("BucketOwner")))
@@ -205,6 +224,8 @@ static const struct config_kind {
     { "cors", "CORSConfiguration", cors, check_cors, NULL, S3_NO_SUCH_CORS, CONFIG_CORS, false },
     { "website", "WebsiteConfiguration", website, check_website, NULL, S3_NO_SUCH_WEBSITE,
       CONFIG_WEBSITE, false },
+    { "site", "SiteConfiguration", site, check_site, NULL, S3_NO_SUCH_WEBSITE, CONFIG_SITE,
+      false },
     { "publicAccessBlock", "PublicAccessBlockConfiguration", public_access_block, NULL, NULL,
       S3_NO_SUCH_PUBLIC_ACCESS_BLOCK, CONFIG_PUBLIC_ACCESS_BLOCK, false },
     { "requestPayment", "RequestPaymentConfiguration", payment, refuse_payer,

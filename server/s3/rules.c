@@ -11,12 +11,14 @@
 
 #define SETS 64
 #define WAYS 4
+/* Where `kist site` puts its releases. */
+#define SITE_PREFIX ".kist/site/"
 /* A policy of 20 KB and documents of some 100 KB, parsed. */
 #define RULES_ARENA_MAX ((size_t)4 << 20)
 
 static const uint64_t kinds = 1U << CONFIG_POLICY | 1U << CONFIG_CORS | 1U << CONFIG_WEBSITE |
                               1U << CONFIG_PUBLIC_ACCESS_BLOCK | 1U << CONFIG_LIFECYCLE |
-                              1U << CONFIG_ENCRYPTION;
+                              1U << CONFIG_ENCRYPTION | 1U << CONFIG_SITE;
 
 struct s3_rules_cache {
     struct rules_set {
@@ -79,12 +81,20 @@ static enum kist_err load(struct s3_service *s, const Kist__Bucket *bucket,
 {
     struct bytes policy;
     const char *reason;
-    const struct s3_xml_node *block = NULL, *lifecycle = NULL;
+    const struct s3_xml_node *block = NULL, *lifecycle = NULL, *site = NULL;
     TRY(load_xml(s, bucket, CONFIG_CORS, rules, &rules->cors));
     TRY(load_xml(s, bucket, CONFIG_WEBSITE, rules, &rules->website));
     TRY(load_xml(s, bucket, CONFIG_ENCRYPTION, rules, &rules->encryption));
     TRY(load_xml(s, bucket, CONFIG_PUBLIC_ACCESS_BLOCK, rules, &block));
     TRY(load_xml(s, bucket, CONFIG_LIFECYCLE, rules, &lifecycle));
+    TRY(load_xml(s, bucket, CONFIG_SITE, rules, &site));
+    if (site) {
+        struct bytes release = s3_xml_child_text(site, "Release");
+        rules->site = arena_printf(&rules->arena, SITE_PREFIX "%.*s/", (int)release.len,
+                                   (const char *)release.ptr);
+        if (!rules->site)
+            return KIST_E_NOMEM;
+    }
     if (lifecycle)
         rules->lifecycle =
             s3_lifecycle_compile(lifecycle, s->config.lifecycle_day_ms, &rules->arena);

@@ -4,15 +4,18 @@
  *
  * Nobody signs here; the bucket's policy must let everybody read. Beyond S3's endpoint: key.br
  * and key.gz beside a key are sent to those who accept them, and a missing page is 404 for who
- * may read it, whether or not he may list.
+ * may read it, whether or not he may list. A bucket that has releases (?site) serves the keys
+ * below its release's prefix: a request reads the prefix once, so that it sees one release.
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/WebsiteHosting.html */
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "server/http/mime.h"
 #include "server/s3/internal.h"
 #include "storage/base/trace.h"
 
 #define WEB_LABEL ".web."
+#define KEY_MAX 1024
 
 static struct store *store_of(const struct s3_request *r)
 {
@@ -179,42 +182,6 @@ static void follow_rule(struct s3_request *r, const struct s3_xml_node *rule)
 
 /* ---- objects ---- */
 
-/* For objects that were stored without one. */
-static const char *guess_type(struct bytes key)
-{
-    static const char *const types[][2] = {
-        { ".html", "text/html" },
-        { ".htm", "text/html" },
-        { ".css", "text/css" },
-        { ".js", "text/javascript" },
-        { ".mjs", "text/javascript" },
-        { ".json", "application/json" },
-        { ".txt", "text/plain" },
-        { ".xml", "application/xml" },
-        { ".svg", "image/svg+xml" },
-        { ".png", "image/png" },
-        { ".jpg", "image/jpeg" },
-        { ".jpeg", "image/jpeg" },
-        { ".gif", "image/gif" },
-        { ".webp", "image/webp" },
-        { ".avif", "image/avif" },
-        { ".ico", "image/vnd.microsoft.icon" },
-        { ".woff2", "font/woff2" },
-        { ".woff", "font/woff" },
-        { ".ttf", "font/ttf" },
-        { ".pdf", "application/pdf" },
-        { ".wasm", "application/wasm" },
-        { ".mp4", "video/mp4" },
-        { ".webm", "video/webm" },
-        { ".mp3", "audio/mpeg" },
-        { ".webmanifest", "application/manifest+json" },
-    };
-    for (size_t i = 0; i < ARRAY_LEN(types); i++)
-        if (has_tail(key, bytes_str(types[i][0])))
-            return types[i][1];
-    return NULL;
-}
-
 static const char *stored_header(const Kist__Object *o, const char *name)
 {
     for (size_t i = 0; i < o->n_headers; i++)
@@ -251,14 +218,24 @@ static bool accepts(const struct s3_request *r, struct bytes coding)
     return false;
 }
 
-static enum kist_err open_key(struct s3_request *r, struct bytes key)
+/* What is stored for a page and its coding's tail; empty: nothing can be. */
+static struct bytes stored_key(struct s3_request *r, struct bytes page, const char *tail)
 {
-    struct object_id id = { r->bucket, key, VERSION_CURRENT };
+    const char *site = r->rules->site ? r->rules->site : "";
+    if (page.len == 0 || memchr(page.ptr, '\0', page.len))
+        return BYTES_EMPTY;
+    char *key = arena_printf(r->arena, "%s%s%s", site, s3_str(r, page), tail);
+    return key && strlen(key) <= KEY_MAX ? bytes_str(key) : BYTES_EMPTY;
+}
+
+static enum kist_err open_key(struct s3_request *r, struct bytes page)
+{
+    struct object_id id = { r->bucket, stored_key(r, page, ""), VERSION_CURRENT };
     object_reader_close(r->reader);
     r->reader = NULL;
-    if (key.len == 0)
+    if (id.key.len == 0)
         return KIST_E_NO_KEY;
-    if (!s3_allowed(r, "s3:GetObject", key, VERSION_CURRENT))
+    if (!s3_allowed(r, "s3:GetObject", id.key, VERSION_CURRENT))
         return KIST_E_DENIED;
     enum kist_err err = object_reader_open(store_of(r), &id, r->arena, &r->reader, NULL);
     if (err == KIST_OK)
@@ -273,14 +250,13 @@ static struct s3_serving variant(struct s3_request *r, struct bytes key)
     static const char *const codings[][2] = { { "br", ".br" }, { "gzip", ".gz" } };
     const Kist__Object *o = object_reader_object(r->reader);
     const char *type = stored_header(o, "Content-Type");
-    struct s3_serving how = { .type = type ? type : guess_type(key) };
+    struct s3_serving how = { .type = type ? type : mime_type(key) };
     if (stored_header(o, "Content-Encoding"))
         return how;
     for (size_t i = 0; i < ARRAY_LEN(codings); i++) {
-        char *name = arena_printf(r->arena, "%s%s", s3_str(r, key), codings[i][1]);
-        struct object_id id = { r->bucket, name ? bytes_str(name) : key, VERSION_CURRENT };
+        struct object_id id = { r->bucket, stored_key(r, key, codings[i][1]), VERSION_CURRENT };
         struct object_reader *found = NULL;
-        if (!name || id.key.len > 1024 || !accepts(r, bytes_str(codings[i][0])) ||
+        if (id.key.len == 0 || !accepts(r, bytes_str(codings[i][0])) ||
             !s3_allowed(r, "s3:GetObject", id.key, VERSION_CURRENT) ||
             object_reader_open(store_of(r), &id, r->arena, &found, NULL) != KIST_OK)
             continue;
@@ -332,7 +308,7 @@ static void answer_error(struct s3_request *r, enum s3_error error)
 static bool is_directory(struct s3_request *r, struct bytes index)
 {
     char *key = arena_printf(r->arena, "%s/%s", s3_str(r, r->key), s3_str(r, index));
-    return key && index.len && strlen(key) <= 1024 && open_key(r, bytes_str(key)) == KIST_OK;
+    return key && index.len && open_key(r, bytes_str(key)) == KIST_OK;
 }
 
 static void answer(struct s3_request *r)

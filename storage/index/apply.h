@@ -37,6 +37,7 @@ enum bucket_config {
     CONFIG_OBJECT_LOCK,
     CONFIG_ACCELERATE,
     CONFIG_ACL,
+    CONFIG_SITE, /* which release of a website is served */
     CONFIG_COUNT
 };
 

@@ -1,0 +1,96 @@
+/* `kist site`: releases of a static website in a bucket.
+ *
+ *     .kist/site/<release>/<page>     what visitors may get
+ *     .kist/manifest/<release>        what the release is made of: it is complete
+ *     ?site                           the release that is served: flipped by one command
+ *
+ * Releases never change once they are complete. A release without a manifest is a deployment
+ * that is under way or was interrupted; who clears it away first puts an empty manifest there,
+ * under the same condition (it must not exist) as who completes it, so that one of them loses. */
+#ifndef KIST_SERVER_CLI_SITE_INTERNAL_H
+#define KIST_SERVER_CLI_SITE_INTERNAL_H
+
+#include "server/cli/client.h"
+
+#define SITE_ROOT ".kist/site/"
+#define SITE_MANIFESTS ".kist/manifest/"
+#define SITE_RELEASE_MAX 64
+
+struct site_file {
+    const char *key;  /* below the release */
+    const char *path; /* on disk; NULL in a manifest */
+    char hash[65];    /* SHA-256 of the contents */
+    uint64_t bytes;
+    const char *cache; /* Cache-Control */
+};
+/* Sorted by key. */
+struct site_files {
+    struct site_file *list;
+    size_t count, room;
+    uint64_t bytes;
+    struct arena arena;
+};
+void site_files_init(struct site_files *files);
+void site_files_release(struct site_files *files);
+/* NULL on out of memory. */
+struct site_file *site_files_add(struct site_files *files);
+
+/* ---- site_files.c ---- */
+/* Reads the directory and hashes what is in it; says what cannot be deployed. cache_control is
+ * for what is neither a page nor named by its hash. False after that. */
+bool site_scan(const char *dir, const char *cache_control, struct site_files *out);
+/* "text/html; charset=utf-8" */
+const char *site_type(const char *key);
+const char *site_cache(const char *key, const char *otherwise);
+
+/* ---- site_bucket.c: what is in the bucket ---- */
+struct site {
+    struct client *client;
+    const char *bucket;
+    struct arena arena; /* of strings that last as long as the command */
+};
+/* "/bucket/key", encoded; NULL on out of memory. */
+char *site_path(struct arena *arena, const char *bucket, const char *prefix, const char *release,
+                const char *key);
+/* A request to the bucket itself, with a sub-resource, or to the manifest of a release. */
+struct client_request site_ask(struct site *s, const char *method, const char *query);
+struct client_request site_ask_manifest(struct site *s, const char *method, const char *release);
+bool site_missing(const struct client_request *q, const char *code);
+
+/* Empty: none. False after a message. */
+bool site_live(struct site *s, char release[SITE_RELEASE_MAX + 1], bool *no_bucket);
+bool site_publish(struct site *s, const char *release);
+/* *found false: there is no such release, or it was abandoned. */
+bool site_manifest_get(struct site *s, const char *release, struct site_files *out, bool *found);
+/* Completes the release. */
+bool site_manifest_put(struct site *s, const char *release, const struct site_files *files);
+
+/* Keys (or, with a delimiter, common prefixes) below a prefix, without it. */
+struct site_names {
+    char **list;
+    uint64_t *bytes;
+    size_t count, room;
+    struct arena arena;
+};
+void site_names_release(struct site_names *names);
+/* At most max of them (0: all). False after a message. */
+bool site_list(struct site *s, const char *prefix, const char *delimiter, size_t max,
+               struct site_names *out);
+/* Removes a release's pages; how many there were. */
+bool site_clear(struct site *s, const char *release, size_t *removed);
+bool site_known(const struct site_names *names, const char *name, bool complete);
+
+/* ---- site_deploy.c, site_tidy.c ---- */
+struct site_deploy {
+    const char *dir, *index, *error, *cache_control; /* index, error NULL: not said */
+    bool dry_run;
+    unsigned keep;
+};
+int site_deploy(struct site *s, const struct site_deploy *how);
+/* Removes what interrupted deployments left, and releases beyond the newest; not the one that
+ * was live a moment ago: requests that began then still read from it. */
+bool site_tidy(struct site *s, const char *live, const char *previous, unsigned keep);
+/* Website configuration and public reading, where they lack. */
+bool site_open_to_all(struct site *s, const struct site_deploy *how, bool has_error_page);
+
+#endif
