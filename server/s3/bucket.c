@@ -61,7 +61,7 @@ void s3_create_bucket(struct s3_request *r)
 {
     if (!s3_bucket_name_valid(r->bucket))
         s3_fail(r, S3_INVALID_BUCKET_NAME);
-    else if (s3_refuse_unbuilt(r))
+    else if (s3_refuse_offset(r))
         s3_read_xml(r, BUCKET_XML_MAX, create_commit);
 }
 

@@ -101,6 +101,38 @@ static bool tags_to_list(struct s3_request *r, struct bytes list, size_t *n, cha
     return true;
 }
 
+/* One of If-Match and If-None-Match into the condition. */
+static bool etag_condition(struct s3_request *r, struct bytes match, struct bytes none_match,
+                           Kist__Condition *c)
+{
+    bool ok = true;
+    if (match.ptr && none_match.ptr) {
+        s3_fail(r, S3_NOT_IMPLEMENTED);
+        return false;
+    }
+    if (none_match.ptr && bytes_equal(trim(none_match), BYTES_LIT("*")))
+        c->must_not_exist = true;
+    else if (none_match.ptr)
+        ok = tags_to_list(r, none_match, &c->n_not_etags, &c->not_etags);
+    else if (match.ptr && bytes_equal(trim(match), BYTES_LIT("*")))
+        c->must_exist = true;
+    else if (match.ptr)
+        ok = tags_to_list(r, match, &c->n_etags, &c->etags);
+    if (!ok)
+        s3_fail(r, S3_SLOW_DOWN);
+    return ok;
+}
+
+static Kist__Condition *new_condition(struct s3_request *r)
+{
+    Kist__Condition *c = arena_alloc(r->arena, sizeof(*c));
+    if (c)
+        kist__condition__init(c);
+    else
+        s3_fail(r, S3_SLOW_DOWN);
+    return c;
+}
+
 /* https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html */
 bool s3_write_condition(struct s3_request *r, Kist__Condition **out)
 {
@@ -109,29 +141,26 @@ bool s3_write_condition(struct s3_request *r, Kist__Condition **out)
     *out = NULL;
     if (!match.ptr && !none_match.ptr)
         return true;
-    if (match.ptr && none_match.ptr) {
-        s3_fail(r, S3_NOT_IMPLEMENTED);
+    Kist__Condition *c = new_condition(r);
+    if (!c || !etag_condition(r, match, none_match, c))
         return false;
-    }
-    Kist__Condition *c = arena_alloc(r->arena, sizeof(*c));
-    if (!c) {
-        s3_fail(r, S3_SLOW_DOWN);
+    *out = c;
+    return true;
+}
+
+bool s3_rename_condition(struct s3_request *r, const char *prefix, Kist__Condition **out)
+{
+    struct bytes modified = prefixed(r, prefix, "if-modified-since");
+    struct bytes unmodified = prefixed(r, prefix, "if-unmodified-since");
+    int64_t when;
+    Kist__Condition *c = new_condition(r);
+    if (!c || !etag_condition(r, prefixed(r, prefix, "if-match"),
+                              prefixed(r, prefix, "if-none-match"), c))
         return false;
-    }
-    kist__condition__init(c);
-    bool ok = true;
-    if (none_match.ptr && bytes_equal(trim(none_match), BYTES_LIT("*")))
-        c->must_not_exist = true;
-    else if (none_match.ptr)
-        ok = tags_to_list(r, none_match, &c->n_not_etags, &c->not_etags);
-    else if (bytes_equal(trim(match), BYTES_LIT("*")))
-        c->must_exist = true;
-    else
-        ok = tags_to_list(r, match, &c->n_etags, &c->etags);
-    if (!ok) {
-        s3_fail(r, S3_SLOW_DOWN);
-        return false;
-    }
+    if (modified.ptr && time_parse_http(modified, &when) == KIST_OK)
+        c->modified_since_ms = when;
+    if (unmodified.ptr && time_parse_http(unmodified, &when) == KIST_OK)
+        c->unmodified_since_ms = when;
     *out = c;
     return true;
 }

@@ -320,8 +320,8 @@ bool s3_meta_parse(struct s3_request *r, struct s3_meta *out);
 bool s3_meta_tags(struct s3_request *r, struct s3_meta *out);
 /* Into a new object; the arena's slices are shared. */
 void s3_meta_fill(const struct s3_meta *meta, Kist__Object *o);
-/* Headers that ask for what is not built: refuse rather than ignore. */
-bool s3_refuse_unbuilt(struct s3_request *r);
+/* An offset means something to PutObject alone; false after an error reply. */
+bool s3_refuse_offset(struct s3_request *r);
 /* default_type: add binary/octet-stream when none is stored. */
 void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_type);
 /* Tagging documents. limit: 10 for objects, 50 for buckets. */
@@ -418,6 +418,8 @@ enum s3_error s3_check_read(const struct s3_request *r, const Kist__Object *o,
                             const char *header_prefix, bool *not_modified);
 /* Conditional writes; false after an error reply. *out NULL when there is none. */
 bool s3_write_condition(struct s3_request *r, Kist__Condition **out);
+/* The same with dates; of the destination (prefix "") or the source of a rename. */
+bool s3_rename_condition(struct s3_request *r, const char *prefix, Kist__Condition **out);
 
 /* ---- op.c: waiting for the store ---- */
 void s3_commit(struct s3_request *r, const Kist__Command *command,
@@ -441,6 +443,8 @@ void s3_put_bucket_tagging(struct s3_request *r);
 void s3_delete_bucket_tagging(struct s3_request *r);
 void s3_put_object(struct s3_request *r);
 void s3_post_object(struct s3_request *r);
+void s3_append_object(struct s3_request *r); /* PutObject at an offset */
+void s3_rename_object(struct s3_request *r);
 void s3_get_object(struct s3_request *r);
 void s3_head_object(struct s3_request *r);
 void s3_delete_object(struct s3_request *r);

@@ -138,7 +138,7 @@ static bool parse_storage_class(struct s3_request *r, struct s3_meta *out)
 
 bool s3_meta_parse(struct s3_request *r, struct s3_meta *out)
 {
-    if (!s3_refuse_unbuilt(r) || !s3_acl_of_object(r, &out->acl) ||
+    if (!s3_refuse_offset(r) || !s3_acl_of_object(r, &out->acl) ||
         !parse_storage_class(r, out) || !s3_lock_parse(r, &out->lock))
         return false;
     if (!parse_headers(r, out)) {
@@ -294,21 +294,14 @@ void s3_tags_reply(struct s3_request *r, size_t n, Kist__Pair **tags)
     s3_xml_reply(r, &x, "Tagging");
 }
 
-/* ---- what is not built ---- */
-
-bool s3_refuse_unbuilt(struct s3_request *r)
+bool s3_refuse_offset(struct s3_request *r)
 {
-    static const char *const not_built[] = {
-        "x-amz-write-offset-bytes",
-    };
-    for (size_t i = 0; i < ARRAY_LEN(not_built); i++) {
-        struct bytes value = s3_header(r, not_built[i]);
-        if (value.ptr && !bytes_equal_nocase(value, BYTES_LIT("false"))) {
-            s3_fail(r, S3_NOT_IMPLEMENTED);
-            return false;
-        }
-    }
-    return true;
+    if (s3_operations[r->op_index].handle == s3_put_object ||
+        !s3_header(r, "x-amz-write-offset-bytes").ptr)
+        return true;
+    s3_fail_message(r, S3_INVALID_REQUEST,
+                    "x-amz-write-offset-bytes is not a header of this operation.");
+    return false;
 }
 
 /* ---- replies ---- */

@@ -241,7 +241,7 @@ struct part_state *s3_part_begin(struct s3_request *r)
         return NULL;
     }
     r->state = p;
-    if (!s3_part_number(r, &p->number) || !s3_refuse_unbuilt(r))
+    if (!s3_part_number(r, &p->number) || !s3_refuse_offset(r))
         return NULL;
     p->upload = s3_upload_open(r, &p->id);
     return p->upload && fit_checksum(r, p->upload) && s3_seal_part(r, p->upload->seal) ? p : NULL;

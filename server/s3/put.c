@@ -45,6 +45,10 @@ static void put_commit(struct s3_request *r)
 
 void s3_put_object(struct s3_request *r)
 {
+    if (s3_header(r, "x-amz-write-offset-bytes").ptr) {
+        s3_append_object(r);
+        return;
+    }
     struct put_state *state = arena_zalloc(r->arena, sizeof(*state));
     r->state = state;
     if (!state) {

@@ -112,6 +112,12 @@ static enum s3_error from_store(enum kist_err err)
         return S3_ENTITY_TOO_SMALL;
     case KIST_E_BAD_CHECKSUM:
         return S3_BAD_DIGEST;
+    case KIST_E_WRITE_OFFSET:
+        return S3_INVALID_WRITE_OFFSET;
+    case KIST_E_TOO_MANY_PARTS:
+        return S3_TOO_MANY_PARTS;
+    case KIST_E_TOKEN_REUSED:
+        return S3_IDEMPOTENCY_MISMATCH;
     default:
         return S3_INTERNAL_ERROR;
     }

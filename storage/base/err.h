@@ -41,6 +41,9 @@
     X(KIST_E_PART_ORDER, "parts are not in ascending order")                                     \
     X(KIST_E_PART_TOO_SMALL, "a part but the last is below 5 MiB")                               \
     X(KIST_E_BAD_CHECKSUM, "a checksum does not match")                                          \
+    X(KIST_E_WRITE_OFFSET, "the write offset is not the object's size")                          \
+    X(KIST_E_TOO_MANY_PARTS, "the object has as many parts as it can have")                      \
+    X(KIST_E_TOKEN_REUSED, "a client's token came with another request")                         \
     /* auth */                                                                                   \
     X(KIST_E_DENIED, "access denied")                                                            \
     X(KIST_E_NO_SUCH_ACCESS_KEY, "unknown access key id")                                        \

@@ -119,6 +119,10 @@ static enum kist_err dispatch(struct apply *a, const Kist__Command *c)
         return apply_backfill_step(a, c->backfill_step);
     case KIST__COMMAND__OF_PUT_IAM:
         return apply_put_iam(a, c->put_iam);
+    case KIST__COMMAND__OF_RENAME_OBJECT:
+        return apply_rename_object(a, c->rename_object);
+    case KIST__COMMAND__OF_APPEND_OBJECT:
+        return apply_append_object(a, c->append_object);
     case KIST__COMMAND__OF_PUT_ACCOUNT:
         return apply_put_account(a, c->put_account);
     case KIST__COMMAND__OF_DELETE_ACCOUNT:

@@ -262,6 +262,8 @@ static enum kist_err parts_release(struct apply *a, uint64_t manifest, uint32_t 
         err = schema_unpack(&kist__part__descriptor, value, &a->arena, &part);
         if (err == KIST_OK && part->data)
             err = data_release(a, part->data, budget);
+        if (err == KIST_OK && part->data && part->data->manifest) /* appended to: garbage, too */
+            err = apply_discard(a, part->data, part->size);
         if (err != KIST_OK)
             break;
         if (part->data && part->data->n_chunks) {

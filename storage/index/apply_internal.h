@@ -76,6 +76,10 @@ enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c) MUST_CHECK
 enum kist_err apply_put_object_tags(struct apply *a, const Kist__PutObjectTags *c) MUST_CHECK;
 enum kist_err apply_put_object_lock(struct apply *a, const Kist__PutObjectLock *c) MUST_CHECK;
 
+/* apply_append.c, apply_rename.c */
+enum kist_err apply_append_object(struct apply *a, Kist__AppendObject *c) MUST_CHECK;
+enum kist_err apply_rename_object(struct apply *a, const Kist__RenameObject *c) MUST_CHECK;
+
 /* apply_version.c: how V and N rows change. None of these touches the object's data. */
 /* The current object becomes the newest noncurrent version at that time. The O row is left
  * alone. */

@@ -42,6 +42,10 @@ static enum kist_err check(const Kist__Condition *c, const Kist__Object *o)
         return KIST_E_PRECONDITION;
     if (c->mtime_ms && o->mtime_ms / 1000 != c->mtime_ms / 1000)
         return KIST_E_PRECONDITION;
+    if (c->modified_since_ms && o->mtime_ms / 1000 <= c->modified_since_ms / 1000)
+        return KIST_E_PRECONDITION;
+    if (c->unmodified_since_ms && o->mtime_ms / 1000 > c->unmodified_since_ms / 1000)
+        return KIST_E_PRECONDITION;
     if (c->size && o->size != (uint64_t)(c->size - 1))
         return KIST_E_PRECONDITION;
     return KIST_OK;
@@ -184,9 +188,10 @@ enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c)
     c->object->part_count = source->part_count;
     if (same && current && current->data_id == source->data_id && !version_is_kept(to, current)) {
         current->data = NULL; /* stays referenced, by the new row */
+        c->object->append_parts = source->append_parts;
         return apply_replace(a, to, c->key, current, c->object);
     }
-    if (source->data && source->data->extent)
+    if ((source->data && source->data->extent) || source->append_parts)
         return KIST_E_CONFLICT; /* owned by one object alone: its bytes are copied above us */
     TRY(apply_share(a, source->data));
     return apply_replace(a, to, c->key, current, c->object);

@@ -154,6 +154,23 @@ void row_extent(struct row_key *k, enum row_table table, uint32_t pack, uint64_t
     row_add_u64(k, offset);
 }
 
+void row_token(struct row_key *k, uint64_t bucket_id, struct bytes token)
+{
+    row_start(k, ROW_TOKEN);
+    row_add(k, BYTES_LIT("k"));
+    row_add_u64(k, bucket_id);
+    row_add(k, token);
+}
+
+void row_token_age(struct row_key *k, int64_t time_ms, uint64_t bucket_id, struct bytes token)
+{
+    row_start(k, ROW_TOKEN);
+    row_add(k, BYTES_LIT("t"));
+    row_add_u64(k, (uint64_t)time_ms);
+    row_add_u64(k, bucket_id);
+    row_add(k, token);
+}
+
 void row_garbage(struct row_key *k, uint64_t index, uint32_t counter)
 {
     row_start(k, ROW_GARBAGE);

@@ -22,6 +22,8 @@
  *   C sha-256                    Chunk
  *   E pack offset                ExtentOwner: every live extent
  *   F pack offset                Extent that is dead but not yet punched out of its pack
+ *   X k bucket-id token          RenameToken
+ *   X t time bucket-id token     (nothing): the same, by age
  *   G index counter              Garbage: data waiting for release
  *
  * S3 keys hold no NUL, so that "key 00" sorts before every longer key: listings are in byte
@@ -50,6 +52,7 @@ enum row_table {
     ROW_EXTENT = 'E',
     ROW_FREED = 'F',
     ROW_GARBAGE = 'G',
+    ROW_TOKEN = 'X',
 };
 
 /* A key being built; bounded by KV_KEY_MAX, which no valid input exceeds. */
@@ -97,6 +100,9 @@ void row_part(struct row_key *k, uint64_t data_id, uint32_t number);
 void row_manifest(struct row_key *k, uint64_t data_id);
 void row_chunk(struct row_key *k, struct bytes hash);
 void row_extent(struct row_key *k, enum row_table table, uint32_t pack, uint64_t offset);
+void row_token(struct row_key *k, uint64_t bucket_id, struct bytes token);
+/* Without a bucket and token, where all of that time begin. */
+void row_token_age(struct row_key *k, int64_t time_ms, uint64_t bucket_id, struct bytes token);
 void row_garbage(struct row_key *k, uint64_t index, uint32_t counter);
 
 uint32_t row_read_u32(const uint8_t *p);

@@ -51,5 +51,5 @@ void store_copy_bytes(struct store *s, struct object_reader *from, uint64_t star
 
 bool store_can_share(const Kist__Object *object)
 {
-    return !object->data || !object->data->extent;
+    return (!object->data || !object->data->extent) && !object->append_parts;
 }

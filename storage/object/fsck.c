@@ -152,6 +152,20 @@ static enum kist_err walk_table(struct fsck *f, enum row_table table,
 
 /* ---- buckets: their objects and versions ---- */
 
+/* The last part ends where the object does. */
+static enum kist_err check_appended(struct fsck *f, const Kist__Object *o)
+{
+    struct row_key row;
+    Kist__Part *last = NULL;
+    row_part(&row, o->data ? o->data->manifest : 0, o->part_count);
+    enum kist_err err = lookup(&f->read, &row, &kist__part__descriptor, &f->arena, &last);
+    if (err != KIST_OK && err != KIST_E_NOT_FOUND)
+        return err;
+    if (err != KIST_OK || last->start + last->size != o->size)
+        problem(f, "object %" PRIu64 ": its last part does not end it", o->data_id);
+    return KIST_OK;
+}
+
 static enum kist_err on_object(struct fsck *f, struct bytes key, struct bytes value)
 {
     Kist__Object *o;
@@ -168,6 +182,8 @@ static enum kist_err on_object(struct fsck *f, struct bytes key, struct bytes va
         if (row_read_u64(key.ptr + key.len - 8) != ~o->data_id)
             problem(f, "version %" PRIu64 " is in another's row", o->data_id);
     }
+    if (o->append_parts)
+        TRY(check_appended(f, o));
     return check_data(f, o->data, o->size, o->seal != NULL, "object");
 }
 
@@ -260,7 +276,23 @@ static enum kist_err on_part(struct fsck *f, struct bytes key, struct bytes valu
     if (!count_of(&f->manifests, manifest))
         problem(f, "part %u of %" PRIu64 " belongs to nothing", row_read_u32(key.ptr + 9),
                 manifest);
+    if (p->data && p->data->manifest) {
+        if (row_read_u32(key.ptr + 9) != 1 || p->start)
+            problem(f, "part %u of %" PRIu64 " is a manifest", row_read_u32(key.ptr + 9),
+                    manifest);
+        return KIST_OK; /* counted: on_nested() */
+    }
     return check_data(f, p->data, p->size, p->sealed, "part");
+}
+
+/* Manifests below manifests are counted before any part row is judged. */
+static enum kist_err on_nested(struct fsck *f, struct bytes key, struct bytes value)
+{
+    Kist__Part *p;
+    if (row_read_u32(key.ptr + 9) != 1)
+        return KIST_OK;
+    TRY(schema_unpack(&kist__part__descriptor, value, &f->arena, &p));
+    return p->data && p->data->manifest ? count_add(&f->manifests, p->data->manifest) : KIST_OK;
 }
 
 static enum kist_err on_manifest(struct fsck *f, struct bytes key, struct bytes value)
@@ -380,6 +412,7 @@ static enum kist_err check_all(struct fsck *f)
     TRY(check_buckets(f));
     TRY(walk_table(f, ROW_UPLOAD, on_upload));
     TRY(walk_table(f, ROW_GARBAGE, on_garbage));
+    TRY(walk_table(f, ROW_PART, on_nested));
     TRY(walk_table(f, ROW_PART, on_part));
     TRY(walk_table(f, ROW_MANIFEST, on_manifest));
     TRY(walk_table(f, ROW_CHUNK, on_chunk));

@@ -70,7 +70,7 @@ struct put_job {
     struct store_op *op;
 };
 
-/* The fields of PutObject and PutPart that the writer knows. */
+/* The fields of PutObject, PutPart and AppendObject that the writer knows. */
 struct put_fields {
     ProtobufCBinaryData *etag;
     uint64_t *size;
@@ -84,6 +84,12 @@ static bool fields_of(Kist__Command *c, struct put_fields *f)
     if (c->of_case == KIST__COMMAND__OF_PUT_OBJECT && c->put_object->object) {
         Kist__PutObject *p = c->put_object;
         *f = (struct put_fields){ &p->object->etag, &p->object->size, &p->body_crc, &p->n_chunks,
+                                  &p->chunks };
+        return true;
+    }
+    if (c->of_case == KIST__COMMAND__OF_APPEND_OBJECT && c->append_object->part) {
+        Kist__AppendObject *p = c->append_object;
+        *f = (struct put_fields){ &p->part->etag, &p->part->size, &p->body_crc, &p->n_chunks,
                                   &p->chunks };
         return true;
     }

@@ -2,6 +2,9 @@
  *
  *   position -> part (binary search over part rows) -> chunk (division) -> extent -> block
  *
+ * Of an object that was appended to, part 1 may be a manifest, too: the search goes on in there,
+ * where positions are the same.
+ *
  * Part rows and chunk rows are looked up as reading gets there, each in a short index read.
  * Positions are the plaintext's: of a sealed body, blocks and chunks hold less than they take.
  */
@@ -22,6 +25,7 @@ struct object_reader {
     struct arena part_arena;
     Kist__Part *part;
     uint32_t part_number;
+    uint64_t part_manifest; /* that its row is below */
     /* the chunk that reading is in */
     struct arena chunk_arena;
     const Kist__Extent *extent;
@@ -153,13 +157,12 @@ static enum kist_err part_unseal(struct object_reader *r)
 }
 
 /* The first part row with a number >= `from`, unpacked into part_arena. */
-static enum kist_err part_load(struct object_reader *r, uint32_t from)
+static enum kist_err part_load(struct object_reader *r, uint64_t manifest, uint32_t from)
 {
     struct kv_read read;
     struct row_key key;
     struct kv_cursor *cursor = NULL;
     struct bytes found, value;
-    uint64_t manifest = r->object->data->manifest;
     row_part(&key, manifest, from);
     TRY(kv_read_begin(r->store->kv, &read));
     enum kist_err err = kv_cursor_open(&read, &cursor);
@@ -176,6 +179,7 @@ static enum kist_err part_load(struct object_reader *r, uint32_t from)
         if (err == KIST_OK) {
             r->part = part;
             r->part_number = row_read_u32(found.ptr + 9);
+            r->part_manifest = manifest;
             err = part_unseal(r);
         }
     }
@@ -189,18 +193,18 @@ static bool part_covers(const struct object_reader *r, uint64_t pos)
     return r->part && pos >= r->part->start && pos - r->part->start < r->part->size;
 }
 
-/* Part numbers may have gaps (1 to 10,000): search by number, let the rows say where they are. */
-static enum kist_err part_seek(struct object_reader *r, uint64_t pos)
+static bool part_is_manifest(const struct object_reader *r)
 {
-    if (part_covers(r, pos))
-        return KIST_OK;
-    if (r->part && pos == r->part->start + r->part->size &&
-        part_load(r, r->part_number + 1) == KIST_OK && part_covers(r, pos))
-        return KIST_OK;
+    return r->part->data && r->part->data->manifest;
+}
+
+/* Part numbers may have gaps (1 to 10,000): search by number, let the rows say where they are. */
+static enum kist_err manifest_seek(struct object_reader *r, uint64_t manifest, uint64_t pos)
+{
     uint32_t low = 1, high = 10000;
     while (low <= high) {
         uint32_t middle = low + (high - low) / 2;
-        enum kist_err err = part_load(r, middle);
+        enum kist_err err = part_load(r, manifest, middle);
         if (err != KIST_OK && err != KIST_E_NOT_FOUND)
             return err;
         if (err == KIST_OK && part_covers(r, pos))
@@ -211,6 +215,19 @@ static enum kist_err part_seek(struct object_reader *r, uint64_t pos)
             high = middle - 1;
     }
     return KIST_E_CORRUPT;
+}
+
+static enum kist_err part_seek(struct object_reader *r, uint64_t pos)
+{
+    bool found = part_covers(r, pos);
+    if (!found && r->part && pos == r->part->start + r->part->size)
+        found = part_load(r, r->part_manifest, r->part_number + 1) == KIST_OK &&
+                part_covers(r, pos);
+    if (!found)
+        TRY(manifest_seek(r, r->object->data->manifest, pos));
+    if (part_is_manifest(r))
+        TRY(manifest_seek(r, r->part->data->manifest, pos));
+    return part_is_manifest(r) ? KIST_E_CORRUPT : KIST_OK;
 }
 
 static void part_describe(const struct object_reader *r, struct part_info *out)
@@ -226,7 +243,7 @@ enum kist_err object_reader_next_part(struct object_reader *r, uint32_t after,
 {
     if (r->object->part_count == 0 || !has_parts(r))
         return KIST_E_INVALID_PART;
-    enum kist_err err = part_load(r, after + 1);
+    enum kist_err err = part_load(r, r->object->data->manifest, after + 1);
     if (err != KIST_OK)
         return err == KIST_E_NOT_FOUND ? KIST_E_INVALID_PART : err;
     part_describe(r, part);

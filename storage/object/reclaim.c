@@ -19,10 +19,26 @@ struct round {
     struct arena arena;
     Kist__Command command;
     ProtobufCBinaryData keys[ROUND_ROWS];
-    uint64_t pins[ROUND_ROWS];
+    uint64_t pins[ROUND_ROWS], base_pins[ROUND_ROWS];
     Kist__Extent *extents[ROUND_ROWS];
     size_t count;
 };
+
+/* Who opened an object before it was first appended to has pinned what is part 1 now. */
+static enum kist_err base_pin(struct kv_read *read, struct round *r, const Kist__Data *data,
+                              uint64_t *out)
+{
+    struct row_key key;
+    Kist__Part *part = NULL;
+    *out = 0;
+    if (!data || !data->manifest)
+        return KIST_OK;
+    row_part(&key, data->manifest, 1);
+    enum kist_err err = lookup(read, &key, &kist__part__descriptor, &r->arena, &part);
+    if (err == KIST_OK)
+        *out = pin_identity(part->data);
+    return err == KIST_E_NOT_FOUND ? KIST_OK : err;
+}
 
 static enum kist_err commit(struct store *s, struct round *r)
 {
@@ -36,20 +52,24 @@ static enum kist_err commit(struct store *s, struct round *r)
     return err;
 }
 
-static enum kist_err take_garbage(struct round *r, struct bytes key, struct bytes value)
+static enum kist_err take_garbage(struct kv_read *read, struct round *r, struct bytes key,
+                                  struct bytes value)
 {
     Kist__Garbage *garbage = NULL;
     TRY(schema_unpack(&kist__garbage__descriptor, value, &r->arena, &garbage));
     struct bytes copy = arena_copy(&r->arena, key);
     if (!copy.ptr)
         return KIST_E_NOMEM;
+    TRY(base_pin(read, r, garbage->data, &r->base_pins[r->count]));
     r->pins[r->count] = pin_identity(garbage->data);
     r->keys[r->count++] = schema_data(copy);
     return KIST_OK;
 }
 
-static enum kist_err take_freed(struct round *r, struct bytes key, struct bytes value)
+static enum kist_err take_freed(struct kv_read *read, struct round *r, struct bytes key,
+                                struct bytes value)
 {
+    (void)read;
     (void)key;
     TRY(schema_unpack(&kist__extent__descriptor, value, &r->arena, &r->extents[r->count]));
     r->count++;
@@ -59,7 +79,8 @@ static enum kist_err take_freed(struct round *r, struct bytes key, struct bytes 
 /* Walks rows of a table behind `*after`, which moves along; fills the round. */
 static enum kist_err gather(struct store *s, enum row_table table, struct row_key *after,
                             struct round *r,
-                            enum kist_err (*take)(struct round *, struct bytes, struct bytes))
+                            enum kist_err (*take)(struct kv_read *, struct round *,
+                                                  struct bytes, struct bytes))
 {
     struct kv_read read;
     struct kv_cursor *cursor = NULL;
@@ -69,7 +90,7 @@ static enum kist_err gather(struct store *s, enum row_table table, struct row_ke
     if (err == KIST_OK)
         err = kv_cursor_seek(cursor, row_bytes(after), &key, &value);
     while (err == KIST_OK && key.ptr[0] == table && r->count < ROUND_ROWS) {
-        err = take(r, key, value);
+        err = take(&read, r, key, value);
         after->len = 0;
         row_add(after, key);
         row_add(after, bytes_of("", 1));
@@ -95,13 +116,18 @@ static void round_begin(struct round *r)
     kist__command__init(&r->command);
 }
 
+static bool is_pinned(struct store *s, uint64_t identity)
+{
+    return identity && pin_held(&s->pins, identity);
+}
+
 /* Rows were gathered before the gate, pins are asked for behind it: see struct pins. */
 static void drop_pinned(struct store *s, struct round *r)
 {
     size_t kept = 0;
     pass_gate(s);
     for (size_t i = 0; i < r->count; i++)
-        if (!r->pins[i] || !pin_held(&s->pins, r->pins[i]))
+        if (!is_pinned(s, r->pins[i]) && !is_pinned(s, r->base_pins[i]))
             r->keys[kept++] = r->keys[i];
     r->count = kept;
 }
