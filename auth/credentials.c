@@ -81,3 +81,26 @@ enum kist_err auth_root_store_init(struct auth_root_store *store, struct bytes a
                                               .user_id = bytes_of(store->account, 12) };
     return KIST_OK;
 }
+
+bool auth_web_key(const struct auth_identity *who, struct bytes key, struct bytes *out)
+{
+    static const struct bytes mark = { (const uint8_t *)":oidc-provider/", 15 };
+    size_t at = bytes_find(who->federated, mark, 0);
+    if (at == SIZE_MAX)
+        return false;
+    if (bytes_equal_nocase(key, BYTES_LIT("aws:FederatedProvider"))) {
+        *out = who->federated;
+        return true;
+    }
+    at += mark.len;
+    size_t len = who->federated.len - at;
+    if (key.len != len + 4 ||
+        !bytes_equal_nocase(bytes_of(key.ptr, len), bytes_of(who->federated.ptr + at, len)))
+        return false;
+    struct bytes claim = bytes_of(key.ptr + len, 4);
+    bool subject = bytes_equal_nocase(claim, BYTES_LIT(":sub"));
+    if (!subject && !bytes_equal_nocase(claim, BYTES_LIT(":aud")))
+        return false;
+    *out = subject ? who->web_subject : who->web_audience;
+    return true;
+}

@@ -23,14 +23,20 @@ struct auth_identity {
     struct bytes tenant;       /* as storage names the account: empty for the first */
     struct bytes arn;          /* "arn:aws:iam::123456789012:root" */
     struct bytes role;         /* of a role's session: the role's own ARN */
-    struct bytes type;         /* aws:PrincipalType: "Account", "User", "AssumedRole" */
-    struct bytes user_name;    /* empty but for users */
-    struct bytes user_id;      /* aws:userid */
+    /* Of a web identity's session: its provider's ARN, and what its token said. */
+    struct bytes federated, web_subject, web_audience;
+    struct bytes type;      /* aws:PrincipalType: "Account", "User", "AssumedRole" */
+    struct bytes user_name; /* empty but for users */
+    struct bytes user_id;   /* aws:userid */
     /* What bears on him beside a resource's policy; session NULL: no bounds. */
     const struct policy *const *policies;
     size_t policy_count;
     const struct policy *session;
 };
+
+/* Condition keys of a web identity's session: HOST/PATH:sub, HOST/PATH:aud and
+ * aws:FederatedProvider. False: it has no such key. */
+bool auth_web_key(const struct auth_identity *who, struct bytes key, struct bytes *out);
 
 struct credential_hold;
 

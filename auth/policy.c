@@ -29,6 +29,8 @@ static bool is_principal(const struct principal *p, const struct policy_principa
                                    (who->role.len && bytes_equal(p->value, who->role)));
     case PRINCIPAL_CANONICAL:
         return !who->anonymous && who->canonical.len && bytes_equal(p->value, who->canonical);
+    case PRINCIPAL_FEDERATED:
+        return who->federated.len && bytes_equal(p->value, who->federated);
     case PRINCIPAL_OTHER:
         break;
     }

@@ -26,6 +26,7 @@ struct policy_principal {
     struct bytes account;   /* 12 digits */
     struct bytes arn;       /* arn:aws:iam::account:user/name */
     struct bytes role;      /* arn:aws:iam::account:role/name, of a role's session */
+    struct bytes federated; /* arn:aws:iam::account:oidc-provider/..., of a web identity */
     struct bytes canonical; /* S3's 64 hex digits, of the account */
 };
 

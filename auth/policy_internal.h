@@ -38,7 +38,13 @@ struct condition {
     struct text_list values;
 };
 
-enum principal_kind { PRINCIPAL_ANY, PRINCIPAL_AWS, PRINCIPAL_CANONICAL, PRINCIPAL_OTHER };
+enum principal_kind {
+    PRINCIPAL_ANY,
+    PRINCIPAL_AWS,
+    PRINCIPAL_CANONICAL,
+    PRINCIPAL_FEDERATED,
+    PRINCIPAL_OTHER
+};
 struct principal {
     enum principal_kind kind;
     struct bytes value;

@@ -117,7 +117,9 @@ static bool add_principals(struct parse *p, const char *name, const json_t *valu
         kind = PRINCIPAL_AWS;
     else if (strcmp(name, "CanonicalUser") == 0)
         kind = PRINCIPAL_CANONICAL;
-    else if (strcmp(name, "Service") == 0 || strcmp(name, "Federated") == 0)
+    else if (strcmp(name, "Federated") == 0)
+        kind = PRINCIPAL_FEDERATED;
+    else if (strcmp(name, "Service") == 0)
         kind = PRINCIPAL_OTHER;
     else
         return fail(p, "Invalid principal in policy");

@@ -146,6 +146,21 @@ static enum kist_err from_key(struct auth_user_store *u, struct credential_hold 
     return key->owner[0] ? become(u, h, IAM_USER, key->owner) : KIST_OK;
 }
 
+/* A role that was taken by another issuer's token remembers it. */
+static enum kist_err use_web_identity(struct credential_hold *h, const Kist__Session *s)
+{
+    if (!s->web_provider[0])
+        return KIST_OK;
+    char *federated = arena_printf(&h->arena, "arn:aws:iam::%.12s:oidc-provider/%s",
+                                   (const char *)h->identity.account.ptr, s->web_provider);
+    if (!federated)
+        return KIST_E_NOMEM;
+    h->identity.federated = bytes_str(federated);
+    h->identity.web_subject = bytes_str(s->web_subject);
+    h->identity.web_audience = bytes_str(s->web_audience);
+    return KIST_OK;
+}
+
 static enum kist_err from_session(struct auth_user_store *u, struct credential_hold *h)
 {
     Kist__Session *s = NULL;
@@ -166,6 +181,7 @@ static enum kist_err from_session(struct auth_user_store *u, struct credential_h
                                 (const char *)h->identity.user_id.ptr, s->session_name);
         if (!arn || !id)
             return KIST_E_NOMEM;
+        TRY(use_web_identity(h, s));
         h->identity.role = h->identity.arn;
         h->identity.arn = bytes_str(arn);
         h->identity.user_id = bytes_str(id);

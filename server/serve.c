@@ -14,6 +14,7 @@
 
 #include "auth/accounts.h"
 #include "auth/master_keys.h"
+#include "auth/oidc.h"
 #include "server/admin/admin.h"
 #include "server/cli/options.h"
 #include "server/cli/rootkey.h"
@@ -31,6 +32,7 @@ struct server {
     struct auth_user_store *users;
     struct auth_keyring *keyring;
     struct master_keys *masters;
+    struct oidc *oidc;
     struct s3_service *s3;
     struct admin *admin;
     struct http_server *s3_http, *admin_http;
@@ -77,6 +79,9 @@ static int open_keys(struct server *s)
     if (err != KIST_OK)
         return complain("accounts", kist_err_text(err));
     s->users = auth_user_store_new(&s->credentials, s->store);
+    err = oidc_open(env_real(), &s->oidc);
+    if (err != KIST_OK)
+        return complain("oidc", kist_err_text(err));
     s->keyring = s->users ? auth_keyring_new(auth_user_store_base(s->users)) : NULL;
     return s->keyring ? 0 : complain("root key", "out of memory");
 }
@@ -109,6 +114,7 @@ static int start_s3(struct server *s)
                                 .keyring = s->keyring,
                                 .users = s->users,
                                 .masters = s->masters,
+                                .oidc = s->oidc,
                                 .region = o->region,
                                 .lifecycle_day_ms = (int64_t)o->lifecycle_day_s * 1000,
                                 .domain = o->domain };
@@ -146,6 +152,8 @@ static int start_admin(struct server *s)
         return complain("admin", "out of memory");
     enum kist_err err =
         http_server_start(&http, admin_handler(s->admin), &s->admin_http, &reason);
+    if (err == KIST_OK) /* nobody's key set lies there */
+        oidc_avoid(s->oidc, http_server_address(s->admin_http));
     return err == KIST_OK ? 0 : complain(o->admin, reason ? reason : kist_err_text(err));
 }
 
@@ -219,6 +227,7 @@ static void stop(struct server *s)
         http_server_stop(s->admin_http, 1000);
     admin_close(s->admin);
     s3_service_close(s->s3);
+    oidc_close(s->oidc);
     auth_keyring_free(s->keyring);
     auth_user_store_free(s->users);
     master_keys_close(s->masters);

@@ -215,6 +215,9 @@ static bool s3_key(struct question *q, struct bytes name, struct policy_values *
 static bool context(void *ctx, struct bytes key, struct policy_values *out)
 {
     struct question *q = ctx;
+    struct bytes web;
+    if (auth_web_key(q->r->who.identity, key, &web))
+        return give(q, web, out);
     struct bytes aws = bytes_of(key.ptr, key.len < 4 ? 0 : 4);
     struct bytes s3 = bytes_of(key.ptr, key.len < 3 ? 0 : 3);
     if (bytes_equal_nocase(aws, BYTES_LIT("aws:")))

@@ -1,8 +1,10 @@
-#include "server/s3/iam.h"
+#include "server/s3/sts.h"
 
 #include "auth/users.h"
 
 #define FORM_MAX ((size_t)256 << 10)
+/* A token, a policy, and all of it percent-encoded. */
+#define UNSIGNED_FORM_MAX ((size_t)64 << 10)
 #define POLICY_DOCUMENT_MAX 10240
 
 static struct store *store_of(const struct s3_request *r)
@@ -137,6 +139,10 @@ static bool context(void *ctx, struct bytes key, struct policy_values *out)
     static _Thread_local struct bytes value;
     const struct auth_identity *who = r->who.identity;
     value = BYTES_EMPTY;
+    if (auth_web_key(who, key, &value)) {
+        *out = (struct policy_values){ &value, 1 };
+        return true;
+    }
     if (bytes_equal_nocase(key, BYTES_LIT("aws:username")))
         value = who->user_name;
     else if (bytes_equal_nocase(key, BYTES_LIT("aws:userid")))
@@ -380,13 +386,23 @@ static void form_read(struct s3_request *r)
         call = find(iam_user_calls, action);
         call = call ? call : find(iam_policy_calls, action);
         call = call ? call : find(iam_account_calls, action);
+        call = call ? call : find(iam_oidc_calls, action);
     }
     if (!call) {
         iam_fail(r, 400, "InvalidAction",
                  arena_printf(r->arena, "Could not find operation %s", s3_str(r, action)));
         return;
     }
-    call->handle(r, call);
+    if (!r->who.identity->id.len && call->handle != sts_assume_role_with_web_identity)
+        iam_fail(r, 403, "MissingAuthenticationToken", "Request is missing Authentication Token");
+    else
+        call->handle(r, call);
+}
+
+void s3_iam_unsigned(struct s3_request *r)
+{
+    r->who.scope = BYTES_LIT("/sts/");
+    s3_read_xml(r, UNSIGNED_FORM_MAX, form_read);
 }
 
 void s3_iam(struct s3_request *r)

@@ -26,6 +26,8 @@ struct iam_work {
 /* ---- iam.c ---- */
 /* POST / signed for iam or sts: reads the form, asks the policies, calls the operation. */
 void s3_iam(struct s3_request *r);
+/* The same without a signature: of all calls, one is for those who have no key yet. */
+void s3_iam_unsigned(struct s3_request *r);
 void iam_fail(struct s3_request *r, unsigned status, const char *code, const char *message);
 void iam_fail_err(struct s3_request *r, enum kist_err err);
 /* The caller may do this on this ARN. */
@@ -65,8 +67,8 @@ bool iam_list_has(size_t n, char **list, const char *value);
 bool iam_list_add(struct arena *arena, size_t *n, char ***list, char *value);
 void iam_list_remove(size_t *n, char **list, const char *value);
 
-/* ---- iam_users.c, iam_policies.c, iam_accounts.c, sts.c ---- */
+/* ---- iam_users.c, iam_policies.c, iam_accounts.c, iam_oidc.c, sts.c ---- */
 extern const struct iam_call iam_user_calls[], iam_policy_calls[], iam_account_calls[],
-    sts_calls[];
+    iam_oidc_calls[], sts_calls[];
 
 #endif

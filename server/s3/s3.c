@@ -67,6 +67,14 @@ static void become_nobody(struct s3_request *r)
         r->who.payload = AUTH_PAYLOAD_SIGNED_SHA256;
 }
 
+/* A form without a signature is for STS: S3 has none at that place. */
+static bool is_web_identity(const struct s3_request *r)
+{
+    static const struct bytes form = { (const uint8_t *)"application/x-www-form-urlencoded", 33 };
+    return r->scope == S3_SCOPE_SERVICE && r->http->method == HTTP_POST && !r->http->query.len &&
+           bytes_starts_with(exchange_header(r->x, "content-type"), form);
+}
+
 /* Asked early, so that nobody sends gigabytes to a bucket that is not there; apply() asks again.
  * False after an error reply. */
 bool s3_load_bucket(struct s3_request *r)
@@ -119,6 +127,10 @@ static void begin(void *ctx, struct exchange *x)
     if (err == KIST_E_DENIED && r->who.anonymous) {
         become_nobody(r);
         err = KIST_OK;
+        if (is_web_identity(r)) {
+            s3_iam_unsigned(r);
+            return;
+        }
     }
     if (err != KIST_OK) {
         s3_fail_auth(r, err);

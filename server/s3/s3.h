@@ -9,12 +9,14 @@
 #include "storage/object/store.h"
 
 struct master_keys;
+struct oidc;
 
 struct s3_config {
     struct store *store;
     struct auth_keyring *keyring;
     struct auth_user_store *users; /* NULL: there is only the root */
     struct master_keys *masters;   /* NULL: nothing can be encrypted */
+    struct oidc *oidc;
     const char *region;
     int64_t lifecycle_day_ms; /* 86400000; less in tests */
     const char *domain;       /* buckets are also served as <bucket>.<domain> */

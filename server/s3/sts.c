@@ -1,7 +1,7 @@
 /* Temporary credentials.
  * https://docs.aws.amazon.com/STS/latest/APIReference/ */
+#include "server/s3/sts.h"
 #include "auth/users.h"
-#include "server/s3/iam.h"
 
 static void get_caller_identity(struct s3_request *r, const struct iam_call *call)
 {
@@ -15,8 +15,8 @@ static void get_caller_identity(struct s3_request *r, const struct iam_call *cal
     iam_finish(r, w);
 }
 
-static bool duration(struct s3_request *r, uint64_t min, uint64_t max, uint64_t fallback,
-                     uint64_t *seconds)
+bool sts_duration(struct s3_request *r, uint64_t min, uint64_t max, uint64_t fallback,
+                  uint64_t *seconds)
 {
     struct bytes text = s3_param(r, "DurationSeconds");
     *seconds = fallback;
@@ -27,9 +27,8 @@ static bool duration(struct s3_request *r, uint64_t min, uint64_t max, uint64_t 
     return false;
 }
 
-/* Seals the session and shows it. False after an error reply. */
-static bool give_credentials(struct s3_request *r, struct s3_xml *x, Kist__Session *session,
-                             uint64_t seconds)
+bool sts_give_credentials(struct s3_request *r, struct s3_xml *x, Kist__Session *session,
+                          uint64_t seconds)
 {
     struct bytes token;
     struct store *store = r->service->config.store;
@@ -62,7 +61,7 @@ static void get_session_token(struct s3_request *r, const struct iam_call *call)
         iam_fail(r, 403, "AccessDenied", "Cannot call GetSessionToken with session credentials");
         return;
     }
-    if (!duration(r, 900, 129600, 43200, &seconds))
+    if (!sts_duration(r, 900, 129600, 43200, &seconds))
         return;
     session.account = s3_str(r, who->tenant);
     if (who->user_name.len) {
@@ -70,7 +69,7 @@ static void get_session_token(struct s3_request *r, const struct iam_call *call)
         session.name = s3_str(r, who->user_name);
     }
     struct iam_work *w = iam_begin(r, call);
-    if (w && give_credentials(r, &w->x, &session, seconds))
+    if (w && sts_give_credentials(r, &w->x, &session, seconds))
         iam_finish(r, w);
 }
 
@@ -80,12 +79,7 @@ static bool no_context(void *ctx, struct bytes key, struct policy_values *out)
     return false;
 }
 
-/* arn:aws:iam::account:role/path/name, and how storage names that account. */
-struct role_name {
-    struct bytes account, tenant, name;
-};
-
-static bool parse_role(struct s3_request *r, struct bytes arn, struct role_name *out)
+bool sts_role_name(struct s3_request *r, struct bytes arn, struct sts_role *out)
 {
     static const struct bytes head = { (const uint8_t *)"arn:aws:iam::", 13 };
     Kist__Account *account = NULL;
@@ -101,10 +95,18 @@ static bool parse_role(struct s3_request *r, struct bytes arn, struct role_name 
     return true;
 }
 
+enum kist_err sts_find_role(struct s3_request *r, struct bytes arn, struct sts_role *role)
+{
+    role->row = NULL;
+    TRY(store_iam(r->service->config.store, role->tenant, IAM_ROLE, role->name, r->arena,
+                  &role->row));
+    role->arn = auth_iam_arn(role->account, IAM_ROLE, role->row, r->arena);
+    return role->arn && bytes_equal(bytes_str(role->arn), arn) ? KIST_OK : KIST_E_NOT_FOUND;
+}
+
 /* The trust policy must let the caller in; his own policies must too, unless the trust policy of
  * a role of his own account names him and not the account. */
-static bool trusts(struct s3_request *r, const struct role_name *name,
-                   const Kist__IamEntity *role, const char *arn)
+static bool trusts(struct s3_request *r, const struct sts_role *role)
 {
     const struct auth_identity *who = r->who.identity;
     struct policy *trust = NULL;
@@ -114,64 +116,71 @@ static bool trusts(struct s3_request *r, const struct role_name *name,
                                                      .role = who->role,
                                                      .canonical = who->id },
                                       .action = BYTES_LIT("sts:AssumeRole"),
-                                      .resource = bytes_str(arn),
+                                      .resource = bytes_str(role->arn),
                                       .context = no_context };
-    bool allowed = policy_parse(bytes_str(role->document), POLICY_TRUST, BYTES_EMPTY, r->arena,
-                                &trust, &reason) == KIST_OK &&
+    bool allowed = policy_parse(bytes_str(role->row->document), POLICY_TRUST, BYTES_EMPTY,
+                                r->arena, &trust, &reason) == KIST_OK &&
                    policy_evaluate(trust, &request) == POLICY_ALLOW;
     if (allowed) {
         request.principal.account = BYTES_LIT("000000000000"); /* by name only */
-        if (!who->is_root && bytes_equal(name->account, who->account) &&
+        if (!who->is_root && bytes_equal(role->account, who->account) &&
             policy_evaluate(trust, &request) == POLICY_ALLOW)
             return true;
-        return iam_allowed(r, "sts:AssumeRole", arn);
+        return iam_allowed(r, "sts:AssumeRole", role->arn);
     }
     iam_fail(r, 403, "AccessDenied",
              arena_printf(r->arena,
                           "User: %s is not authorized to perform: sts:AssumeRole on resource: %s",
-                          s3_str(r, who->arn), arn));
+                          s3_str(r, who->arn), role->arn));
     return false;
+}
+
+bool sts_begin_session(struct s3_request *r, const struct sts_role *role,
+                       struct bytes session_name, Kist__Session *out)
+{
+    kist__session__init(out);
+    out->kind = IAM_ROLE;
+    out->account = s3_str(r, role->tenant);
+    out->name = role->row->name;
+    out->session_name = s3_str(r, session_name);
+    if (!s3_param(r, "Policy").len)
+        return true;
+    out->policy = iam_document(r, "Policy", POLICY_IDENTITY);
+    return out->policy != NULL;
+}
+
+void sts_xml_role_user(struct s3_request *r, struct s3_xml *x, const struct sts_role *role,
+                       const Kist__Session *session)
+{
+    s3_xml_open(x, "AssumedRoleUser");
+    s3_xml_str(x, "AssumedRoleId",
+               arena_printf(r->arena, "%s:%s", role->row->id, session->session_name));
+    s3_xml_str(x, "Arn",
+               arena_printf(r->arena, "arn:aws:sts::%.12s:assumed-role/%s/%s",
+                            (const char *)role->account.ptr, session->name,
+                            session->session_name));
+    s3_xml_close(x, "AssumedRoleUser");
 }
 
 static void assume_role(struct s3_request *r, const struct iam_call *call)
 {
     struct bytes arn = s3_param(r, "RoleArn"), session_name;
-    struct role_name name = { .name = BYTES_EMPTY };
-    Kist__Session session = KIST__SESSION__INIT;
-    Kist__IamEntity *role = NULL;
+    struct sts_role role = { .name = BYTES_EMPTY };
+    Kist__Session session;
     uint64_t seconds;
     if (!iam_name(r, "RoleSessionName", &session_name))
         return;
-    enum kist_err err = parse_role(r, arn, &name) ? KIST_OK : KIST_E_NOT_FOUND;
-    if (err == KIST_OK)
-        err = store_iam(r->service->config.store, name.tenant, IAM_ROLE, name.name, r->arena,
-                        &role);
-    char *own = role ? auth_iam_arn(name.account, IAM_ROLE, role, r->arena) : NULL;
-    if (err != KIST_OK || !own || !bytes_equal(bytes_str(own), arn)) {
+    if (!sts_role_name(r, arn, &role) || sts_find_role(r, arn, &role) != KIST_OK) {
         iam_fail(r, 403, "AccessDenied", "Not authorized to perform sts:AssumeRole");
         return;
     }
-    if (!trusts(r, &name, role, own) || !duration(r, 900, role->max_session_s, 3600, &seconds))
+    if (!trusts(r, &role) || !sts_duration(r, 900, role.row->max_session_s, 3600, &seconds) ||
+        !sts_begin_session(r, &role, session_name, &session))
         return;
-    session.kind = IAM_ROLE;
-    session.account = s3_str(r, name.tenant);
-    session.name = role->name;
-    session.session_name = s3_str(r, session_name);
-    if (s3_param(r, "Policy").len) {
-        session.policy = iam_document(r, "Policy", POLICY_IDENTITY);
-        if (!session.policy)
-            return;
-    }
     struct iam_work *w = iam_begin(r, call);
-    if (!w || !give_credentials(r, &w->x, &session, seconds))
+    if (!w || !sts_give_credentials(r, &w->x, &session, seconds))
         return;
-    s3_xml_open(&w->x, "AssumedRoleUser");
-    s3_xml_str(&w->x, "AssumedRoleId",
-               arena_printf(r->arena, "%s:%s", role->id, session.session_name));
-    s3_xml_str(&w->x, "Arn",
-               arena_printf(r->arena, "arn:aws:sts::%.12s:assumed-role/%s/%s",
-                            (const char *)name.account.ptr, role->name, session.session_name));
-    s3_xml_close(&w->x, "AssumedRoleUser");
+    sts_xml_role_user(r, &w->x, &role, &session);
     iam_finish(r, w);
 }
 
@@ -179,5 +188,6 @@ const struct iam_call sts_calls[] = {
     { "GetCallerIdentity", get_caller_identity, IAM_USER },
     { "GetSessionToken", get_session_token, IAM_USER },
     { "AssumeRole", assume_role, IAM_ROLE },
+    { "AssumeRoleWithWebIdentity", sts_assume_role_with_web_identity, IAM_ROLE },
     { NULL, NULL, IAM_USER },
 };

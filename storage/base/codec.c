@@ -91,6 +91,35 @@ enum kist_err base64_decode(struct bytes in, uint8_t *out, size_t out_cap, size_
     return KIST_OK;
 }
 
+static int base64url_value(uint8_t c)
+{
+    return c == '-' ? 62 : c == '_' ? 63 : c == '+' || c == '/' ? -1 : base64_value(c);
+}
+
+enum kist_err base64url_decode(struct bytes in, uint8_t *out, size_t out_cap, size_t *out_len)
+{
+    uint32_t bits = 0;
+    unsigned held = 0;
+    size_t at = 0;
+    if (in.len % 4 == 1 || in.len / 4 * 3 + in.len % 4 * 3 / 4 > out_cap)
+        return KIST_E_INVALID;
+    for (size_t i = 0; i < in.len; i++) {
+        int v = base64url_value(in.ptr[i]);
+        if (v < 0)
+            return KIST_E_INVALID;
+        bits = (bits << 6 | (uint32_t)v) & 0xffff;
+        held += 6;
+        if (held >= 8) {
+            held -= 8;
+            out[at++] = (uint8_t)(bits >> held);
+        }
+    }
+    if (bits & ((1U << held) - 1))
+        return KIST_E_INVALID; /* stray bits at the end */
+    *out_len = at;
+    return KIST_OK;
+}
+
 static bool unreserved(uint8_t c)
 {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||

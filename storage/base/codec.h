@@ -18,6 +18,9 @@ void base64_encode(struct bytes in, char *out);
  * not exceed out_cap. */
 enum kist_err base64_decode(struct bytes in, uint8_t *out, size_t out_cap,
                             size_t *out_len) MUST_CHECK;
+/* Section 5's alphabet, without padding, and as strict. */
+enum kist_err base64url_decode(struct bytes in, uint8_t *out, size_t out_cap,
+                               size_t *out_len) MUST_CHECK;
 
 /* AWS UriEncode: unreserved characters A-Za-z0-9-._~ stay, '/' stays when keep_slash.
  * https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html */

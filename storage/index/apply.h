@@ -48,6 +48,7 @@ enum iam_kind {
     IAM_ROLE,
     IAM_POLICY,
     IAM_KEY,
+    IAM_OIDC_PROVIDER = 16,
     IAM_KMS_KEY = 17,
     IAM_KMS_ALIAS = 18,
     IAM_KIND_END

@@ -138,7 +138,8 @@ enum kist_err apply_put_account(struct apply *a, const Kist__PutAccount *c)
 
 static enum kist_err owns_any(struct apply *a, const Kist__Account *account, bool *any)
 {
-    static const enum iam_kind kinds[] = { IAM_USER, IAM_GROUP, IAM_ROLE, IAM_POLICY };
+    static const enum iam_kind kinds[] = { IAM_USER, IAM_GROUP, IAM_ROLE, IAM_POLICY,
+                                           IAM_OIDC_PROVIDER };
     struct row_key prefix;
     row_account_bucket(&prefix, bytes_str(account->canonical), BYTES_EMPTY);
     TRY(apply_holds_any(a, &prefix, any));
