@@ -53,8 +53,8 @@ class Encryption(Identities):
             self.assertEqual({k: got.get(k) for k in header}, header)
             self.assertEqual(got["ETag"], put["ETag"])
         data = body(SIZES[-1])
-        for first, last in ((0, 0), (BLOCK - 1, BLOCK), (BLOCK, BLOCK), (16 * BLOCK - 5, 16 * BLOCK + 5),
-                            (3 * BLOCK + 7, 9 * BLOCK + 1), (SIZES[-1] - 3, SIZES[-1] - 1)):
+        for first, last in ((0, 0), (BLOCK - 1, BLOCK), (BLOCK, BLOCK),
+                            (16 * BLOCK - 5, 16 * BLOCK + 5), (3 * BLOCK + 7, 9 * BLOCK + 1), (SIZES[-1] - 3, SIZES[-1] - 1)):
             got = self.get(f"e{SIZES[-1]}", Range=f"bytes={first}-{last}", **read)
             self.assertEqual(got["Body"].read(), data[first:last + 1])
 

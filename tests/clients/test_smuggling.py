@@ -83,7 +83,7 @@ class Smuggling(Semantics):
         for host in self.hosts:
             for lines in pairs:
                 got, out = self.statuses(self.head(host, lines, "PUT", "/x") + chunked)
-                # libmicrohttpd may write the head of its own refusal twice: one reading all the same
+                # libmicrohttpd may write its own refusal's head twice: one reading all the same
                 self.assertTrue(got == [501] or set(got) == {400}, (host, lines, out))
                 self.assertLessEqual(out.count(b"<Error>") + out.count(b"<html>"), 1)
 
