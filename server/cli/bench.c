@@ -25,6 +25,7 @@ static const char help[] =
     "  --duration S (10)  --requests N  --warmup S (1)\n"
     "  --no-prepare         the keys are there already\n"
     "  --no-auth --path-prefix P       plain GETs of P0, P1, ... from any web server\n"
+    "  --host NAME          in the Host header (the endpoint's)\n"
     "  --seed N  --json  --quiet\n"
     "  --raw                the machine's own limits instead: fdatasync, hashes, loopback\n";
 
@@ -115,7 +116,7 @@ static bool set_text(struct bench_options *o, const char *name, const char *valu
         { "--access-key", &o->access_key },   { "--secret-key", &o->secret_key },
         { "--region", &o->region },           { "--bucket", &o->bucket },
         { "--key-prefix", &o->key_prefix },   { "--list-prefix", &o->list_prefix },
-        { "--path-prefix", &o->path_prefix },
+        { "--path-prefix", &o->path_prefix }, { "--host", &o->named_host },
     };
     for (size_t i = 0; i < ARRAY_LEN(options); i++)
         if (strcmp(name, options[i].name) == 0) {

@@ -60,7 +60,10 @@ size_t sign_head(struct signer_cache *s, const char *method, const char *path, c
     const struct bench_options *o = s->options;
     char host[300], sig[65], length[48] = "";
     bool v6 = strchr(o->host, ':') != NULL;
-    snprintf(host, sizeof(host), v6 ? "[%s]:%u" : "%s:%u", o->host, o->port);
+    if (o->named_host)
+        snprintf(host, sizeof(host), "%s", o->named_host);
+    else
+        snprintf(host, sizeof(host), v6 ? "[%s]:%u" : "%s:%u", o->host, o->port);
     if (body_bytes || strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0)
         snprintf(length, sizeof(length), "Content-Length: %" PRIu64 "\r\n", body_bytes);
     const char *mark = *query ? "?" : "";
