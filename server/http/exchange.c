@@ -203,6 +203,7 @@ struct exchange *exchange_new(struct conn *conn, struct MHD_Connection *mhd)
     x->request.tls = conn->server->tls;
     memcpy(x->request.peer, conn->peer, sizeof(x->request.peer));
     make_id(conn->server, x->id);
+    x->begun_ns = mono_ns();
     return x;
 }
 
@@ -261,6 +262,14 @@ unsigned exchange_status(const struct exchange *x)
     return x->status;
 }
 
+void exchange_facts(const struct exchange *x, struct exchange_facts *out)
+{
+    *out = (struct exchange_facts){ .bytes_sent = x->bytes_sent,
+                                    .begun_ns = x->begun_ns,
+                                    .replied_ns = x->replied_ns,
+                                    .host_id = x->server->host_id };
+}
+
 void exchange_read_body(struct exchange *x, const struct body_sink *sink)
 {
     exchange_set_stage(x, STAGE_BODY);
@@ -275,6 +284,7 @@ void exchange_abort(struct exchange *x)
 void exchange_reply_bytes(struct exchange *x, unsigned status, struct bytes body)
 {
     exchange_set_stage(x, STAGE_REPLIED);
+    x->replied_ns = mono_ns();
     x->status = status;
     x->reply_body = body;
     x->reply_length = body.len;
@@ -284,6 +294,7 @@ void exchange_reply_reader(struct exchange *x, unsigned status, uint64_t length,
                            const struct body_reader *reader)
 {
     exchange_set_stage(x, STAGE_REPLIED);
+    x->replied_ns = mono_ns();
     x->status = status;
     x->reply_is_reader = true;
     x->reply_length = length;

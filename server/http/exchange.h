@@ -117,5 +117,11 @@ void exchange_reply_reader(struct exchange *x, unsigned status, uint64_t length,
 void exchange_abort(struct exchange *x);
 /* For access logs and metrics, in handler.end: 0 when no reply was made. */
 unsigned exchange_status(const struct exchange *x);
+struct exchange_facts {
+    uint64_t bytes_sent;           /* of the reply's body */
+    uint64_t begun_ns, replied_ns; /* mono_ns(); replied_ns 0 when no reply was made */
+    const char *host_id;           /* what x-amz-id-2 says */
+};
+void exchange_facts(const struct exchange *x, struct exchange_facts *out);
 
 #endif

@@ -98,6 +98,7 @@ struct exchange {
     bool parked;     /* MHD_suspend_connection() was called and MHD has not yet resumed */
     uint8_t held;    /* bytes taken by the sink, yet left with MHD so that it calls again */
     uint64_t body_seen;
+    uint64_t bytes_sent, begun_ns, replied_ns; /* for access logs */
     struct body_sink sink;
     _Atomic int wait; /* enum exchange_wait_state */
     void (*then)(struct exchange *x);

@@ -29,6 +29,7 @@ static ssize_t read_reply(void *cls, uint64_t pos, char *buf, size_t max)
         if (n < 0)
             return MHD_CONTENT_READER_END_WITH_ERROR;
         if (n > 0) {
+            x->bytes_sent += (uint64_t)n;
             atomic_fetch_add_explicit(&x->server->bytes_out, (uint64_t)n, memory_order_relaxed);
             return n;
         }
@@ -85,8 +86,10 @@ enum MHD_Result reply_queue(struct exchange *x)
     reply_fixed_headers(x, &a, add_to_response);
     if (atomic_load_explicit(&server->stopping, memory_order_relaxed))
         add_to_response(&a, "Connection", "close");
-    if (!x->reply_is_reader && x->request.method != HTTP_HEAD)
+    if (!x->reply_is_reader && x->request.method != HTTP_HEAD) {
+        x->bytes_sent = x->reply_body.len;
         atomic_fetch_add_explicit(&server->bytes_out, x->reply_body.len, memory_order_relaxed);
+    }
     /* MHD closes after a reply to its first call; what the client still sends is read on. */
     if (!x->past_first)
         x->conn->linger = true;

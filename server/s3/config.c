@@ -3,7 +3,7 @@
  * A document is judged when it comes (shape first, then meaning), stored in a canonical form and
  * returned as it is; who acts on it (policy, CORS, website ...) reads it from there. The kind is
  * the operation's sub-resource. */
-#include "server/s3/internal.h"
+#include "server/s3/access_log.h"
 
 #define CONFIG_XML_MAX ((size_t)1 << 20)
 #define MANY 1000
@@ -104,6 +104,22 @@ static const struct s3_shape encryption_rule[] = {
     END,
 };
 static const struct s3_shape encryption[] = { TREE("Rule", 1, 1, encryption_rule), END };
+static const struct s3_shape logging_partitioned[] = {
+    ENUM("PartitionDateSource", 0, 1, "EventTime|DeliveryTime"), END
+};
+static const struct s3_shape logging_format[] = {
+    { "SimplePrefix", S3_SHAPE_ANY, 0, 1, NULL, NULL },
+    TREE("PartitionedPrefix", 0, 1, logging_partitioned),
+    END,
+};
+static const struct s3_shape logging_enabled[] = {
+    TEXT("TargetBucket", 1, 1),
+    { "TargetPrefix", S3_SHAPE_ANY, 1, 1, NULL, NULL },
+    { "TargetGrants", S3_SHAPE_ANY, 0, 1, NULL, NULL },
+    TREE("TargetObjectKeyFormat", 0, 1, logging_format),
+    END,
+};
+static const struct s3_shape logging[] = { TREE("LoggingEnabled", 0, 1, logging_enabled), END };
 /* Of what is not built, only the document that asks for nothing. */
 static const struct s3_shape nothing[] = { END };
 
@@ -233,7 +249,8 @@ static const struct config_kind {
     { "object-lock", "ObjectLockConfiguration", lock, s3_lock_check,
       "<ObjectLockEnabled>Enabled</ObjectLockEnabled>", S3_NO_SUCH_BUCKET_LOCK,
       CONFIG_OBJECT_LOCK, false },
-    { "logging", "BucketLoggingStatus", nothing, NULL, "", S3_ERROR_COUNT, CONFIG_LOGGING, true },
+    { "logging", "BucketLoggingStatus", logging, s3_logging_check, "", S3_ERROR_COUNT,
+      CONFIG_LOGGING, false },
     { "notification", "NotificationConfiguration", nothing, NULL, "", S3_ERROR_COUNT,
       CONFIG_NOTIFICATION, true },
     { "accelerate", "AccelerateConfiguration", nothing, NULL, "", S3_ERROR_COUNT,
@@ -346,7 +363,7 @@ static void put_config(struct s3_request *r)
     }
     if (k->check && !k->check(r, root))
         return;
-    if (k->partial) { /* the document that asks for nothing */
+    if (k->partial || (k->kind == CONFIG_LOGGING && !root->child)) { /* asks for nothing */
         s3_config_commit(r, k->kind, BYTES_EMPTY, put_done);
         return;
     }

@@ -264,6 +264,29 @@ bool s3_seal_parse(struct s3_request *r)
     return r->seal && fill_record(r, &c, &r->seal->record) && new_data_key(r, r->seal);
 }
 
+enum kist_err s3_seal_service(struct s3_request *r)
+{
+    uint8_t above[SEAL_KEY_BYTES];
+    const struct master_keys *masters = r->service->config.masters;
+    struct s3_seal *s = arena_zalloc(r->arena, sizeof(*s));
+    if (!masters)
+        return KIST_E_NOT_FOUND;
+    char *master = arena_strdup(r->arena, master_keys_current(masters)->id);
+    if (!s || !master)
+        return KIST_E_NOMEM;
+    kist__seal__init(&s->record);
+    s->record.kind = SEAL_S3;
+    s->record.master = master;
+    TRY(wrapping_key(r, &s->record, above));
+    enum kist_err err =
+        seal_new_key(store_env(r->service->config.store), above, s->key, s->wrapped);
+    OPENSSL_cleanse(above, sizeof(above));
+    TRY(err);
+    s->record.wrapped_key = schema_data(bytes_of(s->wrapped, SEAL_WRAPPED_BYTES));
+    r->seal = s;
+    return KIST_OK;
+}
+
 bool s3_seal_part(struct s3_request *r, const Kist__Seal *upload)
 {
     uint8_t above[SEAL_KEY_BYTES], ignored[SEAL_KEY_BYTES];

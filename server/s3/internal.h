@@ -46,6 +46,7 @@ struct s3_service {
     struct s3_config config;
     struct http_handler handler;
     struct s3_rules_cache *rules;
+    struct access_log *access_log; /* NULL: none is kept */
     _Atomic uint64_t (*counters)[6]; /* by operation; the last is for unrouted requests */
 };
 
@@ -102,6 +103,8 @@ struct s3_request {
     bool op_used, op_always;               /* op_then() also after an error */
     void (*op_then)(struct s3_request *r); /* the change is durable */
     struct object_reader *reader;          /* closed with the request */
+    const char *error_code; /* of an error reply, for the access log */
+    const Kist__Object *seen; /* the row that was looked at, for the same; NULL: none */
     bool error_headers;                    /* what was added so far goes with an error, too */
     void *state;                           /* the operation's own, from the arena */
 };
@@ -199,6 +202,7 @@ struct s3_rules {
     const struct s3_xml_node *cors;       /* NULL: none */
     const struct s3_xml_node *website;    /* NULL: none */
     const struct s3_xml_node *encryption; /* NULL: none */
+    const struct s3_xml_node *logging;    /* NULL: none */
     const char *site;                     /* the website's pages are below this prefix; NULL */
     Kist__Lifecycle *lifecycle;           /* NULL: none */
     bool block_public_policy, restrict_public_buckets;
@@ -336,6 +340,8 @@ struct s3_seal {
 };
 /* r->seal from the headers or the bucket's default; false after an error reply. */
 bool s3_seal_parse(struct s3_request *r);
+/* r->seal under the store's own key, for what no client asked to be written: no reply is made. */
+enum kist_err s3_seal_service(struct s3_request *r) MUST_CHECK;
 /* r->seal of a part, as its upload wants it (NULL: plain); false after an error reply. */
 bool s3_seal_part(struct s3_request *r, const Kist__Seal *upload);
 /* A copy for which nothing was asked stays encrypted as its source is, with keys of ours; false

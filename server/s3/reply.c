@@ -160,6 +160,7 @@ struct bytes s3_error_xml(struct arena *arena, const struct exchange *x, const c
 static void fail(struct s3_request *r, enum s3_error error, const char *message,
                  struct bytes extra)
 {
+    r->error_code = errors[error].code;
     if (!r->error_headers) {
         exchange_clear_headers(r->x);
         s3_cors_headers(r);

@@ -18,7 +18,8 @@
 
 static const uint64_t kinds = 1U << CONFIG_POLICY | 1U << CONFIG_CORS | 1U << CONFIG_WEBSITE |
                               1U << CONFIG_PUBLIC_ACCESS_BLOCK | 1U << CONFIG_LIFECYCLE |
-                              1U << CONFIG_ENCRYPTION | 1U << CONFIG_SITE;
+                              1U << CONFIG_ENCRYPTION | 1U << CONFIG_LOGGING |
+                              1U << CONFIG_SITE;
 
 struct s3_rules_cache {
     struct rules_set {
@@ -85,6 +86,7 @@ static enum kist_err load(struct s3_service *s, const Kist__Bucket *bucket,
     TRY(load_xml(s, bucket, CONFIG_CORS, rules, &rules->cors));
     TRY(load_xml(s, bucket, CONFIG_WEBSITE, rules, &rules->website));
     TRY(load_xml(s, bucket, CONFIG_ENCRYPTION, rules, &rules->encryption));
+    TRY(load_xml(s, bucket, CONFIG_LOGGING, rules, &rules->logging));
     TRY(load_xml(s, bucket, CONFIG_PUBLIC_ACCESS_BLOCK, rules, &block));
     TRY(load_xml(s, bucket, CONFIG_LIFECYCLE, rules, &lifecycle));
     TRY(load_xml(s, bucket, CONFIG_SITE, rules, &site));

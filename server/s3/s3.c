@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "server/s3/access_log.h"
 #include "server/s3/iam.h"
 #include "server/s3/kms.h"
 #include "storage/base/trace.h"
@@ -163,6 +164,7 @@ static void end(void *ctx, struct exchange *x)
     TRACE(TRACE_DEBUG, "s3", "%s %.*s %.*s %u", exchange_id(x), (int)r->http->method_name.len,
           (const char *)r->http->method_name.ptr, (int)r->http->path.len,
           (const char *)r->http->path.ptr, exchange_status(x));
+    s3_access_log(r);
     s3_body_release(r->body);
     object_reader_close(r->reader);
     s3_seal_wipe(r);
@@ -194,6 +196,13 @@ enum kist_err s3_service_open(const struct s3_config *config, struct s3_service 
         s3_service_close(s);
         return KIST_E_NOMEM;
     }
+    enum kist_err err = KIST_OK;
+    if (config->access_log_interval_s)
+        err = access_log_open(s, config->access_log_interval_s, &s->access_log);
+    if (err != KIST_OK) {
+        s3_service_close(s);
+        return err;
+    }
     *out = s;
     return KIST_OK;
 }
@@ -202,6 +211,7 @@ void s3_service_close(struct s3_service *s)
 {
     if (!s)
         return;
+    access_log_close(s->access_log);
     free(s->counters);
     s3_rules_cache_free(s->rules);
     free(s);

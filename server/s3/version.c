@@ -121,8 +121,10 @@ Kist__Object *s3_head_row(struct s3_request *r)
     struct object_id id = { r->bucket, r->key, r->version };
     Kist__Object *o = NULL;
     enum kist_err err = store_head(store_of(r), &id, r->arena, &o);
-    if (err == KIST_OK)
+    if (err == KIST_OK) {
+        r->seen = o;
         return o;
+    }
     s3_fail_object(r, err, o);
     return NULL;
 }
