@@ -18,7 +18,10 @@ static const struct {
     { "bench", cli_bench, "load any S3 endpoint and measure it" },
     { "scrub", cli_scrub, "check all stored bytes against their hashes" },
     { "account", cli_account, "make, list and remove accounts, and their keys" },
-    { "kms", cli_kms, "rotate the key above encrypted objects" },
+    { "user", cli_user, "make, list and remove users" },
+    { "key", cli_key, "make, list and remove users' access keys" },
+    { "policy", cli_policy, "put, attach, detach, list and remove policies" },
+    { "kms", cli_kms, "make and list keys for encryption, rotate the one above them" },
     { "site", cli_site, "publish a directory as a website, list releases, roll back" },
     { "fsck", cli_fsck, "check every cross-reference of a data directory" },
 };

@@ -190,6 +190,8 @@ void client_header_add(struct client_request *q, const char *name, const char *v
 
 void client_request_release(struct client_request *q)
 {
+    if (q->reply.ptr)
+        explicit_bzero(q->reply.ptr, q->reply.len); /* a new key may be in it */
     buf_release(&q->reply);
 }
 

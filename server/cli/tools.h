@@ -7,6 +7,10 @@ int cli_fsck(int argc, char **argv);
 int cli_account(int argc, char **argv);
 /* Through a server. */
 int cli_site(int argc, char **argv);
+int cli_user(int argc, char **argv);
+int cli_key(int argc, char **argv);
+int cli_policy(int argc, char **argv);
+/* Either. */
 int cli_kms(int argc, char **argv);
 
 #endif
