@@ -361,6 +361,10 @@ static void put_config(struct s3_request *r)
         s3_fail(r, k->partial ? S3_NOT_IMPLEMENTED : S3_MALFORMED_XML);
         return;
     }
+    if (k->kind == CONFIG_LIFECYCLE && !s3_lifecycle_name_rules(r, root)) {
+        s3_fail(r, S3_SLOW_DOWN);
+        return;
+    }
     if (k->check && !k->check(r, root))
         return;
     if (k->partial || (k->kind == CONFIG_LOGGING && !root->child)) { /* asks for nothing */

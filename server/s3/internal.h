@@ -393,6 +393,9 @@ void s3_lock_headers(struct s3_request *r, const Kist__Object *o);
 bool s3_lock_check(struct s3_request *r, const struct s3_xml_node *root);
 
 /* ---- lifecycle.c ---- */
+/* Gives an ID to each rule that came without one: it is stored, and so stays. False: out of
+ * memory. */
+bool s3_lifecycle_name_rules(struct s3_request *r, struct s3_xml_node *root);
 /* Judges and compiles a LifecycleConfiguration; false after an error reply. */
 bool s3_lifecycle_check(struct s3_request *r, const struct s3_xml_node *root);
 /* NULL: out of memory, or not a configuration. */

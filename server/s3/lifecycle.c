@@ -171,6 +171,49 @@ Kist__Lifecycle *s3_lifecycle_compile(const struct s3_xml_node *root, int64_t da
     return out->rules ? out : NULL;
 }
 
+/* ---- naming ---- */
+
+/* As AWS makes them: a random UUID (RFC 9562, version 4) in base64. NULL: out of memory. */
+static char *new_id(struct s3_request *r)
+{
+    uint8_t u[16];
+    struct env *env = store_env(r->service->config.store);
+    env->random(env, u, sizeof(u));
+    u[6] = (uint8_t)((u[6] & 0x0f) | 0x40);
+    u[8] = (uint8_t)((u[8] & 0x3f) | 0x80);
+    char *uuid = arena_printf(r->arena,
+                              "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+                              "%02x%02x%02x%02x%02x%02x",
+                              u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10],
+                              u[11], u[12], u[13], u[14], u[15]);
+    char *id = uuid ? arena_alloc(r->arena, BASE64_LEN(strlen(uuid)) + 1) : NULL;
+    if (id)
+        base64_encode(bytes_str(uuid), id);
+    return id;
+}
+
+bool s3_lifecycle_name_rules(struct s3_request *r, struct s3_xml_node *root)
+{
+    for (struct s3_xml_node *n = root->child; n; n = n->next) {
+        if (s3_xml_child_text(n, "ID").len)
+            continue;
+        struct s3_xml_node *id = n->child;
+        while (id && strcmp(id->name, "ID") != 0)
+            id = id->next;
+        if (!id) {
+            id = arena_zalloc(r->arena, sizeof(*id));
+            if (!id)
+                return false;
+            *id = (struct s3_xml_node){ .name = "ID", .next = n->child };
+            n->child = id;
+        }
+        id->text = bytes_str(new_id(r));
+        if (!id->text.ptr)
+            return false;
+    }
+    return true;
+}
+
 /* ---- judging ---- */
 
 /* What is wrong with a rule, in S3's words; NULL: nothing. */

@@ -34,6 +34,23 @@ class LifecycleDocuments(Semantics):
         self.fails("NoSuchLifecycleConfiguration", 404,
                    self.s3.get_bucket_lifecycle_configuration, Bucket=self.bucket)
 
+    def test_rules_get_an_id(self):
+        b = self.bucket
+        rules = [{"Status": "Enabled", "Filter": {"Prefix": p}, "Expiration": {"Days": 3}}
+                 for p in ("a/", "b/")] + [rule(prefix="c/", Expiration={"Days": 3})]
+        self.s3.put_bucket_lifecycle_configuration(
+            Bucket=b, LifecycleConfiguration={"Rules": rules})
+        got = self.s3.get_bucket_lifecycle_configuration(Bucket=b)["Rules"]
+        self.assertEqual([{k: v for k, v in g.items() if k != "ID"} for g in got[:2]], rules[:2])
+        self.assertEqual(len({g["ID"] for g in got}), 3)
+        self.assertTrue(all(len(g["ID"]) == 48 for g in got[:2]), got)
+        self.assertEqual(got[2], rules[2])
+        self.assertEqual(self.s3.get_bucket_lifecycle_configuration(Bucket=b)["Rules"], got)
+        self.put("a/k")
+        expires = self.get("a/k")["Expiration"]
+        self.assertIn(f'rule-id="{got[0]["ID"]}"', expires)
+        self.s3.delete_bucket_lifecycle(Bucket=b)
+
     def test_refused(self):
         enabled = "<Status>Enabled</Status><Filter><Prefix></Prefix></Filter>"
         days = "<Expiration><Days>1</Days></Expiration>"
