@@ -8,7 +8,7 @@
 #include "server/cli/options.h"
 #include "storage/object/store.h"
 
-static const char *data_dir(const char *tool, const char *help, int argc, char **argv)
+const char *cli_data_dir(const char *tool, const char *help, int argc, char **argv)
 {
     const char *dir = default_data_dir();
     for (int i = 0; i < argc; i++) {
@@ -26,7 +26,7 @@ static const char *data_dir(const char *tool, const char *help, int argc, char *
     return dir;
 }
 
-static struct store *open_store(const char *dir)
+struct store *cli_open_store(const char *dir)
 {
     struct store_config config = STORE_CONFIG_DEFAULT;
     struct store *s = NULL;
@@ -66,8 +66,8 @@ static bool show(void *ctx, const struct scrub_report *r)
 
 int cli_scrub(int argc, char **argv)
 {
-    struct store *s = open_store(
-        data_dir("scrub", "Reads everything and checks it against its hashes.", argc, argv));
+    struct store *s = cli_open_store(
+        cli_data_dir("scrub", "Reads everything and checks it against its hashes.", argc, argv));
     struct scrub_report report;
     uint64_t last = UINT64_MAX;
     enum kist_err err = store_scrub(s, show, &last, &report);
@@ -91,8 +91,8 @@ static void finding(void *ctx, const char *text)
 
 int cli_fsck(int argc, char **argv)
 {
-    struct store *s = open_store(
-        data_dir("fsck", "Checks every cross-reference of the index and the packs.", argc, argv));
+    struct store *s = cli_open_store(cli_data_dir(
+        "fsck", "Checks every cross-reference of the index and the packs.", argc, argv));
     struct fsck_report r = { 0 };
     enum kist_err err = store_reclaim(s);
     if (err == KIST_OK)

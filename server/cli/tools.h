@@ -4,6 +4,7 @@
 
 int cli_scrub(int argc, char **argv);
 int cli_fsck(int argc, char **argv);
+int cli_usage(int argc, char **argv);
 int cli_account(int argc, char **argv);
 /* Through a server. */
 int cli_site(int argc, char **argv);
@@ -12,5 +13,10 @@ int cli_key(int argc, char **argv);
 int cli_policy(int argc, char **argv);
 /* Either. */
 int cli_kms(int argc, char **argv);
+
+/* What the tools share: arguments (--data, --help), and the store, or the end of the process. */
+struct store;
+const char *cli_data_dir(const char *tool, const char *help, int argc, char **argv);
+struct store *cli_open_store(const char *dir);
 
 #endif

@@ -376,11 +376,25 @@ bool s3_authorize_put(struct s3_request *r)
     return allowed;
 }
 
+/* Nobody is billed here, but who is not the owner must have said that he would be.
+ * https://docs.aws.amazon.com/AmazonS3/latest/userguide/RequesterPaysBuckets.html */
+static bool payer_agrees(struct s3_request *r)
+{
+    static const char name[] = "x-amz-request-payer";
+    if (!r->bucket_row || !r->rules || !r->rules->requester_pays || s3_is_own(r, &r->owner))
+        return true;
+    bool agrees = bytes_equal_nocase(s3_header(r, name), BYTES_LIT("requester")) ||
+                  bytes_equal_nocase(s3_param(r, name), BYTES_LIT("requester"));
+    if (agrees && r->who.identity->id.len)
+        s3_add_header_str(r, "x-amz-request-charged", "requester");
+    return agrees && r->who.identity->id.len;
+}
+
 bool s3_authorize(struct s3_request *r)
 {
     const char *action = s3_operations[r->op_index].action;
-    bool allowed = true;
-    if (action)
+    bool allowed = payer_agrees(r);
+    if (action && allowed)
         allowed = s3_allowed(r, versioned_action(r, action), r->key, r->version);
     if (allowed && r->scope == S3_SCOPE_OBJECT)
         allowed = extras_allowed(r);

@@ -85,6 +85,9 @@ static const struct s3_shape public_access_block[] = { BOOL("BlockPublicAcls", 0
                                                        BOOL("BlockPublicPolicy", 0, 1),
                                                        BOOL("RestrictPublicBuckets", 0, 1), END };
 static const struct s3_shape site[] = { TEXT("Release", 1, 1), END };
+static const struct s3_shape quota[] = { { "Bytes", S3_SHAPE_SIZE, 0, 1, NULL, NULL },
+                                         { "Objects", S3_SHAPE_SIZE, 0, 1, NULL, NULL },
+                                         END };
 static const struct s3_shape payment[] = { ENUM("Payer", 1, 1, "BucketOwner|Requester"), END };
 static const struct s3_shape lock_retention[] = { ENUM("Mode", 1, 1, "GOVERNANCE|COMPLIANCE"),
                                                   NUMBER("Days", 0, 1), NUMBER("Years", 0, 1),
@@ -218,12 +221,25 @@ static bool check_site(struct s3_request *r, const struct s3_xml_node *root)
     return good;
 }
 
-static bool refuse_payer(struct s3_request *r, const struct s3_xml_node *root)
+static uint64_t limit(const struct s3_xml_node *root, const char *name)
 {
-    if (bytes_equal(s3_xml_child_text(root, "Payer"), BYTES_LIT("BucketOwner")))
-        return true;
-    s3_fail_message(r, S3_NOT_IMPLEMENTED, "Requests are not billed to requesters.");
-    return false;
+    uint64_t n = 0;
+    struct bytes text = s3_xml_child_text(root, name);
+    return text.ptr && bytes_to_u64(text, INT64_MAX, &n) == KIST_OK ? n + 1 : 0;
+}
+
+/* Kist's own: what a bucket may hold, versions included. */
+static bool check_quota(struct s3_request *r, const struct s3_xml_node *root)
+{
+    uint64_t *limits = arena_alloc(r->arena, 2 * sizeof(*limits));
+    r->state = limits;
+    if (!limits || !root->child) {
+        s3_fail(r, limits ? S3_MALFORMED_XML : S3_SLOW_DOWN);
+        return false;
+    }
+    limits[0] = limit(root, "Bytes");
+    limits[1] = limit(root, "Objects");
+    return true;
 }
 
 /* ---- kinds ---- */
@@ -244,11 +260,13 @@ static const struct config_kind {
       false },
     { "publicAccessBlock", "PublicAccessBlockConfiguration", public_access_block, NULL, NULL,
       S3_NO_SUCH_PUBLIC_ACCESS_BLOCK, CONFIG_PUBLIC_ACCESS_BLOCK, false },
-    { "requestPayment", "RequestPaymentConfiguration", payment, refuse_payer,
+    { "requestPayment", "RequestPaymentConfiguration", payment, NULL,
       "<Payer>BucketOwner</Payer>", S3_ERROR_COUNT, CONFIG_REQUEST_PAYMENT, false },
     { "object-lock", "ObjectLockConfiguration", lock, s3_lock_check,
       "<ObjectLockEnabled>Enabled</ObjectLockEnabled>", S3_NO_SUCH_BUCKET_LOCK,
       CONFIG_OBJECT_LOCK, false },
+    { "quota", "QuotaConfiguration", quota, check_quota, NULL, S3_NO_SUCH_QUOTA, CONFIG_QUOTA,
+      false },
     { "logging", "BucketLoggingStatus", logging, s3_logging_check, "", S3_ERROR_COUNT,
       CONFIG_LOGGING, false },
     { "notification", "NotificationConfiguration", nothing, NULL, "", S3_ERROR_COUNT,
@@ -321,6 +339,11 @@ void s3_config_commit(struct s3_request *r, enum bucket_config kind, struct byte
     c.document = schema_data(document);
     if (kind == CONFIG_LIFECYCLE)
         c.lifecycle = r->state;
+    if (kind == CONFIG_QUOTA && document.len) {
+        const uint64_t *limits = r->state;
+        c.quota_bytes = limits[0];
+        c.quota_objects = limits[1];
+    }
     s3_commit(r, &command, then);
 }
 

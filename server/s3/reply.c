@@ -112,6 +112,8 @@ static enum s3_error from_store(enum kist_err err)
         return S3_ENTITY_TOO_SMALL;
     case KIST_E_BAD_CHECKSUM:
         return S3_BAD_DIGEST;
+    case KIST_E_QUOTA:
+        return S3_QUOTA_EXCEEDED;
     case KIST_E_WRITE_OFFSET:
         return S3_INVALID_WRITE_OFFSET;
     case KIST_E_TOO_MANY_PARTS:

@@ -18,8 +18,8 @@
 
 static const uint64_t kinds = 1U << CONFIG_POLICY | 1U << CONFIG_CORS | 1U << CONFIG_WEBSITE |
                               1U << CONFIG_PUBLIC_ACCESS_BLOCK | 1U << CONFIG_LIFECYCLE |
-                              1U << CONFIG_ENCRYPTION | 1U << CONFIG_LOGGING |
-                              1U << CONFIG_SITE;
+                              1U << CONFIG_ENCRYPTION | 1U << CONFIG_REQUEST_PAYMENT |
+                              1U << CONFIG_LOGGING | 1U << CONFIG_SITE;
 
 struct s3_rules_cache {
     struct rules_set {
@@ -100,6 +100,10 @@ static enum kist_err load(struct s3_service *s, const Kist__Bucket *bucket,
     if (lifecycle)
         rules->lifecycle =
             s3_lifecycle_compile(lifecycle, s->config.lifecycle_day_ms, &rules->arena);
+    const struct s3_xml_node *payment = NULL;
+    TRY(load_xml(s, bucket, CONFIG_REQUEST_PAYMENT, rules, &payment));
+    rules->requester_pays =
+        bytes_equal(s3_xml_child_text(payment, "Payer"), BYTES_LIT("Requester"));
     rules->block_public_policy = is_true(block, "BlockPublicPolicy");
     rules->block_public_acls = is_true(block, "BlockPublicAcls");
     rules->ignore_public_acls = is_true(block, "IgnorePublicAcls");

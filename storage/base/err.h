@@ -41,6 +41,7 @@
     X(KIST_E_PART_ORDER, "parts are not in ascending order")                                     \
     X(KIST_E_PART_TOO_SMALL, "a part but the last is below 5 MiB")                               \
     X(KIST_E_BAD_CHECKSUM, "a checksum does not match")                                          \
+    X(KIST_E_QUOTA, "the bucket's quota is used up")                                             \
     X(KIST_E_WRITE_OFFSET, "the write offset is not the object's size")                          \
     X(KIST_E_TOO_MANY_PARTS, "the object has as many parts as it can have")                      \
     X(KIST_E_TOKEN_REUSED, "a client's token came with another request")                         \

@@ -38,6 +38,7 @@ enum bucket_config {
     CONFIG_ACCELERATE,
     CONFIG_ACL,
     CONFIG_SITE, /* which release of a website is served */
+    CONFIG_QUOTA,
     CONFIG_COUNT
 };
 

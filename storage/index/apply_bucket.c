@@ -103,6 +103,29 @@ enum kist_err apply_put_versioning(struct apply *a, const Kist__PutVersioning *c
     return apply_set(a, &key, bucket);
 }
 
+enum kist_err apply_quota(struct apply *a, const Kist__Bucket *bucket,
+                          const Kist__Object *current, uint64_t size)
+{
+    struct row_key key;
+    Kist__BucketStats none = KIST__BUCKET_STATS__INIT, *stats = &none;
+    if (!bucket->quota_bytes && !bucket->quota_objects)
+        return KIST_OK;
+    row_stats(&key, bucket->id);
+    enum kist_err err = apply_get(a, &key, &kist__bucket_stats__descriptor, &stats);
+    if (err != KIST_OK && err != KIST_E_NOT_FOUND)
+        return err;
+    bool goes = current && !version_is_kept(bucket, current);
+    int64_t bytes = (int64_t)size - (goes ? (int64_t)current->size : 0);
+    int64_t objects = goes ? 0 : 1;
+    if (bytes > 0 && bucket->quota_bytes &&
+        (uint64_t)(stats->bytes + bytes) > bucket->quota_bytes - 1)
+        return KIST_E_QUOTA;
+    if (objects > 0 && bucket->quota_objects &&
+        (uint64_t)(stats->objects + stats->versions + objects) > bucket->quota_objects - 1)
+        return KIST_E_QUOTA;
+    return KIST_OK;
+}
+
 enum kist_err apply_put_bucket_config(struct apply *a, const Kist__PutBucketConfig *c)
 {
     Kist__Bucket *bucket;
@@ -115,6 +138,10 @@ enum kist_err apply_put_bucket_config(struct apply *a, const Kist__PutBucketConf
         if (bucket->versioning != VERSIONING_ENABLED)
             return KIST_E_BUCKET_STATE;
         bucket->object_lock = true;
+    }
+    if (c->kind == CONFIG_QUOTA) {
+        bucket->quota_bytes = c->quota_bytes;
+        bucket->quota_objects = c->quota_objects;
     }
     bucket->configs_changed = a->input->index;
     row_config(&key, bucket->id, c->kind);

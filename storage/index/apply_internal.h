@@ -58,6 +58,10 @@ enum kist_err apply_freed(struct apply *a, const Kist__Freed *c) MUST_CHECK;
 enum kist_err apply_mark_chunk(struct apply *a, const Kist__MarkChunk *c) MUST_CHECK;
 
 /* apply_bucket.c */
+/* An object of that size is to take the place of current (NULL: of nothing). KIST_E_QUOTA; what
+ * makes a bucket smaller is always allowed. */
+enum kist_err apply_quota(struct apply *a, const Kist__Bucket *bucket,
+                          const Kist__Object *current, uint64_t size) MUST_CHECK;
 enum kist_err apply_create_bucket(struct apply *a, Kist__CreateBucket *c) MUST_CHECK;
 enum kist_err apply_delete_bucket(struct apply *a, const Kist__DeleteBucket *c) MUST_CHECK;
 enum kist_err apply_put_versioning(struct apply *a, const Kist__PutVersioning *c) MUST_CHECK;

@@ -253,6 +253,7 @@ static enum kist_err complete(struct apply *a, struct completion *p, const Kist_
     object_from_upload(&object, p, etag, &data);
     TRY(object_checksum(a, p, &object.checksum));
     TRY(apply_check(a, bucket, c->key, c->condition, &current));
+    TRY(apply_quota(a, bucket, current, object.size));
     TRY(settle_parts(a, p));
     TRY(apply_replace(a, bucket, c->key, current, &object));
     TRY(apply_unschedule_upload(a, bucket, p->upload));

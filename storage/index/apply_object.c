@@ -123,6 +123,8 @@ enum kist_err apply_put_object(struct apply *a, Kist__PutObject *c)
     enum kist_err verdict = apply_bucket(a, c->bucket, &bucket);
     if (verdict == KIST_OK)
         verdict = apply_check(a, bucket, c->key, c->condition, &current);
+    if (verdict == KIST_OK)
+        verdict = apply_quota(a, bucket, current, c->object->size);
     if (verdict != KIST_OK) {
         TRY(apply_disown(a, c->n_chunks, c->chunks));
         return verdict;
@@ -179,6 +181,7 @@ enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c)
         return KIST_E_CONFLICT;
     TRY(apply_bucket(a, c->bucket, &to));
     TRY(apply_check(a, to, c->key, c->condition, &current));
+    TRY(apply_quota(a, to, current, source->size));
     bool same =
         from->id == to->id && bytes_equal(schema_bytes(c->source_key), schema_bytes(c->key));
     c->object->data = source->data;

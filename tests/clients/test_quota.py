@@ -1,0 +1,73 @@
+"""Quotas of buckets, and who pays for requests."""
+from accounts import TwoAccounts
+from workflow import MIB
+
+
+class Quota(TwoAccounts):
+    def limit(self, bucket, xml):
+        return self.raw.request("PUT", f"/{bucket}?quota=",
+                                body=f"<QuotaConfiguration>{xml}</QuotaConfiguration>".encode())
+
+    def test_bytes_and_objects(self):
+        bucket = "quota-bucket"
+        self.s3.create_bucket(Bucket=bucket)
+        put = lambda key, size: self.s3.put_object(Bucket=bucket, Key=key, Body=b"x" * size)
+        full = lambda call, **more: self.fails("QuotaExceeded", 403, call, Bucket=bucket, **more)
+        self.assertEqual(self.raw.request("GET", f"/{bucket}?quota=").code,
+                         "NoSuchQuotaConfiguration")
+        put("a", 600)
+        self.assertEqual(self.limit(bucket, "<Bytes>1000</Bytes>").status, 200)
+        self.assertIn(b"<Bytes>1000</Bytes>", self.raw.request("GET", f"/{bucket}?quota=").body)
+        full(self.s3.put_object, Key="b", Body=b"x" * 401)
+        full(self.s3.copy_object, Key="b", CopySource=f"{bucket}/a")
+        put("b", 400)
+        full(self.s3.put_object, Key="a", Body=b"x" * 601)
+        put("a", 500)                                   # what makes it smaller is allowed
+        put("b", 500)
+        upload = self.s3.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"]
+        part = self.s3.upload_part(Bucket=bucket, Key="m", UploadId=upload, PartNumber=1,
+                                   Body=b"x" * MIB)
+        full(self.s3.complete_multipart_upload, Key="m", UploadId=upload, MultipartUpload={
+            "Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
+        self.s3.abort_multipart_upload(Bucket=bucket, Key="m", UploadId=upload)
+        self.limit(bucket, "<Objects>2</Objects>")
+        put("a", 5000)
+        full(self.s3.put_object, Key="c", Body=b"")
+        self.s3.delete_object(Bucket=bucket, Key="b")
+        put("c", 0)
+        self.limit(bucket, "<Bytes>0</Bytes><Objects>0</Objects>")
+        full(self.s3.put_object, Key="d", Body=b"")
+        self.assertEqual(self.raw.request("DELETE", f"/{bucket}?quota=").status, 204)
+        put("d", 100)
+
+    def test_versions_count(self):
+        bucket = "quota-versions"
+        self.s3.create_bucket(Bucket=bucket)
+        self.s3.put_bucket_versioning(Bucket=bucket,
+                                      VersioningConfiguration={"Status": "Enabled"})
+        self.limit(bucket, "<Objects>2</Objects>")
+        for _ in range(2):
+            self.s3.put_object(Bucket=bucket, Key="v", Body=b"1")
+        self.fails("QuotaExceeded", 403, self.s3.put_object, Bucket=bucket, Key="v", Body=b"1")
+
+    def test_bad_documents(self):
+        for xml in ("", "<Bytes>-1</Bytes>", "<Bytes>x</Bytes>", "<Other>1</Other>",
+                    "<Bytes>1</Bytes><Bytes>2</Bytes>", "<Bytes>99999999999999999999</Bytes>"):
+            reply = self.limit(self.bucket, xml)
+            self.assertEqual((reply.status, reply.code), (400, "MalformedXML"), xml)
+
+    def test_requester_pays(self):
+        bucket = "quota-payer"
+        self.s3.create_bucket(Bucket=bucket)
+        self.s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+        self.s3.put_bucket_policy(Bucket=bucket, Policy=(
+            '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*", '
+            f'"Action": "s3:GetObject", "Resource": "arn:aws:s3:::{bucket}/*"}}}}'))
+        self.b.s3.get_object(Bucket=bucket, Key="k")
+        self.s3.put_bucket_request_payment(Bucket=bucket, RequestPaymentConfiguration={
+            "Payer": "Requester"})
+        self.assertEqual(self.s3.get_bucket_request_payment(Bucket=bucket)["Payer"], "Requester")
+        self.s3.get_object(Bucket=bucket, Key="k")      # the owner
+        self.fails("AccessDenied", 403, self.b.s3.get_object, Bucket=bucket, Key="k")
+        got = self.b.s3.get_object(Bucket=bucket, Key="k", RequestPayer="requester")
+        self.assertEqual(got["RequestCharged"], "requester")
