@@ -14,6 +14,7 @@
 #include "storage/base/trace.h"
 
 #define DISCOVERY_MAX ((size_t)64 << 10)
+#define KEYS_URL_MAX 2048
 #define CONNECT_MS 3000L
 #define WHOLE_MS 5000L
 
@@ -185,6 +186,16 @@ static enum kist_err get(struct fetch *f, const char *url, size_t max_bytes)
 
 /* ---- the two ---- */
 
+/* It is traced, too. */
+static bool is_plain(const char *url)
+{
+    size_t len = strlen(url);
+    for (size_t i = 0; i < len; i++)
+        if (url[i] <= ' ' || url[i] > '~')
+            return false;
+    return len > 0 && len <= KEYS_URL_MAX;
+}
+
 /* Where the keys are; the document must be the issuer's own (section 4.3). */
 static char *keys_url(struct fetch *f, struct arena *arena)
 {
@@ -194,7 +205,7 @@ static char *keys_url(struct fetch *f, struct arena *arena)
         json_loadb((const char *)f->body.ptr, f->body.len, JSON_REJECT_DUPLICATES, &error);
     const char *issuer = json_string_value(json_object_get(root, "issuer"));
     const char *keys = json_string_value(json_object_get(root, "jwks_uri"));
-    if (issuer && keys && bytes_equal(bytes_str(issuer), f->provider->issuer))
+    if (issuer && keys && is_plain(keys) && bytes_equal(bytes_str(issuer), f->provider->issuer))
         url = arena_strdup(arena, keys);
     json_decref(root);
     return url;

@@ -252,6 +252,8 @@ class WebIdentity(Identities):
             "no-json": lambda i: i.documents.update({"/keys": (200, {}, b"<html>")}),
             "file": lambda i: i.documents.update(
                 {discovery: document(i, jwks_uri="file:///etc/passwd")}),
+            "line-feed": lambda i: i.documents.update(
+                {discovery: document(i, jwks_uri=i.base + "/keys\nlistening on")}),
             "abroad": lambda i: i.documents.update(
                 {discovery: document(i, jwks_uri="http://192.0.2.1/keys")}),
         }
