@@ -3,6 +3,8 @@ import json
 import os
 import subprocess
 import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -122,6 +124,40 @@ class Commands(Semantics):
                 "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"]}
         self.kist("user", "ls", env={**keys, "AWS_SESSION_TOKEN": session["SessionToken"]})
         self.kist("user", "ls", env=keys, status=1)
+
+    def test_tries_again(self):
+        """A server that is unwell for two answers; what must not happen twice is asked once."""
+        asked = []
+
+        class Unwell(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self):
+                asked.append(self.path)
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                well = asked.count(self.path) > 2
+                body = (b"<Error><Code>NoSuchWebsiteConfiguration</Code></Error>"
+                        if self.path.endswith("?site") else b"<ListBucketResult/>")
+                self.send_response(500 if not well else 404 if b"Error" in body else 200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = answer
+
+            def log_message(self, *args):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Unwell)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        unwell = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}
+        self.assertEqual(self.kist("site", "ls", "s3://any", env=unwell), "")
+        self.assertEqual(asked.count("/any?site"), 3)
+        del asked[:]
+        self.kist("user", "add", "twice", env=unwell, status=1)
+        self.assertEqual(asked, ["/"])
 
     def test_mistakes(self):
         for words in (("user",), ("user", "add"), ("key", "rm", "x"), ("policy", "attach", "p"),
