@@ -219,8 +219,6 @@ static bool fill_record(struct s3_request *r, const struct choice *c, Kist__Seal
     if (c->kind != SEAL_KMS)
         return true;
     enum kist_err err = kms_resolve(r, c->key, &record->key);
-    if (err == KIST_OK && !kms_may_use(r, "kms:GenerateDataKey", record->key))
-        err = KIST_E_DENIED;
     if (err != KIST_OK)
         fail_key(r, err, s3_str(r, c->key));
     return err == KIST_OK;
@@ -231,7 +229,9 @@ static bool new_data_key(struct s3_request *r, struct s3_seal *s)
 {
     uint8_t above[SEAL_KEY_BYTES];
     enum kist_err err = KIST_OK;
-    if (s->record.kind != SEAL_CUSTOMER)
+    if (s->record.kind == SEAL_KMS && !kms_may_use(r, "kms:GenerateDataKey", s->record.key))
+        err = KIST_E_DENIED;
+    else if (s->record.kind != SEAL_CUSTOMER)
         err = wrapping_key(r, &s->record, above);
     else if (!customer_key(r, "", above))
         return false;

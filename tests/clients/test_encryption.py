@@ -235,6 +235,8 @@ class Encryption(Identities):
                 {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": arn}]}))
         self.assertEqual(s3.get_object(Bucket=self.bucket, Key="kp")["Body"].read(), b"x")
         self.denied(s3.put_object, **put)
+        self.denied(s3.copy_object, Bucket=self.bucket, Key="kp2",
+                    CopySource=f"{self.bucket}/kp")
 
     def test_aws_cli(self):
         own = boto_client(self.server)._request_signer._credentials
