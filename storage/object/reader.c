@@ -32,9 +32,9 @@ struct object_reader {
     uint64_t extent_start, extent_end; /* in the object */
     uint64_t extent_block;             /* number of its first block in its body */
     /* sealed */
-    struct sealer *opener;   /* of the part that reading is in; NULL: locked, or not sealed */
-    struct sealer *own;      /* of the object's own data key */
-    struct sealer *of_part;  /* of part_key's data key */
+    struct sealer *opener;  /* of the part that reading is in; NULL: locked, or not sealed */
+    struct sealer *own;     /* of the object's own data key */
+    struct sealer *of_part; /* of part_key's data key */
     uint8_t wrapping_key[SEAL_KEY_BYTES];
 };
 
@@ -59,8 +59,8 @@ static uint64_t payload_of(const struct object_reader *r, uint64_t stored)
     return is_sealed(r) ? plain_length(stored, PACK_BLOCK_BYTES) : stored;
 }
 
-static enum kist_err open_pinned(struct store *s, const struct object_id *id,
-                                 struct arena *arena, Kist__Object **object, uint64_t *pin)
+static enum kist_err open_pinned(struct store *s, const struct object_id *id, struct arena *arena,
+                                 Kist__Object **object, uint64_t *pin)
 {
     Kist__Object *found = NULL;
     pthread_rwlock_rdlock(&s->pins.gate);
@@ -77,9 +77,8 @@ static enum kist_err open_pinned(struct store *s, const struct object_id *id,
     return KIST_OK;
 }
 
-enum kist_err object_reader_open(struct store *s, const struct object_id *id,
-                                 struct arena *arena, struct object_reader **out,
-                                 Kist__Object **marker)
+enum kist_err object_reader_open(struct store *s, const struct object_id *id, struct arena *arena,
+                                 struct object_reader **out, Kist__Object **marker)
 {
     struct object_reader *r = arena_zalloc(arena, sizeof(*r));
     if (!r)
@@ -221,8 +220,8 @@ static enum kist_err part_seek(struct object_reader *r, uint64_t pos)
 {
     bool found = part_covers(r, pos);
     if (!found && r->part && pos == r->part->start + r->part->size)
-        found = part_load(r, r->part_manifest, r->part_number + 1) == KIST_OK &&
-                part_covers(r, pos);
+        found =
+            part_load(r, r->part_manifest, r->part_number + 1) == KIST_OK && part_covers(r, pos);
     if (!found)
         TRY(manifest_seek(r, r->object->data->manifest, pos));
     if (part_is_manifest(r))

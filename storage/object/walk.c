@@ -21,7 +21,7 @@ struct bytes walk_common_prefix(struct bytes key, struct bytes prefix, struct by
 }
 
 enum kist_err walk_open(struct store *s, struct walk *w, enum row_table table,
-                               struct bytes bucket, struct arena *arena)
+                        struct bytes bucket, struct arena *arena)
 {
     Kist__Bucket *b = NULL;
     arena_init(&w->rows, WALK_ROW_MAX);
