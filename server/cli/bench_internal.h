@@ -28,7 +28,7 @@ struct bench_options {
     uint16_t port;
     const char *access_key, *secret_key, *region, *bucket, *key_prefix, *list_prefix,
         *path_prefix;
-    const char *named_host; /* in the Host header; NULL: the endpoint's */
+    const char *named_host;  /* in the Host header; NULL: the endpoint's */
     unsigned mix[BENCH_OPS]; /* percent */
     uint64_t size, keys, concurrency, duration_s, requests, warmup_s, max_keys, seed;
     bool no_auth, no_prepare, json, sequential, quiet, raw;

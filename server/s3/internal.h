@@ -46,7 +46,7 @@ struct s3_service {
     struct s3_config config;
     struct http_handler handler;
     struct s3_rules_cache *rules;
-    struct access_log *access_log; /* NULL: none is kept */
+    struct access_log *access_log;   /* NULL: none is kept */
     _Atomic uint64_t (*counters)[6]; /* by operation; the last is for unrouted requests */
 };
 
@@ -103,10 +103,10 @@ struct s3_request {
     bool op_used, op_always;               /* op_then() also after an error */
     void (*op_then)(struct s3_request *r); /* the change is durable */
     struct object_reader *reader;          /* closed with the request */
-    const char *error_code; /* of an error reply, for the access log */
+    const char *error_code;                /* of an error reply, for the access log */
     const Kist__Object *seen; /* the row that was looked at, for the same; NULL: none */
-    bool error_headers;                    /* what was added so far goes with an error, too */
-    void *state;                           /* the operation's own, from the arena */
+    bool error_headers;       /* what was added so far goes with an error, too */
+    void *state;              /* the operation's own, from the arena */
 };
 
 /* ---- request.c: what the request says ---- */

@@ -138,8 +138,8 @@ static bool parse_storage_class(struct s3_request *r, struct s3_meta *out)
 
 bool s3_meta_parse(struct s3_request *r, struct s3_meta *out)
 {
-    if (!s3_refuse_offset(r) || !s3_acl_of_object(r, &out->acl) ||
-        !parse_storage_class(r, out) || !s3_lock_parse(r, &out->lock))
+    if (!s3_refuse_offset(r) || !s3_acl_of_object(r, &out->acl) || !parse_storage_class(r, out) ||
+        !s3_lock_parse(r, &out->lock))
         return false;
     if (!parse_headers(r, out)) {
         s3_fail(r, S3_SLOW_DOWN);

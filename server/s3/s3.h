@@ -18,9 +18,9 @@ struct s3_config {
     struct master_keys *masters;   /* NULL: nothing can be encrypted */
     struct oidc *oidc;
     const char *region;
-    int64_t lifecycle_day_ms; /* 86400000; less in tests */
+    int64_t lifecycle_day_ms;       /* 86400000; less in tests */
     unsigned access_log_interval_s; /* access logs are delivered so often; 0: never */
-    const char *domain;       /* buckets are also served as <bucket>.<domain> */
+    const char *domain;             /* buckets are also served as <bucket>.<domain> */
 };
 
 struct s3_service;

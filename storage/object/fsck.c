@@ -63,8 +63,8 @@ struct fsck {
     void *ctx;
     struct fsck_report out;
     struct counts chunks, manifests;
-    uint64_t small_extents; /* that rows refer to */
-    uint64_t small_owned;   /* E rows of that kind */
+    uint64_t small_extents;  /* that rows refer to */
+    uint64_t small_owned;    /* E rows of that kind */
     Kist__BucketStats found; /* of the bucket whose objects pass */
     uint64_t rows;           /* O and V rows in all */
     /* per pack while its extents pass */
@@ -96,8 +96,8 @@ static void check_extent(struct fsck *f, const Kist__Extent *e, const char *what
         problem(f, "%s: extent at %08x:%" PRIu64 " has another length", what, e->pack, e->offset);
 }
 
-static enum kist_err check_data(struct fsck *f, const Kist__Data *d, uint64_t size,
-                                bool sealed, const char *what)
+static enum kist_err check_data(struct fsck *f, const Kist__Data *d, uint64_t size, bool sealed,
+                                const char *what)
 {
     uint64_t bytes = 0, expected = sealed ? sealed_length(size, PACK_BLOCK_BYTES) : size;
     if (!d) {
@@ -143,8 +143,7 @@ static enum kist_err walk(struct fsck *f, struct bytes prefix,
 }
 
 static enum kist_err walk_table(struct fsck *f, enum row_table table,
-                                enum kist_err (*each)(struct fsck *, struct bytes,
-                                                      struct bytes))
+                                enum kist_err (*each)(struct fsck *, struct bytes, struct bytes))
 {
     uint8_t prefix = (uint8_t)table;
     return walk(f, bytes_of(&prefix, 1), each);

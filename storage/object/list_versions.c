@@ -71,8 +71,8 @@ static enum kist_err merge_begin(struct merge *m, const struct version_query *q,
 }
 
 /* Delivers the row at `at`. False: each() wants no more, or *err is set. */
-static bool deliver(struct merge *m, struct walk *at, struct bytes key,
-                    struct version_page *page, size_t *count, enum kist_err *err)
+static bool deliver(struct merge *m, struct walk *at, struct bytes key, struct version_page *page,
+                    size_t *count, enum kist_err *err)
 {
     Kist__Object *o = NULL;
     arena_clear(&at->rows);

@@ -20,8 +20,8 @@ enum kist_err lookup_bucket(struct kv_read *read, struct bytes name, struct aren
     return err == KIST_E_NOT_FOUND ? KIST_E_NO_BUCKET : err;
 }
 
-enum kist_err lookup_object(struct kv_read *read, const struct object_id *id,
-                            struct arena *arena, Kist__Object **out)
+enum kist_err lookup_object(struct kv_read *read, const struct object_id *id, struct arena *arena,
+                            Kist__Object **out)
 {
     Kist__Bucket *b;
     struct row_key row;
@@ -69,8 +69,7 @@ enum kist_err store_bucket_stats(struct store *s, uint64_t bucket_id, struct are
 }
 
 enum kist_err store_bucket_config(struct store *s, const Kist__Bucket *bucket,
-                                  enum bucket_config kind, struct arena *arena,
-                                  struct bytes *out)
+                                  enum bucket_config kind, struct arena *arena, struct bytes *out)
 {
     struct kv_read read;
     struct row_key row;

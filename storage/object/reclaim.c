@@ -79,8 +79,8 @@ static enum kist_err take_freed(struct kv_read *read, struct round *r, struct by
 /* Walks rows of a table behind `*after`, which moves along; fills the round. */
 static enum kist_err gather(struct store *s, enum row_table table, struct row_key *after,
                             struct round *r,
-                            enum kist_err (*take)(struct kv_read *, struct round *,
-                                                  struct bytes, struct bytes))
+                            enum kist_err (*take)(struct kv_read *, struct round *, struct bytes,
+                                                  struct bytes))
 {
     struct kv_read read;
     struct kv_cursor *cursor = NULL;

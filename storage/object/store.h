@@ -59,7 +59,8 @@ void store_op_init(struct store_op *op, void (*done)(struct store_op *op), void 
 void store_op_release(struct store_op *op);
 
 /* Encodes the command into the op and submits it. The command may live on the stack. Bucket
- * commands, DeleteObjects, CopyObject, RenameObject, tags, CreateUpload, CompleteUpload, AbortUpload. */
+ * commands, DeleteObjects, CopyObject, RenameObject, tags, CreateUpload, CompleteUpload,
+ * AbortUpload. */
 void store_submit(struct store *s, struct store_op *op, const Kist__Command *command);
 
 /* Where an object's bytes go while they arrive. One per upload; not thread-safe. */
@@ -91,8 +92,8 @@ void object_writer_digest(struct object_writer *w, enum digest_kind kind, uint8_
 /* Drops the bytes. Not after store_put*(), which takes the writer over. NULL is allowed. */
 void object_writer_abort(struct object_writer *w);
 
-/* Makes the writer's bytes durable and commits the command (PutObject, PutPart or AppendObject) that
- * refers to them: data, chunks, size, etag and body_crc of its object or part are filled in
+/* Makes the writer's bytes durable and commits the command (PutObject, PutPart or AppendObject)
+ * that refers to them: data, chunks, size, etag and body_crc of its object or part are filled in
  * here. The writer is the op's from now on, freed before done(). */
 void store_put(struct store *s, struct store_op *op, Kist__Command *command,
                struct object_writer *w);
