@@ -49,15 +49,21 @@ bool s3_checksum_decode(enum digest_kind kind, struct bytes text, uint8_t *out)
     return base64_decode(text, out, digest_len(kind), &len) == KIST_OK && len == digest_len(kind);
 }
 
+/* By a header, or a form's field. */
+static struct bytes claim(const struct s3_request *r, const char *name)
+{
+    return r->is_form ? s3_header(r, name) : exchange_header(r->x, name);
+}
+
 /* At most one of the headers, or one announced as a trailer. Values that a presigned query
  * carries are not looked at: SDKs hoist the checksum of a body that they do not know yet. */
 static bool find_value(struct s3_request *r, size_t *count)
 {
     struct s3_checksum *c = &r->checksum;
-    struct bytes trailer = s3_header(r, "x-amz-trailer");
+    struct bytes trailer = claim(r, "x-amz-trailer");
     *count = 0;
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        struct bytes value = s3_header(r, kinds[i].header);
+        struct bytes value = claim(r, kinds[i].header);
         bool announced = trailer.len && bytes_equal_nocase(trailer, bytes_str(kinds[i].header));
         if (!value.ptr && !announced)
             continue;
@@ -90,7 +96,7 @@ bool s3_checksum_parse(struct s3_request *r)
                         "not allowed.");
         return false;
     }
-    struct bytes name = s3_header(r, "x-amz-sdk-checksum-algorithm");
+    struct bytes name = claim(r, "x-amz-sdk-checksum-algorithm");
     if (!name.len || bytes_equal_nocase(name, BYTES_LIT("MD5")))
         return true;
     if (!s3_checksum_kind(name, &asked)) {
