@@ -94,6 +94,7 @@ enum kist_err pack_get(struct pack_store *s, uint32_t id, bool create, struct pa
         struct pack *p = NULL;
         err = pack_open_file(s, id, create, &p);
         if (err == KIST_OK) {
+            assert(p);
             *slot = p;
             s->open_files++;
             lru_push(s, p);
