@@ -13,6 +13,7 @@ enum kist_err apply_open(struct kv *kv, struct apply **out)
     a->kv = kv;
     arena_init(&a->arena, APPLY_ARENA_MAX);
     arena_init(&a->rules_arena, APPLY_ARENA_MAX);
+    arena_init(&a->notify_arena, APPLY_ARENA_MAX);
     buf_init(&a->value, APPLY_ARENA_MAX);
     *out = a;
     return KIST_OK;
@@ -24,6 +25,7 @@ void apply_close(struct apply *a)
         return;
     arena_release(&a->arena);
     arena_release(&a->rules_arena);
+    arena_release(&a->notify_arena);
     buf_release(&a->value);
     free(a);
 }
@@ -74,6 +76,30 @@ enum kist_err apply_count(struct apply *a, uint64_t bucket_id, struct stats_chan
     stats->uploads += change.uploads;
     stats->versions += change.versions;
     return apply_set(a, &key, stats);
+}
+
+/* What those who are told of changes will want to know about this one. */
+static void begin(struct apply *a, const Kist__Command *c)
+{
+    a->garbage_count = 0;
+    a->event_count = 0;
+    a->spans = 0;
+    a->cause = c->cause;
+    a->expiring = c->of_case == KIST__COMMAND__OF_EXPIRE;
+    a->creates = EVENT_CREATED_PUT;
+    a->time_ms = 0;
+    if (c->of_case == KIST__COMMAND__OF_EXPIRE)
+        a->time_ms = c->expire->now_ms;
+    else if (c->of_case == KIST__COMMAND__OF_DELETE_OBJECTS)
+        a->time_ms = c->delete_objects->now_ms;
+    else if (c->of_case == KIST__COMMAND__OF_RENAME_OBJECT)
+        a->time_ms = c->rename_object->now_ms;
+    else if (c->of_case == KIST__COMMAND__OF_COPY_OBJECT)
+        a->creates = EVENT_CREATED_COPY;
+    else if (c->of_case == KIST__COMMAND__OF_COMPLETE_UPLOAD)
+        a->creates = EVENT_CREATED_COMPLETE;
+    else if (c->cause && c->cause->form)
+        a->creates = EVENT_CREATED_POST;
 }
 
 static enum kist_err dispatch(struct apply *a, const Kist__Command *c)
@@ -129,6 +155,12 @@ static enum kist_err dispatch(struct apply *a, const Kist__Command *c)
         return apply_delete_account(a, c->delete_account);
     case KIST__COMMAND__OF_PUT_ACL:
         return apply_put_acl(a, c->put_acl);
+    case KIST__COMMAND__OF_PUT_RECORDS:
+        return apply_put_records(a, c->put_records);
+    case KIST__COMMAND__OF_CHANGE_EVENTS:
+        return apply_change_events(a, c->change_events);
+    case KIST__COMMAND__OF_PAUSE_EVENTS:
+        return apply_pause_events(a, c->pause_events);
     case KIST__COMMAND__OF__NOT_SET:
     case _KIST__COMMAND__OF__CASE_IS_INT_SIZE:
         break;
@@ -144,9 +176,9 @@ enum kist_err apply_command(struct apply *a, const struct apply_input *input,
     a->input = input;
     a->result = result ? result : &nobody;
     a->result->index = input->index;
-    a->garbage_count = 0;
     Kist__Command *command;
     TRY(schema_unpack(&kist__command__descriptor, input->command, &a->arena, &command));
+    begin(a, command);
     TRY(kv_read_begin(a->kv, &a->read));
     enum kist_err err = dispatch(a, command);
     kv_read_end(&a->read);

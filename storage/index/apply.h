@@ -79,6 +79,53 @@ enum acl_permission {
 };
 #define ACL_GRANTS_MAX 100
 
+/* Kist__Event.kind, and bits of Kist__NotificationRule.kinds: part of the disk format. Some are
+ * named by S3 and never happen here; rules may ask for them all the same. */
+enum event_kind {
+    EVENT_TEST, /* to try a target when a rule for it is made */
+    EVENT_INVOCATION,
+    EVENT_CREATED_PUT,
+    EVENT_CREATED_POST,
+    EVENT_CREATED_COPY,
+    EVENT_CREATED_COMPLETE,
+    EVENT_REMOVED_DELETE,
+    EVENT_REMOVED_MARKER,
+    EVENT_TAGGING_PUT,
+    EVENT_TAGGING_DELETE,
+    EVENT_ACL_PUT,
+    EVENT_EXPIRED_DELETE,
+    EVENT_EXPIRED_MARKER,
+    EVENT_REDUCED_REDUNDANCY_LOST,
+    EVENT_RESTORE_POST,
+    EVENT_RESTORE_COMPLETED,
+    EVENT_RESTORE_DELETE,
+    EVENT_REPLICATION_FAILED,
+    EVENT_REPLICATION_MISSED,
+    EVENT_REPLICATION_AFTER,
+    EVENT_REPLICATION_UNTRACKED,
+    EVENT_TRANSITION,
+    EVENT_TIERING,
+    EVENT_KIND_COUNT
+};
+
+/* Kinds of Record rows: part of the disk format. */
+enum record_kind {
+    RECORD_FUNCTION = 1,
+    RECORD_FUNCTION_VERSION,
+    RECORD_FUNCTION_ALIAS,
+    RECORD_FUNCTION_URL, /* by its id, in the first account */
+    RECORD_LAYER_VERSION,
+    RECORD_EVENT_TARGET,
+    RECORD_SCHEDULE,
+    RECORD_SCHEDULE_STATE,
+    RECORD_BACKFILL, /* an event replay that is under way */
+    RECORD_KIND_END
+};
+#define RECORD_NAME_MAX 256
+
+/* Kist__Span.kind. */
+enum span_kind { SPAN_OBJECT = 1, SPAN_EVENT, SPAN_INVOCATION };
+
 /* What became of one key of a DeleteObjects. */
 struct delete_result {
     enum kist_err err;
@@ -106,6 +153,8 @@ struct apply_result {
     bool made_garbage;
     /* A lifecycle row was written: something may be due sooner than was known. */
     bool made_due;
+    /* An event was written, or may be delivered sooner than was known. */
+    bool made_event;
 };
 
 /* A log command, with the place of its riding body. */

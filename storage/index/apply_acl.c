@@ -26,6 +26,7 @@ enum kist_err apply_put_acl(struct apply *a, const Kist__PutAcl *c)
         return put_of_bucket(a, c, bucket);
     TRY(apply_find(a, bucket, c->key, c->version, &row, &object));
     object->acl = c->acl;
+    TRY(apply_emit(a, bucket, schema_bytes(c->key), EVENT_ACL_PUT, object));
     a->result->versioned = bucket->versioning != VERSIONING_NEVER;
     a->result->version = object->version;
     return apply_set(a, &row, object);

@@ -149,6 +149,7 @@ enum kist_err apply_put_bucket_config(struct apply *a, const Kist__PutBucketConf
         Kist__BucketConfig config = KIST__BUCKET_CONFIG__INIT;
         config.document = c->document;
         config.lifecycle = c->lifecycle;
+        config.notification = c->notification;
         TRY(apply_set(a, &key, &config));
         bucket->configs |= bit;
     } else {

@@ -24,6 +24,15 @@ struct apply {
     struct arena rules_arena;
     Kist__Lifecycle *rules;
     uint64_t rules_bucket, rules_stamp;
+    /* its notification rules, likewise */
+    struct arena notify_arena;
+    Kist__Notification *notify;
+    uint64_t notify_bucket, notify_stamp;
+    const Kist__Cause *cause;      /* of this command; NULL: nobody's */
+    enum event_kind creates;       /* what apply_replace() is, to those who are told */
+    int64_t time_ms;               /* of a change without a cause */
+    bool expiring;                 /* lifecycle acts */
+    uint32_t event_count, spans;   /* rows made by this command */
 };
 
 /* Reads and unpacks a row. KIST_E_NOT_FOUND, KIST_E_CORRUPT. */
@@ -130,6 +139,19 @@ enum kist_err apply_iam_check(struct apply *a, size_t count,
 enum kist_err apply_iam_changes(struct apply *a, size_t count,
                                 Kist__IamChange **changes) MUST_CHECK;
 enum kist_err apply_put_iam(struct apply *a, const Kist__PutIam *c) MUST_CHECK;
+
+/* apply_event.c */
+/* Tells those whose rules match what became of a key. object: the one that came or went. */
+enum kist_err apply_emit(struct apply *a, const Kist__Bucket *bucket, struct bytes key,
+                         enum event_kind kind, const Kist__Object *object) MUST_CHECK;
+/* An object that a function has written: its trace goes on. */
+enum kist_err apply_trace_object(struct apply *a, const Kist__Bucket *bucket, struct bytes key,
+                                 const Kist__Object *object) MUST_CHECK;
+enum kist_err apply_change_events(struct apply *a, Kist__ChangeEvents *c) MUST_CHECK;
+enum kist_err apply_pause_events(struct apply *a, const Kist__PauseEvents *c) MUST_CHECK;
+
+/* apply_record.c */
+enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c) MUST_CHECK;
 
 /* apply_lifecycle.c */
 /* Enters what became of a key into the index of what is due, or takes it out again. Both do

@@ -93,6 +93,9 @@ enum kist_err apply_replace(struct apply *a, const Kist__Bucket *bucket, Protobu
     row_object(&row, bucket->id, schema_bytes(key));
     object->data_id = a->input->index;
     object->version = bucket->versioning == VERSIONING_ENABLED ? object->data_id : 0;
+    object->lineage = a->cause ? a->cause->lineage : NULL;
+    if (!a->time_ms)
+        a->time_ms = object->mtime_ms;
     if (keeps) {
         TRY(apply_push_version(a, bucket, schema_bytes(key), current, object->mtime_ms));
         change.versions++;
@@ -111,6 +114,8 @@ enum kist_err apply_replace(struct apply *a, const Kist__Bucket *bucket, Protobu
     }
     describe(a->result, object);
     a->result->versioned = bucket->versioning != VERSIONING_NEVER;
+    TRY(apply_emit(a, bucket, schema_bytes(key), a->creates, object));
+    TRY(apply_trace_object(a, bucket, schema_bytes(key), object));
     return apply_count(a, bucket->id, change);
 }
 
@@ -213,6 +218,8 @@ enum kist_err apply_put_object_tags(struct apply *a, const Kist__PutObjectTags *
     object->n_tags = c->n_tags;
     object->tags = c->tags;
     TRY(apply_schedule(a, bucket, schema_bytes(c->key), kind, object));
+    TRY(apply_emit(a, bucket, schema_bytes(c->key),
+                   c->n_tags ? EVENT_TAGGING_PUT : EVENT_TAGGING_DELETE, object));
     a->result->versioned = bucket->versioning != VERSIONING_NEVER;
     a->result->version = object->version;
     return apply_set(a, &row, object);

@@ -109,6 +109,9 @@ static enum kist_err move(struct apply *a, const Kist__Bucket *bucket,
     apply_drop(a, &row);
     if (target)
         TRY(apply_discard(a, target->data, target->size));
+    /* Amazon's directory buckets tell nobody; who watches a bucket here sees both ends. */
+    TRY(apply_emit(a, bucket, schema_bytes(c->source_key), EVENT_REMOVED_DELETE, source));
+    TRY(apply_emit(a, bucket, schema_bytes(c->key), EVENT_CREATED_COPY, source));
     return target ? apply_count(a, bucket->id, change) : KIST_OK;
 }
 

@@ -121,9 +121,18 @@ static enum kist_err mark_deleted(struct apply *a, const Kist__Bucket *bucket,
         }
     }
     TRY(apply_schedule_lone_marker(a, bucket, key));
+    TRY(apply_emit(a, bucket, key, a->expiring ? EVENT_EXPIRED_MARKER : EVENT_REMOVED_MARKER,
+                   &marker));
     out->delete_marker = true;
     out->version = marker.version;
     return apply_count(a, bucket->id, change);
+}
+
+static enum kist_err emit_removal(struct apply *a, const Kist__Bucket *bucket, struct bytes key,
+                                  const Kist__Object *object)
+{
+    return apply_emit(a, bucket, key, a->expiring ? EVENT_EXPIRED_DELETE : EVENT_REMOVED_DELETE,
+                      object);
 }
 
 static enum kist_err delete_plain(struct apply *a, const Kist__Bucket *bucket, struct bytes key,
@@ -136,6 +145,7 @@ static enum kist_err delete_plain(struct apply *a, const Kist__Bucket *bucket, s
     row_object(&row, bucket->id, key);
     apply_drop(a, &row);
     TRY(apply_discard(a, current->data, current->size));
+    TRY(emit_removal(a, bucket, key, current));
     return apply_count(a, bucket->id,
                        (struct stats_change){ .objects = -1, .bytes = -(int64_t)current->size });
 }
@@ -184,6 +194,7 @@ static enum kist_err delete_version(struct apply *a, const Kist__Bucket *bucket,
     }
     TRY(apply_schedule_lone_marker(a, bucket, key));
     TRY(apply_discard(a, o->data, o->size));
+    TRY(emit_removal(a, bucket, key, o));
     return apply_count(a, bucket->id, change);
 }
 

@@ -2,6 +2,8 @@
 
 #include <assert.h>
 
+#include "storage/base/digest.h"
+
 void row_start(struct row_key *k, enum row_table table)
 {
     k->len = 1;
@@ -193,4 +195,70 @@ struct bytes row_s3_key(struct bytes row)
     size_t tail = row.ptr[0] == ROW_UPLOAD || row.ptr[0] == ROW_VERSION ? 9 : 1;
     assert(row.len >= 9 + tail);
     return bytes_of(row.ptr + 9, row.len - 9 - tail);
+}
+
+/* ---- events, records, traces ---- */
+
+static void start_kind(struct row_key *k, enum row_table table, char kind)
+{
+    row_start(k, table);
+    row_add(k, bytes_of(&kind, 1));
+}
+
+uint64_t row_queue_id(struct bytes target)
+{
+    uint8_t hash[DIGEST_MAX_LEN];
+    digest_once(DIGEST_SHA256, target, hash);
+    return row_read_u64(hash);
+}
+
+void row_queue(struct row_key *k, uint64_t queue)
+{
+    start_kind(k, ROW_EVENT, 'q');
+    row_add_u64(k, queue);
+}
+
+void row_event(struct row_key *k, uint64_t queue, int64_t due_ms, uint64_t index,
+               uint32_t counter)
+{
+    start_kind(k, ROW_EVENT, 'e');
+    row_add_u64(k, queue);
+    row_add_u64(k, (uint64_t)due_ms);
+    row_add_u64(k, index);
+    row_add_u32(k, counter);
+}
+
+bool row_event_parse(struct bytes row, struct row_event_parts *out)
+{
+    if (row.len != ROW_EVENT_LEN || row.ptr[0] != ROW_EVENT || row.ptr[1] != 'e')
+        return false;
+    out->queue = row_read_u64(row.ptr + 2);
+    out->due_ms = (int64_t)row_read_u64(row.ptr + 10);
+    out->index = row_read_u64(row.ptr + 18);
+    out->counter = row_read_u32(row.ptr + 26);
+    return true;
+}
+
+void row_record(struct row_key *k, uint8_t kind, struct bytes account, struct bytes name)
+{
+    row_start(k, ROW_RECORD);
+    row_add(k, bytes_of(&kind, 1));
+    row_add(k, account);
+    row_add(k, bytes_of("", 1));
+    row_add(k, name);
+}
+
+void row_span(struct row_key *k, struct bytes trace, uint64_t index, uint32_t counter)
+{
+    start_kind(k, ROW_TRACE, 's');
+    row_add(k, trace);
+    row_add_u64(k, index);
+    row_add_u32(k, counter);
+}
+
+void row_trace_age(struct row_key *k, int64_t time_ms, struct bytes trace)
+{
+    start_kind(k, ROW_TRACE, 'a');
+    row_add_u64(k, (uint64_t)time_ms);
+    row_add(k, trace);
 }

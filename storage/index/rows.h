@@ -25,6 +25,11 @@
  *   X k bucket-id token          RenameToken
  *   X t time bucket-id token     (nothing): the same, by age
  *   G index counter              Garbage: data waiting for release
+ *   Q q queue                    EventQueue; queue: 8 bytes of its target's hash
+ *   Q e queue due index counter  Event; index and counter say which it is, whenever it is due
+ *   R kind account 00 name       Record
+ *   T s trace index counter      Span
+ *   T a time trace               (nothing): traces by age
  *
  * S3 keys hold no NUL, so that "key 00" sorts before every longer key: listings are in byte
  * order, and what belongs to one key stays together.
@@ -53,6 +58,9 @@ enum row_table {
     ROW_FREED = 'F',
     ROW_GARBAGE = 'G',
     ROW_TOKEN = 'X',
+    ROW_EVENT = 'Q',
+    ROW_RECORD = 'R',
+    ROW_TRACE = 'T',
 };
 
 /* A key being built; bounded by KV_KEY_MAX, which no valid input exceeds. */
@@ -104,6 +112,26 @@ void row_token(struct row_key *k, uint64_t bucket_id, struct bytes token);
 /* Without a bucket and token, where all of that time begin. */
 void row_token_age(struct row_key *k, int64_t time_ms, uint64_t bucket_id, struct bytes token);
 void row_garbage(struct row_key *k, uint64_t index, uint32_t counter);
+/* What the rows of a target's events begin with, and its queue's row. target: an ARN. */
+uint64_t row_queue_id(struct bytes target);
+void row_queue(struct row_key *k, uint64_t queue);
+#define ROW_DUE_PARKED INT64_MAX
+void row_event(struct row_key *k, uint64_t queue, int64_t due_ms, uint64_t index,
+               uint32_t counter);
+#define ROW_EVENT_LEN (2 + 8 + 8 + 8 + 4)
+/* The parts of an event row's key; false when it is none. */
+struct row_event_parts {
+    uint64_t queue;
+    int64_t due_ms;
+    uint64_t index;
+    uint32_t counter;
+};
+bool row_event_parse(struct bytes row, struct row_event_parts *out);
+/* Without a name, the prefix of all of that kind and account. account: empty for the first. */
+void row_record(struct row_key *k, uint8_t kind, struct bytes account, struct bytes name);
+/* trace: 16 bytes. */
+void row_span(struct row_key *k, struct bytes trace, uint64_t index, uint32_t counter);
+void row_trace_age(struct row_key *k, int64_t time_ms, struct bytes trace);
 
 uint32_t row_read_u32(const uint8_t *p);
 uint64_t row_read_u64(const uint8_t *p);

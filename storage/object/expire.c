@@ -36,6 +36,8 @@ static enum kist_err commit(struct store *s, const Kist__Command *command, bool 
         err = log_commit(s->log, buf_bytes(&packed), BYTES_EMPTY, &result);
     buf_release(&packed);
     *garbage = *garbage || result.made_garbage;
+    if (result.made_event)
+        events_note(s);
     return err;
 }
 

@@ -35,6 +35,8 @@ static void finish(struct store_op *op, enum kist_err err)
         reclaim_note(s);
     if (op->result.made_due)
         expire_note(s);
+    if (op->result.made_event)
+        events_note(s);
     op->err = err;
     op->done(op);
 }

@@ -185,6 +185,7 @@ static void free_store(struct store *s)
     upkeep_release(&s->reclaim);
     upkeep_release(&s->scrub);
     upkeep_release(&s->expire);
+    pthread_mutex_destroy(&s->watcher.lock);
     pins_release(&s->pins);
     budget_release(&s->budget);
     if (s->lock_fd >= 0)
@@ -211,6 +212,7 @@ enum kist_err store_open(const struct store_config *config, struct store **out)
     upkeep_init(&s->reclaim);
     upkeep_init(&s->scrub);
     upkeep_init(&s->expire);
+    pthread_mutex_init(&s->watcher.lock, NULL);
     enum kist_err err = s->dir ? open_all(s) : KIST_E_NOMEM;
     if (err != KIST_OK) {
         store_close(s);

@@ -148,6 +148,54 @@ enum kist_err store_list_iam(struct store *s, struct bytes account, enum iam_kin
                              bool (*each)(void *ctx, const Kist__IamEntity *entity),
                              void *ctx) MUST_CHECK;
 
+/* A record of an account (12 digits, or empty for the first). KIST_E_NOT_FOUND. */
+enum kist_err store_record(struct store *s, enum record_kind kind, struct bytes account,
+                           struct bytes name, struct arena *arena,
+                           Kist__Record **out) MUST_CHECK;
+/* In name order, with that prefix and behind `after` (empty: from the start); each() returns
+ * false to stop. Records live until it returns. */
+enum kist_err store_list_records(struct store *s, enum record_kind kind, struct bytes account,
+                                 struct bytes prefix, struct bytes after,
+                                 bool (*each)(void *ctx, struct bytes name,
+                                              const Kist__Record *record),
+                                 void *ctx) MUST_CHECK;
+
+/* ---- events: what storage/index/apply_event.c wrote ---- */
+
+/* One that waits. Its row names it in ChangeEvents. */
+struct event_item {
+    struct bytes row;
+    int64_t due_ms; /* 0: from the start; ROW_DUE_PARKED: parked */
+    const Kist__Event *event;
+    char id[37]; /* a UUID, the same at every attempt */
+};
+/* Of one target, by due time, then in the order of the changes: those behind the row `after`
+ * (empty: from the start) that are due by until_ms. each() returns false to stop; items live until
+ * it returns. */
+enum kist_err store_list_events(struct store *s, struct bytes target, struct bytes after,
+                                int64_t until_ms,
+                                bool (*each)(void *ctx, const struct event_item *item),
+                                void *ctx) MUST_CHECK;
+/* The same, of those due behind from_ms alone: retries, parked ones. */
+enum kist_err store_list_later_events(struct store *s, struct bytes target, int64_t from_ms,
+                                      int64_t until_ms,
+                                      bool (*each)(void *ctx, const struct event_item *item),
+                                      void *ctx) MUST_CHECK;
+/* All targets for which there is anything, or which are paused. */
+enum kist_err store_list_queues(struct store *s,
+                                bool (*each)(void *ctx, const Kist__EventQueue *queue),
+                                void *ctx) MUST_CHECK;
+/* KIST_E_NOT_FOUND: nothing is there for that target. */
+enum kist_err store_queue(struct store *s, struct bytes target, struct arena *arena,
+                          Kist__EventQueue **out) MUST_CHECK;
+/* wake(ctx) is called from storage's threads after each change that made events; it must not
+ * block. One watcher; NULL ends it, after which wake() is not running any more. */
+void store_watch_events(struct store *s, void (*wake)(void *ctx), void *ctx);
+/* The spans of a trace (32 hex digits), oldest first. */
+enum kist_err store_list_spans(struct store *s, struct bytes trace,
+                               bool (*each)(void *ctx, const Kist__Span *span),
+                               void *ctx) MUST_CHECK;
+
 /* Which object: of a key's versions VERSION_CURRENT, VERSION_NULL, or an id. */
 struct object_id {
     struct bytes bucket, key;

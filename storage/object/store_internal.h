@@ -119,6 +119,11 @@ struct store {
         uint32_t pack;
         uint64_t end;
     } resumed[PACK_LANES]; /* where the lanes stood at open */
+    struct {
+        pthread_mutex_t lock;
+        void (*wake)(void *ctx);
+        void *ctx;
+    } watcher;
     uint32_t held_pack;    /* log's thread: held between place and batch end; 0 none */
 };
 
@@ -154,6 +159,9 @@ enum kist_err sweep_remove_empty(struct store *s, uint32_t pack) MUST_CHECK;
 /* expire.c: lifecycle */
 enum kist_err expire_start(struct store *s) MUST_CHECK;
 void expire_note(struct store *s);
+
+/* events.c */
+void events_note(struct store *s);
 
 /* scrub.c */
 enum kist_err scrub_start(struct store *s) MUST_CHECK;
