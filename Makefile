@@ -34,7 +34,7 @@ CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 # The layers, lowest first. A layer's archive may use only those before it; unit tests of a
 # layer link it and the lower ones, so that a wrong use fails to link.
 LAYERS := storage/base storage/schema storage/log storage/chunk storage/index storage/object \
-          auth server/http server/s3 server/admin server/cli
+          auth server/http server/events server/functions server/s3 server/admin server/cli
 
 GEN := $(BUILD)/gen/storage/schema/kist.pb-c.c
 archive = $(BUILD)/$(subst /,-,$(1)).a

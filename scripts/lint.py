@@ -11,7 +11,7 @@ import sys
 # Each layer may include itself and the ranks below, never another layer of its own rank.
 RANKS = (("storage/base",), ("storage/schema",), ("storage/log", "storage/chunk"),
          ("storage/index",), ("storage/object",), ("auth",), ("server/http",),
-         ("server/s3", "server/admin", "server/cli"))
+         ("server/events",), ("server/functions", "server/s3", "server/admin", "server/cli"))
 LAYER_RANK = {layer: rank for rank, layers in enumerate(RANKS) for layer in layers}
 
 LIBRARIES = (

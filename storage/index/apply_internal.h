@@ -28,11 +28,11 @@ struct apply {
     struct arena notify_arena;
     Kist__Notification *notify;
     uint64_t notify_bucket, notify_stamp;
-    const Kist__Cause *cause;      /* of this command; NULL: nobody's */
-    enum event_kind creates;       /* what apply_replace() is, to those who are told */
-    int64_t time_ms;               /* of a change without a cause */
-    bool expiring;                 /* lifecycle acts */
-    uint32_t event_count, spans;   /* rows made by this command */
+    const Kist__Cause *cause;    /* of this command; NULL: nobody's */
+    enum event_kind creates;     /* what apply_replace() is, to those who are told */
+    int64_t time_ms;             /* of a change without a cause */
+    bool expiring;               /* lifecycle acts */
+    uint32_t event_count, spans; /* rows made by this command */
 };
 
 /* Reads and unpacks a row. KIST_E_NOT_FOUND, KIST_E_CORRUPT. */

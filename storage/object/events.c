@@ -68,10 +68,9 @@ static void event_id(const struct row_event_parts *parts, const Kist__Event *eve
     digest_once(DIGEST_SHA256, row_bytes(&key), hash);
     hash[6] = (uint8_t)((hash[6] & 0x0f) | 0x80); /* RFC 9562 section 5.8 */
     hash[8] = (uint8_t)((hash[8] & 0x3f) | 0x80);
-    snprintf(out, 37,
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", hash[0],
-             hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7], hash[8], hash[9],
-             hash[10], hash[11], hash[12], hash[13], hash[14], hash[15]);
+    snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+             hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7], hash[8],
+             hash[9], hash[10], hash[11], hash[12], hash[13], hash[14], hash[15]);
 }
 
 static bool event_row(struct walk *w, struct bytes key, struct bytes value, enum kist_err *err)

@@ -150,8 +150,7 @@ enum kist_err store_list_iam(struct store *s, struct bytes account, enum iam_kin
 
 /* A record of an account (12 digits, or empty for the first). KIST_E_NOT_FOUND. */
 enum kist_err store_record(struct store *s, enum record_kind kind, struct bytes account,
-                           struct bytes name, struct arena *arena,
-                           Kist__Record **out) MUST_CHECK;
+                           struct bytes name, struct arena *arena, Kist__Record **out) MUST_CHECK;
 /* In name order, with that prefix and behind `after` (empty: from the start); each() returns
  * false to stop. Records live until it returns. */
 enum kist_err store_list_records(struct store *s, enum record_kind kind, struct bytes account,
@@ -170,8 +169,8 @@ struct event_item {
     char id[37]; /* a UUID, the same at every attempt */
 };
 /* Of one target, by due time, then in the order of the changes: those behind the row `after`
- * (empty: from the start) that are due by until_ms. each() returns false to stop; items live until
- * it returns. */
+ * (empty: from the start) that are due by until_ms. each() returns false to stop; items live
+ * until it returns. */
 enum kist_err store_list_events(struct store *s, struct bytes target, struct bytes after,
                                 int64_t until_ms,
                                 bool (*each)(void *ctx, const struct event_item *item),

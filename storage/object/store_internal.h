@@ -124,7 +124,7 @@ struct store {
         void (*wake)(void *ctx);
         void *ctx;
     } watcher;
-    uint32_t held_pack;    /* log's thread: held between place and batch end; 0 none */
+    uint32_t held_pack; /* log's thread: held between place and batch end; 0 none */
 };
 
 /* upkeep.c: a background thread's life. init before start; stop joins; release last. */

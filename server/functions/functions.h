@@ -1,0 +1,88 @@
+/* Functions: code of the users' own that runs when an event comes, when it is called, or by the
+ * clock, in sandboxed processes that speak Lambda's Runtime API.
+ *
+ *   api_*.c     Lambda's control API: functions, versions, aliases, permissions ...
+ *   registry.c  functions as they are stored, and as they are looked up to be run
+ *   code.c      zips as objects of the store, unpacked into a cache on the disk
+ *   pool.c      environments: made on demand, reused, frozen, ended
+ *   runtime.c   the Runtime API that environments speak
+ *   invoke.c    one invocation from the caller to the caller
+ *   logs.c      START, END, REPORT and what functions print
+ *   sink.c      events as invocations
+ *   sandbox.c   processes that can do no harm
+ */
+#ifndef KIST_SERVER_FUNCTIONS_FUNCTIONS_H
+#define KIST_SERVER_FUNCTIONS_FUNCTIONS_H
+
+#include "auth/users.h"
+#include "server/events/events.h"
+#include "server/http/api.h"
+#include "server/http/server.h"
+#include "storage/object/store.h"
+
+struct functions_config {
+    struct store *store;
+    struct auth_user_store *users; /* for the credentials of functions' roles */
+    const char *data_dir;          /* unpacked code lives in DIR/functions */
+    const char *region, *domain;
+    unsigned concurrency; /* environments that run at once; 0: 2 for each core */
+    size_t memory_bytes;  /* that environments may hold together; 0: half the machine's */
+    unsigned idle_s;      /* an environment that waits is ended after this; 0: 300 */
+    bool trust;           /* run functions although no sandbox protects */
+    bool off;             /* no functions at all: creating one is refused */
+};
+
+struct functions;
+enum kist_err functions_open(const struct functions_config *config,
+                             struct functions **out) MUST_CHECK;
+/* Once the servers listen: where environments' requests to the store go. */
+void functions_start(struct functions *f, struct http_server *s3);
+/* Ends all environments. Before the HTTP servers stop. */
+void functions_stop(struct functions *f);
+void functions_close(struct functions *f); /* NULL is allowed */
+/* "user, mount, pid, net namespaces; seccomp; cgroup v2": for the start message. */
+void functions_describe(struct functions *f, struct buf *out);
+
+/* The control API (and function URLs' host names): live as long as f. */
+const struct api_service *functions_service(struct functions *f);
+/* Targets with lambda ARNs. */
+const struct event_sink *functions_sink(struct functions *f);
+
+/* ---- invoking, for events, schedules, URLs and the API ---- */
+
+struct fn_result {
+    enum fn_end {
+        FN_OK,
+        FN_ERROR,     /* the function says so, or it ended badly: payload is the error's JSON */
+        FN_THROTTLED, /* no concurrency left */
+        FN_MISSING,   /* no such function or version */
+        FN_BROKEN     /* it cannot be started here: why says so */
+    } end;
+    struct bytes payload;  /* lives until done() returns */
+    bool handled;          /* FN_ERROR: reported by the runtime, not by its end */
+    const char *why;       /* FN_THROTTLED, FN_MISSING, FN_BROKEN */
+    const char *version;   /* that ran */
+    struct bytes log_tail; /* last 4 KiB, when asked for */
+    uint64_t duration_us, billed_ms, memory_max_bytes, init_us;
+    const Kist__Span *span; /* of the trace; NULL: of none */
+};
+
+struct fn_invocation {
+    struct bytes arn;            /* of the function, with version or alias if one is meant */
+    struct bytes payload;        /* borrowed until done() */
+    const char *request_id;      /* UUID; borrowed until done() */
+    const char *trace;           /* W3C traceparent, or NULL: a new trace */
+    struct bytes client_context; /* of X-Amz-Client-Context, decoded; or empty */
+    bool log_tail;
+    const Kist__Lineage *lineage; /* of the event that it is for; NULL: nobody's */
+    const Kist__Event *event;     /* that it is for; NULL: none */
+    /* From any thread, exactly once. */
+    void (*done)(struct fn_invocation *i, const struct fn_result *result);
+    void *user;
+    /* functions': */
+    void *state;
+};
+/* Never blocks; done() may be called before it returns. */
+void functions_invoke(struct functions *f, struct fn_invocation *i);
+
+#endif
