@@ -14,7 +14,8 @@
 #define RECORD_ARENA_MAX ((size_t)256 << 10)
 #define MESSAGE_ARENA_MAX (TARGET_BODY_MAX * 2)
 
-/* Links by name: a cache of so many sets of a few each, so that it neither grows nor is walked. */
+/* Links by name: a cache of so many sets of a few each, so that it neither grows nor is walked.
+ */
 #define TABLE_SETS 256
 #define TABLE_WAYS 4
 struct target_table {
@@ -270,7 +271,9 @@ static enum kist_err describe(void *ctx, struct bytes text, struct arena *arena,
                       (void *)&target));
     const struct target_driver *d = target_driver_of(target->kind, &missing);
     *out = (struct event_policy){
-        .concurrency = target->concurrency ? target->concurrency : d ? d->concurrency : 0,
+        .concurrency = target->concurrency ? target->concurrency
+                       : d                 ? d->concurrency
+                                           : 0,
         .retries = target->retries - 1,
         .age_max_s = target->age_max_s ? target->age_max_s : DAY_S,
         .retry_base_ms = RETRY_BASE_MS,

@@ -56,10 +56,18 @@ static bool is_public_v4(const uint8_t ip[4])
         uint8_t net[4];
         unsigned bits;
     } closed[] = {
-        { { 0 }, 8 },           { { 10 }, 8 },           { { 100, 64 }, 10 },
-        { { 127 }, 8 },         { { 169, 254 }, 16 },    { { 172, 16 }, 12 },
-        { { 192, 0, 0 }, 24 },  { { 192, 0, 2 }, 24 },   { { 192, 168 }, 16 },
-        { { 198, 18 }, 15 },    { { 198, 51, 100 }, 24 }, { { 203, 0, 113 }, 24 },
+        { { 0 }, 8 },
+        { { 10 }, 8 },
+        { { 100, 64 }, 10 },
+        { { 127 }, 8 },
+        { { 169, 254 }, 16 },
+        { { 172, 16 }, 12 },
+        { { 192, 0, 0 }, 24 },
+        { { 192, 0, 2 }, 24 },
+        { { 192, 168 }, 16 },
+        { { 198, 18 }, 15 },
+        { { 198, 51, 100 }, 24 },
+        { { 203, 0, 113 }, 24 },
         { { 224 }, 3 },
     };
     for (size_t i = 0; i < ARRAY_LEN(closed); i++)
@@ -76,7 +84,7 @@ static bool is_public(const uint8_t ip[16])
     static const uint8_t nat64[12] = { 0, 0x64, 0xff, 0x9b };
     static const uint8_t global[1] = { 0x20 }, special[3] = { 0x20, 0x01, 0x00 };
     static const uint8_t documents[4] = { 0x20, 0x01, 0x0d, 0xb8 }, six_to_four[2] = { 0x20, 2 };
-    static const uint8_t documents_too[2] = { 0x3f, 0xff };
+    static const uint8_t documents_too[3] = { 0x3f, 0xff, 0 };
     if (memcmp(ip, mapped, sizeof(mapped)) == 0 || memcmp(ip, nat64, sizeof(nat64)) == 0)
         return is_public_v4(ip + 12);
     if (in_range(ip, six_to_four, 16))
@@ -88,7 +96,8 @@ static bool is_public(const uint8_t ip[16])
 static bool is_unspecified(const uint8_t ip[16])
 {
     static const uint8_t zero[16];
-    return memcmp(ip, zero, 16) == 0 || (memcmp(ip, mapped, 12) == 0 && memcmp(ip + 12, zero, 4) == 0);
+    return memcmp(ip, zero, 16) == 0 ||
+           (memcmp(ip, mapped, 12) == 0 && memcmp(ip + 12, zero, 4) == 0);
 }
 
 static bool is_loopback(const uint8_t ip[16])

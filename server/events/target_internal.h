@@ -1,10 +1,11 @@
 /* Inside of targets.
  *
- *   deliver() --> find_link() --> message: event as it is sent --+--> target_http: one thread, curl
- *                                                                '--> target_queue: one thread for
- *                                                                     a broker that has work
- * A link is a target's settings at work: made at the first event, replaced when the record
- * changes. It is counted: the table holds it, each message does, and its thread does.
+ *   deliver() --> find_link() --> message: event as it is sent --+--> target_http: one thread,
+ * curl
+ *                                                                '--> target_queue: one thread
+ * for a broker that has work A link is a target's settings at work: made at the first event,
+ * replaced when the record changes. It is counted: the table holds it, each message does, and its
+ * thread does.
  */
 #ifndef KIST_SERVER_EVENTS_TARGET_INTERNAL_H
 #define KIST_SERVER_EVENTS_TARGET_INTERNAL_H
@@ -59,7 +60,7 @@ void target_message_set(struct target_message *m, enum event_outcome outcome, co
 struct target_url {
     const char *scheme, *user, *password, *host, *path, *query; /* decoded; never NULL */
     unsigned port;                                              /* 0: none is named */
-    const char *shown; /* the URL without its password */
+    const char *shown;                                          /* the URL without its password */
 };
 /* Into the arena. KIST_E_INVALID. */
 enum kist_err target_url_parse(const char *url, struct arena *arena,
@@ -85,19 +86,19 @@ struct target_driver {
     void (*close)(void *conn);
 };
 extern const struct target_driver target_webhook;
-#ifdef HAVE_REDIS
+#ifdef HAVE_redis
 extern const struct target_driver target_redis;
 #endif
-#ifdef HAVE_NATS
+#ifdef HAVE_nats
 extern const struct target_driver target_nats;
 #endif
-#ifdef HAVE_MQTT
+#ifdef HAVE_mqtt
 extern const struct target_driver target_mqtt;
 #endif
-#ifdef HAVE_AMQP
+#ifdef HAVE_amqp
 extern const struct target_driver target_amqp;
 #endif
-#ifdef HAVE_KAFKA
+#ifdef HAVE_kafka
 extern const struct target_driver target_kafka;
 #endif
 /* By kind or by URL scheme; NULL: none of that name. missing: kist knows it, but was built

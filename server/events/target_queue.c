@@ -56,8 +56,8 @@ static enum event_outcome resolve(const struct target_link *link, unsigned defau
 static bool is_allowed(const struct target_link *link, const struct addrinfo *ai,
                        char why[TARGET_WHY_MAX])
 {
-    bool ok = target_guard_allows(&link->targets->guard, ai->ai_addr,
-                                  link->target->private_network);
+    bool ok =
+        target_guard_allows(&link->targets->guard, ai->ai_addr, link->target->private_network);
     if (!ok)
         snprintf(why, TARGET_WHY_MAX,
                  "the target's address is not allowed: it is private, or this node's");

@@ -3,19 +3,19 @@
 
 static const struct target_driver *const drivers[] = {
     &target_webhook,
-#ifdef HAVE_REDIS
+#ifdef HAVE_redis
     &target_redis,
 #endif
-#ifdef HAVE_NATS
+#ifdef HAVE_nats
     &target_nats,
 #endif
-#ifdef HAVE_MQTT
+#ifdef HAVE_mqtt
     &target_mqtt,
 #endif
-#ifdef HAVE_AMQP
+#ifdef HAVE_amqp
     &target_amqp,
 #endif
-#ifdef HAVE_KAFKA
+#ifdef HAVE_kafka
     &target_kafka,
 #endif
 };
@@ -105,12 +105,13 @@ static const char *check_options(const Kist__EventTarget *target, const struct t
 static const char *check_form(const Kist__EventTarget *target, const struct target_driver *d,
                               struct arena *arena)
 {
-    if (*target->form &&
-        !lists("|s3|cloudevents|cloudevents-binary|eventbridge|", target->form))
+    if (*target->form && !lists("|s3|cloudevents|cloudevents-binary|eventbridge|", target->form))
         return "the form must be s3, cloudevents, cloudevents-binary or eventbridge";
     if (strcmp(target->form, "cloudevents-binary") == 0 && !d->binary)
-        return arena_printf(arena, "kind %s has no place for attributes beside the body: the "
-                                   "form cannot be cloudevents-binary", d->kind);
+        return arena_printf(arena,
+                            "kind %s has no place for attributes beside the body: the "
+                            "form cannot be cloudevents-binary",
+                            d->kind);
     if (strlen(target->secret) > TARGET_SECRET_MAX)
         return "a secret has at most 256 bytes";
     if (*target->secret && d != &target_webhook)
@@ -125,9 +126,8 @@ const char *target_check(Kist__EventTarget *target, struct arena *arena)
     if (target_url_parse(target->url, arena, &url) != KIST_OK)
         return "the URL must be SCHEME://HOST[:PORT][/PATH], of at most 2048 characters, others "
                "than ASCII's percent-encoded";
-    const struct target_driver *d = *target->kind
-                                        ? target_driver_of(target->kind, &missing)
-                                        : target_driver_of_scheme(url.scheme, &missing);
+    const struct target_driver *d = *target->kind ? target_driver_of(target->kind, &missing)
+                                                  : target_driver_of_scheme(url.scheme, &missing);
     if (!d && missing)
         return arena_printf(arena,
                             "this kist was built without %s: its library was not there, see "
