@@ -7,6 +7,7 @@
 
 #include "server/events/target_internal.h"
 #include "storage/base/cleanup.h"
+#include "storage/base/codec.h"
 
 #define DAY_S 86400U
 #define RETRY_BASE_MS 1000U
@@ -82,7 +83,22 @@ void target_message_set(struct target_message *m, enum event_outcome outcome, co
     va_start(args, format);
     vsnprintf(m->why, sizeof(m->why), format, args);
     va_end(args);
+    for (char *c = m->why; *c; c++) /* brokers say what they like; it is shown as JSON */
+        if (*c < ' ' || *c > '~')
+            *c = '?';
     m->outcome = outcome;
+}
+
+/* RFC 9562 section 5.4 */
+void target_new_id(struct store *store, char out[37])
+{
+    uint8_t b[16];
+    char hex[33];
+    store_env(store)->random(store_env(store), b, sizeof(b));
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
+    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+    hex_encode(bytes_of(b, sizeof(b)), hex);
+    snprintf(out, 37, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
 }
 
 static struct target_message *message_new(struct targets *t, struct event_delivery *d)
@@ -279,6 +295,7 @@ static enum kist_err describe(void *ctx, struct bytes text, struct arena *arena,
         .retry_base_ms = RETRY_BASE_MS,
         .retry_max_ms = RETRY_MAX_MS,
         .dead_letter = *target->dead_letter ? target->dead_letter : NULL,
+        .ordered = target->ordered,
     };
     return KIST_OK;
 }
@@ -369,6 +386,7 @@ enum kist_err targets_open(const struct targets_config *config, struct targets *
     t->config = *config;
     t->stop_fd = -1;
     atomic_init(&t->stopped, false);
+    target_guard_init(&t->guard);
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->quiet, NULL);
     for (size_t i = 0; i < TARGET_SINKS; i++) {
@@ -434,6 +452,7 @@ void targets_close(struct targets *t)
     free(t->table);
     if (t->stop_fd >= 0)
         close(t->stop_fd);
+    target_guard_release(&t->guard);
     pthread_mutex_destroy(&t->lock);
     pthread_cond_destroy(&t->quiet);
     free(t->first_account);

@@ -131,22 +131,35 @@ static bool meets(const struct target_avoided *avoided, const struct address *pe
                                : is_unspecified(peer->ip) && is_this_machine(avoided->ip);
 }
 
-static bool allows(const struct target_guard *g, const struct address *peer, bool private_network)
+static bool allows(struct target_guard *g, const struct address *peer, bool private_network)
 {
-    for (size_t i = 0; i < g->count; i++)
-        if ((g->list[i].admin || !private_network) && meets(&g->list[i], peer))
-            return false;
-    return private_network || is_public(peer->ip);
+    bool ok = private_network || is_public(peer->ip);
+    pthread_rwlock_rdlock(&g->lock);
+    for (size_t i = 0; ok && i < g->count; i++)
+        ok = (!g->list[i].admin && private_network) || !meets(&g->list[i], peer);
+    pthread_rwlock_unlock(&g->lock);
+    return ok;
 }
 
-bool target_guard_allows(const struct target_guard *g, const struct sockaddr *peer,
+void target_guard_init(struct target_guard *g)
+{
+    g->count = 0;
+    pthread_rwlock_init(&g->lock, NULL);
+}
+
+void target_guard_release(struct target_guard *g)
+{
+    pthread_rwlock_destroy(&g->lock);
+}
+
+bool target_guard_allows(struct target_guard *g, const struct sockaddr *peer,
                          bool private_network)
 {
     struct address a;
     return address_of(peer, &a) && allows(g, &a, private_network);
 }
 
-bool target_guard_allows_text(const struct target_guard *g, const char *ip, unsigned port,
+bool target_guard_allows_text(struct target_guard *g, const char *ip, unsigned port,
                               bool private_network)
 {
     struct address a = { .port = (uint16_t)port };
@@ -173,10 +186,12 @@ enum kist_err target_guard_add(struct target_guard *g, const char *address, bool
     a.everywhere = len == 0 || strcmp(host, "*") == 0;
     if (!a.everywhere && !ip_of(host, a.ip))
         return KIST_E_INVALID;
-    if (g->count == TARGET_AVOID_MAX)
-        return KIST_E_TOO_LARGE;
     a.everywhere = a.everywhere || is_unspecified(a.ip);
     a.port = (uint16_t)port;
-    g->list[g->count++] = a;
-    return KIST_OK;
+    pthread_rwlock_wrlock(&g->lock);
+    bool room = g->count < TARGET_AVOID_MAX;
+    if (room)
+        g->list[g->count++] = a;
+    pthread_rwlock_unlock(&g->lock);
+    return room ? KIST_OK : KIST_E_TOO_LARGE;
 }

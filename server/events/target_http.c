@@ -132,11 +132,13 @@ static bool add_headers(struct transfer *t)
     struct env *env = store_env(t->http->targets->config.store);
     const char *trace = target_traceparent(m->delivery->event);
     const char *secret = m->link->target->secret;
+    const char *authorization = target_option(m->link->target, "authorization");
     char attempt[16], name[64];
     snprintf(attempt, sizeof(attempt), "%u", m->delivery->attempt);
     bool ok = add_header(t, "Content-Type", m->content_type) &&
               add_header(t, "X-Kist-Event-Id", m->delivery->id) &&
               add_header(t, "X-Kist-Attempt", attempt) && add_header(t, "Expect", "") &&
+              (!authorization || add_header(t, "Authorization", authorization)) &&
               (!trace || add_header(t, "traceparent", trace)) &&
               (!*secret || add_signature(t, secret, env->now_ms(env) / 1000));
     for (size_t i = 0; ok && i < m->attribute_count; i++) {

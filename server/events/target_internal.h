@@ -52,6 +52,8 @@ struct target_message {
 };
 /* Tells the dispatcher, and frees it. */
 void target_message_end(struct target_message *m);
+/* A random UUID. */
+void target_new_id(struct store *store, char out[37]);
 void target_message_set(struct target_message *m, enum event_outcome outcome, const char *format,
                         ...) __attribute__((format(printf, 3, 4)));
 
@@ -113,6 +115,8 @@ const struct target_driver *target_driver_of_scheme(const char *scheme, bool *mi
 const char *target_check(Kist__EventTarget *target, struct arena *arena);
 /* NULL: it is not set. */
 const char *target_option(const Kist__EventTarget *target, const char *name);
+/* It is not shown again. */
+bool target_option_is_secret(const char *name);
 unsigned target_timeout_ms(const Kist__EventTarget *target);
 bool target_name_is_valid(struct bytes name);
 
@@ -120,6 +124,7 @@ bool target_name_is_valid(struct bytes name);
 
 #define TARGET_AVOID_MAX 16
 struct target_guard {
+    pthread_rwlock_t lock; /* over the list, which grows while servers start */
     size_t count;
     struct target_avoided {
         uint8_t ip[16];
@@ -127,12 +132,14 @@ struct target_guard {
         bool everywhere, admin;
     } list[TARGET_AVOID_MAX];
 };
+void target_guard_init(struct target_guard *g);
+void target_guard_release(struct target_guard *g);
 enum kist_err target_guard_add(struct target_guard *g, const char *address,
                                bool admin) MUST_CHECK;
-bool target_guard_allows(const struct target_guard *g, const struct sockaddr *peer,
+bool target_guard_allows(struct target_guard *g, const struct sockaddr *peer,
                          bool private_network);
 /* The same of an address as text. */
-bool target_guard_allows_text(const struct target_guard *g, const char *ip, unsigned port,
+bool target_guard_allows_text(struct target_guard *g, const char *ip, unsigned port,
                               bool private_network);
 
 /* ---- links ---- */

@@ -7,6 +7,7 @@
  */
 #include <hiredis.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "server/events/target_internal.h"
 

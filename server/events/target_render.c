@@ -89,10 +89,6 @@ enum kist_err target_render(const struct target_link *link, struct target_messag
                                store_env(config->store)->now_ms(store_env(config->store)) };
     const Kist__Event *event = m->delivery->event;
     m->content_type = JSON_TYPE;
-    if (event->kind == EVENT_INVOCATION)
-        return buf_append_bytes(&m->body, schema_bytes(event->payload));
-    if (event->kind == EVENT_TEST)
-        return event_render_s3(&form, event, m->delivery->id, &m->body);
     switch (link->form) {
     case TARGET_FORM_S3:
         return event_render_s3(&form, event, m->delivery->id, &m->body);

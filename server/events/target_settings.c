@@ -57,6 +57,11 @@ const char *target_option(const Kist__EventTarget *target, const char *name)
     return NULL;
 }
 
+bool target_option_is_secret(const char *name)
+{
+    return strcmp(name, "authorization") == 0;
+}
+
 unsigned target_timeout_ms(const Kist__EventTarget *target)
 {
     const char *text = target_option(target, "timeout");

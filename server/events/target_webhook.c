@@ -9,7 +9,7 @@ static const char *check(const Kist__EventTarget *target, const struct target_ur
 
 const struct target_driver target_webhook = { .kind = "webhook",
                                               .schemes = "|http|https|",
-                                              .options = "|timeout|",
+                                              .options = "|timeout|authorization|",
                                               .binary = true,
                                               .concurrency = 64,
                                               .check = check };
