@@ -47,6 +47,7 @@ struct s3_service {
     struct http_handler handler;
     struct s3_rules_cache *rules;
     struct access_log *access_log;   /* NULL: none is kept */
+    struct usage_counter *usage;     /* NULL: nothing is counted */
     _Atomic uint64_t (*counters)[6]; /* by operation; the last is for unrouted requests */
 };
 

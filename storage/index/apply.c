@@ -129,6 +129,8 @@ static enum kist_err dispatch(struct apply *a, const Kist__Command *c)
         return apply_delete_account(a, c->delete_account);
     case KIST__COMMAND__OF_PUT_ACL:
         return apply_put_acl(a, c->put_acl);
+    case KIST__COMMAND__OF_ADD_USAGE:
+        return apply_add_usage(a, c->add_usage);
     case KIST__COMMAND__OF__NOT_SET:
     case _KIST__COMMAND__OF__CASE_IS_INT_SIZE:
         break;

@@ -109,6 +109,9 @@ enum kist_err apply_put_acl(struct apply *a, const Kist__PutAcl *c) MUST_CHECK;
 enum kist_err apply_find(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
                          uint64_t version, struct row_key *row, Kist__Object **out) MUST_CHECK;
 
+/* apply_usage.c */
+enum kist_err apply_add_usage(struct apply *a, const Kist__AddUsage *c) MUST_CHECK;
+
 /* apply_account.c */
 enum kist_err apply_put_account(struct apply *a, const Kist__PutAccount *c) MUST_CHECK;
 enum kist_err apply_delete_account(struct apply *a, const Kist__DeleteAccount *c) MUST_CHECK;
