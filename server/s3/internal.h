@@ -204,8 +204,9 @@ struct s3_rules {
     const struct s3_xml_node *website;    /* NULL: none */
     const struct s3_xml_node *encryption; /* NULL: none */
     const struct s3_xml_node *logging;    /* NULL: none */
-    const char *site;                     /* the website's pages are below this prefix; NULL */
-    Kist__Lifecycle *lifecycle;           /* NULL: none */
+    struct bytes log_acl;       /* of log objects: a packed Kist__Acl; empty: the owner alone */
+    const char *site;           /* the website's pages are below this prefix; NULL */
+    Kist__Lifecycle *lifecycle; /* NULL: none */
     bool requester_pays;
     bool block_public_policy, restrict_public_buckets;
     bool block_public_acls, ignore_public_acls;
