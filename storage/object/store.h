@@ -105,6 +105,24 @@ enum kist_err store_bucket(struct store *s, struct bytes name, struct arena *are
                            Kist__Bucket **out) MUST_CHECK;
 enum kist_err store_bucket_stats(struct store *s, uint64_t bucket_id, struct arena *arena,
                                  Kist__BucketStats **out) MUST_CHECK;
+/* Requests to a bucket, and their transfer. */
+enum kist_err store_bucket_usage(struct store *s, uint64_t bucket_id, struct arena *arena,
+                                 Kist__Usage **out) MUST_CHECK;
+/* The same by who asked: in the order of accounts (12 digits; empty: nobody who was known) and
+ * principals ("root", "user/NAME", "role/NAME", "anonymous"), behind (after, after_who). */
+struct usage_row {
+    struct bytes account, who;
+    uint64_t bucket_id; /* of a day's row: 0 for none */
+    uint32_t day;       /* since 1970 */
+    const Kist__Usage *usage;
+};
+enum kist_err store_list_usage(struct store *s, struct bytes after, struct bytes after_who,
+                               bool (*each)(void *ctx, const struct usage_row *row),
+                               void *ctx) MUST_CHECK;
+/* By day, account, principal and bucket, from the first day on. */
+enum kist_err store_list_usage_days(struct store *s, uint32_t first_day,
+                                    bool (*each)(void *ctx, const struct usage_row *row),
+                                    void *ctx) MUST_CHECK;
 /* Buckets in name order with name > after and this prefix; each() returns false to stop. */
 enum kist_err store_list_buckets(struct store *s, struct bytes prefix, struct bytes after,
                                  bool (*each)(void *ctx, const Kist__Bucket *bucket),
