@@ -75,9 +75,10 @@ enum kist_err object_writer_open(struct store *s, uint64_t length, unsigned dige
  * Before the first write. hide_etag: the ETag is not the MD5. */
 enum kist_err object_writer_seal(struct object_writer *w, const uint8_t key[SEAL_KEY_BYTES],
                                  bool hide_etag) MUST_CHECK;
-/* Has MD5 computed beside the caller where that gains something. From then on each write needs
- * object_writer_ready() first, and the last one object_writer_end(). */
-void object_writer_hash_aside(struct object_writer *w);
+/* Has a large body hashed and written beside the caller where that gains something. After
+ * object_writer_seal(); from then on each write needs object_writer_ready() first, and the last
+ * one object_writer_end(). */
+void object_writer_go_aside(struct object_writer *w);
 /* True: a write of so many bytes (at most 128 KiB) can be taken now. False: wake(user) follows,
  * once, then ask again. */
 bool object_writer_ready(struct object_writer *w, size_t bytes, void (*wake)(void *user),

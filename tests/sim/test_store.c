@@ -216,12 +216,16 @@ static struct object_writer *write_bytes(struct world *w, struct state s,
     }
     if (is_sealed(s) && object_writer_seal(writer, sealing->key, s.seed % 100 > 5) != KIST_OK)
         abort();
+    object_writer_go_aside(writer);
     fill(s, bytes);
     for (uint64_t at = 0; at < s.length; at += 50000) {
         size_t n = s.length - at < 50000 ? (size_t)(s.length - at) : 50000;
-        if (object_writer_write(writer, bytes_of(bytes + at, n)) != KIST_OK)
+        if (!object_writer_ready(writer, n, NULL, NULL) ||
+            object_writer_write(writer, bytes_of(bytes + at, n)) != KIST_OK)
             abort();
     }
+    if (!object_writer_end(writer, NULL, NULL))
+        abort();
     free(bytes);
     return writer;
 }
