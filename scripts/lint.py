@@ -11,7 +11,7 @@ import sys
 # Each layer may include itself and the ranks below, never another layer of its own rank.
 RANKS = (("storage/base",), ("storage/schema",), ("storage/log", "storage/chunk"),
          ("storage/index",), ("storage/object",), ("auth",), ("server/http",),
-         ("server/s3", "server/admin", "server/cli"))
+         ("server/functions", "server/s3", "server/admin", "server/cli"))
 LAYER_RANK = {layer: rank for rank, layers in enumerate(RANKS) for layer in layers}
 
 LIBRARIES = (
@@ -22,6 +22,7 @@ LIBRARIES = (
     (r"protobuf-c/.*", r"storage/schema/|tests/"),
     (r"jansson\.h", r"auth/(policy_parse|post_policy|jwt|jwks|oidc_fetch)\.c$|"
      r"server/s3/kms\.c$|server/cli/kms\.c$|tests/"),
+    (r"seccomp\.h", r"server/functions/sandbox_filter\.c$|tests/"),
     (r"curl/.*", r"server/cli/client\.c$|auth/oidc_fetch\.c$|tests/"),
 )
 BANNED = re.compile(r"(?<![\w.>])(strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atof|alloca)"
