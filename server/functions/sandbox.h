@@ -15,7 +15,7 @@
  *
  * A sandbox ends with the server, however that ends: each one's init watches a socket.
  *
- *     struct sandbox_config config = { .spares = 2 };
+ *     struct sandbox_config config = { 0 };
  *     TRY(sandbox_host_open(&config, &host));
  *     TRY(sandbox_spawn(host, &spec, &box));
  *     ... poll sandbox_pidfd(box), accept on sandbox_port(box, 0)->fd, read sandbox_output(box)
@@ -53,15 +53,13 @@ enum sandbox_feature {
 
 struct sandbox_config {
     const char *zygote_exe; /* a program that knows SANDBOX_ZYGOTE_COMMAND; NULL: this one */
-    unsigned spares;        /* sandboxes prepared in advance, at most SANDBOX_SPARES_MAX */
     unsigned without;       /* features not to use, for tests and odd machines */
 };
 
 #define SANDBOX_ZYGOTE_COMMAND "sandbox-zygote"
 #define SANDBOX_PORTS_MAX 4
 #define SANDBOX_LAYERS_MAX 5 /* Lambda's limit */
-#define SANDBOX_SPARES_MAX 16
-#define SANDBOX_UID 993 /* the function's user and group as it sees itself */
+#define SANDBOX_UID 993      /* the function's user and group as it sees itself */
 #define SANDBOX_GID 990
 
 struct sandbox_host;
