@@ -131,10 +131,10 @@ static int refuse_arguments(scmp_filter_ctx ctx)
     }
     if (rc == 0)
         rc = seccomp_rule_add(ctx, no, SCMP_SYS(socket), 1, SCMP_A0_32(SCMP_CMP_GT, AF_INET6));
-    /* personality(0) is the usual one, personality(-1) asks. */
+    /* personality(0) is the usual one; asking, personality(-1), is refused along with the rest,
+     * because libseccomp compares an argument once in a rule. */
     if (rc == 0)
-        rc = seccomp_rule_add(ctx, no, SCMP_SYS(personality), 2, SCMP_A0_32(SCMP_CMP_NE, 0),
-                              SCMP_A0_32(SCMP_CMP_NE, 0xffffffffU));
+        rc = seccomp_rule_add(ctx, no, SCMP_SYS(personality), 1, SCMP_A0_32(SCMP_CMP_NE, 0));
     /* TIOCSTI (0x5412) and TIOCLINUX (0x541c) type into a terminal. */
     if (rc == 0)
         rc = seccomp_rule_add(ctx, no, SCMP_SYS(ioctl), 1, SCMP_A1_32(SCMP_CMP_EQ, 0x5412));
