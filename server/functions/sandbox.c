@@ -19,6 +19,7 @@
 #include "server/functions/sandbox_cgroup.h"
 #include "server/functions/sandbox_internal.h"
 #include "storage/base/cleanup.h"
+#include "storage/base/trace.h"
 
 /* Longer than any start takes; what takes longer is broken. */
 #define ANSWER_SECONDS 20
@@ -87,7 +88,9 @@ static enum kist_err greet(struct sandbox_host *host, unsigned without)
         sandbox_receive(host->socket, &abilities, sizeof(abilities), &len, NULL, &none)));
     if (len != sizeof(abilities))
         return KIST_E_IO;
-    host->features = abilities.features | cgroup_features(&host->cgroups);
+    unsigned v1 = cgroup_features(&host->cgroups, false);
+    unsigned v2 = cgroup_features(&host->cgroups, true);
+    host->features = abilities.features | v1 | v2 | (v2 ? SANDBOX_CGROUP_V2 : 0);
     host->uid_first = abilities.uid_first;
     host->uid_count = abilities.uid_count;
     return KIST_OK;
@@ -177,14 +180,14 @@ enum kist_err sandbox_describe(const struct sandbox_host *host, struct buf *out)
                                        SANDBOX_CGROUP_FREEZER };
     static const char *const group_names[] = { "memory", "pids", "freezer" };
     unsigned f = host->features;
-    char cgroup[] = "cgroup v1 (";
-    if (f & SANDBOX_CGROUP_V2)
-        cgroup[8] = '2';
+    unsigned v1 = cgroup_features(&host->cgroups, false);
+    unsigned v2 = cgroup_features(&host->cgroups, true);
     CLEANUP(buf_release) struct buf line;
     buf_init(&line, 1024);
     TRY(describe(&line, f, "", " namespaces", spaces, space_names, ARRAY_LEN(spaces)));
     TRY(describe(&line, f, "", "", others, other_names, ARRAY_LEN(others)));
-    TRY(describe(&line, f, cgroup, ")", groups, group_names, ARRAY_LEN(groups)));
+    TRY(describe(&line, v2, "cgroup v2 (", ")", groups, group_names, ARRAY_LEN(groups)));
+    TRY(describe(&line, v1, "cgroup v1 (", ")", groups, group_names, ARRAY_LEN(groups)));
     TRY(buf_printf(&line, "%sno_new_privs, rlimits", line.len ? "; " : ""));
     return buf_append_bytes(out, buf_bytes(&line));
 }
@@ -312,9 +315,13 @@ static enum kist_err await_ready(struct sandbox *box, size_t ports)
         } else {
             for (size_t i = 0; i < count; i++)
                 close(fds[i]);
-            if (report.kind == SANDBOX_FAILED)
-                return report.bad ? KIST_E_INVALID : kist_err_from_errno(report.error);
-            return KIST_E_IO;
+            if (report.kind != SANDBOX_FAILED)
+                return KIST_E_IO;
+            if (report.bad)
+                return KIST_E_INVALID;
+            TRACE(TRACE_WARN, "sandbox", "a function does not start: %s",
+                  strerrordesc_np(report.error));
+            return kist_err_from_errno(report.error);
         }
     }
     return KIST_OK;

@@ -47,7 +47,7 @@ enum sandbox_feature {
     SANDBOX_CGROUP_MEMORY = 1 << 10,  /* otherwise the sum of resident sizes is watched */
     SANDBOX_CGROUP_PIDS = 1 << 11,    /* otherwise RLIMIT_NPROC */
     SANDBOX_CGROUP_FREEZER = 1 << 12, /* otherwise SIGSTOP */
-    SANDBOX_CGROUP_V2 = 1 << 13,      /* the three above are version 2 */
+    SANDBOX_CGROUP_V2 = 1 << 13,      /* some of the three are version 2 */
     SANDBOX_BUBBLEWRAP = 1 << 14,     /* namespaces are made by bwrap */
 };
 
@@ -77,8 +77,8 @@ unsigned sandbox_features(const struct sandbox_host *host);
 /* Whether the server's files and processes are out of reach of a function: only then may code
  * that its operator did not write run here. */
 bool sandbox_protects(const struct sandbox_host *host);
-/* Appends one line without its end, e.g. "user, mount, pid, net, ipc, uts namespaces; own uid;
- * seccomp; landlock; cgroup v1 (memory, pids, freezer)". */
+/* Appends one line without its end, e.g. "user, mount, pid, net, ipc, uts namespaces; own
+ * user id, seccomp, landlock; cgroup v2 (memory, pids, freezer); no_new_privs, rlimits". */
 enum kist_err sandbox_describe(const struct sandbox_host *host, struct buf *out) MUST_CHECK;
 
 /* All is borrowed for the call. Directories need not be absolute; under them, what a function

@@ -237,71 +237,76 @@ static void open_v1(struct cgroup_host *host, unsigned without)
 {
     char own[CGROUP_PATH_MAX];
     for (size_t i = 0; i < CGROUP_KINDS; i++)
-        if (!(without & kinds[i].feature) && own_dir(kinds[i].name, own))
+        if (!host->dirs[i][0] && !(without & kinds[i].feature) && own_dir(kinds[i].name, own))
             (void)make_parent(own, false, host->dirs[i]);
 }
 
-/* Version 2 wants processes in leaves alone: when the server's group lets no controller through,
- * the server moves to a leaf of its own (as systemd's Delegate=yes means it). With others in the
- * group that does not help, and the kernel refuses. */
-static bool pass_controllers(const char *own)
+/* Lets controllers through to the groups below. Version 2 wants processes in leaves alone: where
+ * that is what hinders, the server moves to a leaf of its own (as systemd's Delegate=yes means
+ * it). With others in the group that does not help, and the kernel refuses still. */
+static bool pass_controllers(const char *own, const char *controllers)
 {
-    char text[256], leaf[CGROUP_PATH_MAX];
-    if (!read_file(own, "cgroup.controllers", text, sizeof(text)) ||
-        !has_word(text, "memory", " \n") || !has_word(text, "pids", " \n"))
-        return false;
-    if (write_file(own, "cgroup.subtree_control", "+memory +pids") == 0)
-        return true;
+    char leaf[CGROUP_PATH_MAX];
+    int err = write_file(own, "cgroup.subtree_control", controllers);
+    if (err != EBUSY)
+        return err == 0;
     if (snprintf(leaf, sizeof(leaf), "%s/server", own) >= (int)sizeof(leaf) ||
         (mkdir(leaf, 0755) != 0 && errno != EEXIST))
         return false;
     if (write_file(leaf, "cgroup.procs", "0") == 0 &&
-        write_file(own, "cgroup.subtree_control", "+memory +pids") == 0)
+        write_file(own, "cgroup.subtree_control", controllers) == 0)
         return true;
     (void)write_file(own, "cgroup.procs", "0");
     (void)rmdir(leaf);
     return false;
 }
 
-static bool open_v2(struct cgroup_host *host, unsigned without)
+/* Freezing needs no controller in version 2; on machines with both versions, the other two are
+ * often version 1's. */
+static void open_v2(struct cgroup_host *host, unsigned without)
 {
-    char own[CGROUP_PATH_MAX], parent[CGROUP_PATH_MAX];
-    if (!own_dir(NULL, own) || !pass_controllers(own) || !make_parent(own, true, parent))
-        return false;
-    if (write_file(parent, "cgroup.subtree_control", "+memory +pids") != 0) {
-        (void)rmdir(parent);
-        return false;
-    }
-    host->v2 = true;
+    char own[CGROUP_PATH_MAX], parent[CGROUP_PATH_MAX], text[256];
+    if (!own_dir(NULL, own) || !read_file(own, "cgroup.controllers", text, sizeof(text)))
+        return;
+    bool both = has_word(text, "memory", " \n") && has_word(text, "pids", " \n") &&
+                pass_controllers(own, "+memory +pids");
+    if (!make_parent(own, true, parent))
+        return;
+    both = both && write_file(parent, "cgroup.subtree_control", "+memory +pids") == 0;
     for (size_t i = 0; i < CGROUP_KINDS; i++)
-        if (!(without & kinds[i].feature))
+        if (!(without & kinds[i].feature) && (both || i == CGROUP_FREEZER)) {
             memcpy(host->dirs[i], parent, sizeof(parent));
-    return true;
+            host->v2[i] = true;
+        }
+    if (!host->v2[CGROUP_FREEZER] && !host->v2[CGROUP_MEMORY] && !host->v2[CGROUP_PIDS])
+        (void)rmdir(parent);
 }
 
 void cgroup_host_open(struct cgroup_host *host, unsigned without)
 {
     unsigned all = SANDBOX_CGROUP_MEMORY | SANDBOX_CGROUP_PIDS | SANDBOX_CGROUP_FREEZER;
-    *host = (struct cgroup_host){ .v2 = false };
+    *host = (struct cgroup_host){ .dirs = { "" } };
     if ((without & all) == all)
         return;
-    if ((without & SANDBOX_CGROUP_V2) || !open_v2(host, without))
-        open_v1(host, without);
+    if (!(without & SANDBOX_CGROUP_V2))
+        open_v2(host, without);
+    open_v1(host, without);
 }
 
 void cgroup_host_close(struct cgroup_host *host)
 {
     for (size_t i = 0; i < CGROUP_KINDS; i++)
         if (host->dirs[i][0])
-            remove_group(host->dirs[i], host->v2);
+            remove_group(host->dirs[i], host->v2[i]);
 }
 
-unsigned cgroup_features(const struct cgroup_host *host)
+unsigned cgroup_features(const struct cgroup_host *host, bool v2)
 {
     unsigned features = 0;
     for (size_t i = 0; i < CGROUP_KINDS; i++)
-        features |= host->dirs[i][0] ? kinds[i].feature : 0;
-    return features | (features && host->v2 ? SANDBOX_CGROUP_V2 : 0);
+        if (host->dirs[i][0] && host->v2[i] == v2)
+            features |= kinds[i].feature;
+    return features;
 }
 
 static void group_dir(const struct cgroup *group, enum cgroup_kind kind, char *out)
@@ -318,7 +323,7 @@ static int limit(const struct cgroup *group, enum cgroup_kind kind, const char *
         return 0;
     group_dir(group, kind, dir);
     snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-    return write_file(dir, group->host->v2 ? name_v2 : name_v1, text);
+    return write_file(dir, group->host->v2[kind] ? name_v2 : name_v1, text);
 }
 
 static int make_one(struct cgroup *group, enum cgroup_kind kind)
@@ -326,7 +331,7 @@ static int make_one(struct cgroup *group, enum cgroup_kind kind)
     char dir[FILE_PATH_MAX], path[FILE_PATH_MAX + 16];
     group_dir(group, kind, dir);
     if (mkdir(dir, 0755) != 0)
-        return group->host->v2 && errno == EEXIST ? 0 : errno;
+        return group->host->v2[kind] && errno == EEXIST ? 0 : errno;
     snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
@@ -354,7 +359,7 @@ enum kist_err cgroup_make(const struct cgroup_host *host, uint64_t id, uint64_t 
     /* No escape into swap, where it is counted. */
     if (memory_bytes)
         (void)limit(&group, CGROUP_MEMORY, "memory.memsw.limit_in_bytes", "memory.swap.max",
-                    host->v2 ? 0 : memory_bytes);
+                    host->v2[CGROUP_MEMORY] ? 0 : memory_bytes);
     *out = group;
     return KIST_OK;
 }
@@ -370,8 +375,9 @@ enum kist_err cgroup_freeze(const struct cgroup *group, bool frozen)
 {
     char dir[FILE_PATH_MAX];
     group_dir(group, CGROUP_FREEZER, dir);
-    int err = group->host->v2 ? write_file(dir, "cgroup.freeze", frozen ? "1" : "0")
-                              : write_file(dir, "freezer.state", frozen ? "FROZEN" : "THAWED");
+    int err = group->host->v2[CGROUP_FREEZER]
+                  ? write_file(dir, "cgroup.freeze", frozen ? "1" : "0")
+                  : write_file(dir, "freezer.state", frozen ? "FROZEN" : "THAWED");
     return err ? kist_err_from_errno(err) : KIST_OK;
 }
 
@@ -382,8 +388,9 @@ uint64_t cgroup_memory_peak(const struct cgroup *group)
         return 0;
     group_dir(group, CGROUP_MEMORY, dir);
     /* memory.peak came with Linux 5.19 */
-    if (!read_file(dir, group->host->v2 ? "memory.peak" : "memory.max_usage_in_bytes", text,
-                   sizeof(text)) &&
+    if (!read_file(dir,
+                   group->host->v2[CGROUP_MEMORY] ? "memory.peak" : "memory.max_usage_in_bytes",
+                   text, sizeof(text)) &&
         !read_file(dir, "memory.current", text, sizeof(text)))
         return 0;
     return strtoull(text, NULL, 10);
@@ -395,8 +402,8 @@ uint64_t cgroup_oom_kills(const struct cgroup *group)
     if (!group->host->dirs[CGROUP_MEMORY][0])
         return 0;
     group_dir(group, CGROUP_MEMORY, dir);
-    if (!read_file(dir, group->host->v2 ? "memory.events" : "memory.oom_control", text,
-                   sizeof(text)))
+    if (!read_file(dir, group->host->v2[CGROUP_MEMORY] ? "memory.events" : "memory.oom_control",
+                   text, sizeof(text)))
         return 0;
     const char *p = strstr(text, "oom_kill ");
     return p ? strtoull(p + sizeof("oom_kill ") - 1, NULL, 10) : 0;
@@ -412,7 +419,7 @@ void cgroup_remove(struct cgroup *group)
         group_dir(group, (enum cgroup_kind)i, dir);
         /* A process that has just died may be there for an instant yet. */
         if (rmdir(dir) != 0 && errno == EBUSY) {
-            clear_group(dir, group->host->v2);
+            clear_group(dir, group->host->v2[i]);
             (void)rmdir(dir);
         }
     }

@@ -14,9 +14,9 @@
 enum cgroup_kind { CGROUP_MEMORY, CGROUP_PIDS, CGROUP_FREEZER, CGROUP_KINDS };
 
 struct cgroup_host {
-    bool v2;
     /* Absolute directories, empty when not available. Version 2: all the same. */
     char dirs[CGROUP_KINDS][CGROUP_PATH_MAX];
+    bool v2[CGROUP_KINDS];
 };
 
 struct cgroup {
@@ -30,8 +30,8 @@ struct cgroup {
 /* Never fails: what is not there is left out. without: features not to use. */
 void cgroup_host_open(struct cgroup_host *host, unsigned without);
 void cgroup_host_close(struct cgroup_host *host);
-/* SANDBOX_CGROUP_... bits. */
-unsigned cgroup_features(const struct cgroup_host *host);
+/* SANDBOX_CGROUP_... bits of one version. */
+unsigned cgroup_features(const struct cgroup_host *host, bool v2);
 
 /* Makes the groups of one sandbox; memory_bytes 0 is no limit. */
 enum kist_err cgroup_make(const struct cgroup_host *host, uint64_t id, uint64_t memory_bytes,

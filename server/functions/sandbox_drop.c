@@ -41,7 +41,7 @@ int sandbox_drop_caps(void)
     return 0;
 }
 
-static int write_file(int dir, const char *path, const char *text)
+int sandbox_write_file(int dir, const char *path, const char *text)
 {
     int fd = openat(dir, path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
@@ -56,15 +56,15 @@ int sandbox_map_user(int proc_fd, unsigned inside_uid, unsigned uid, unsigned in
                      unsigned gid)
 {
     char map[64];
-    int err = write_file(proc_fd, "self/setgroups", "deny");
+    int err = sandbox_write_file(proc_fd, "self/setgroups", "deny");
     if (err && err != ENOENT)
         return err;
     snprintf(map, sizeof(map), "%u %u 1", inside_uid, uid);
-    err = write_file(proc_fd, "self/uid_map", map);
+    err = sandbox_write_file(proc_fd, "self/uid_map", map);
     if (err)
         return err;
     snprintf(map, sizeof(map), "%u %u 1", inside_gid, gid);
-    return write_file(proc_fd, "self/gid_map", map);
+    return sandbox_write_file(proc_fd, "self/gid_map", map);
 }
 
 int sandbox_seccomp(const struct sandbox_hello *hello)
@@ -153,7 +153,7 @@ static void reset_signals(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-int sandbox_become(const struct sandbox_plan *plan, bool *bad)
+int sandbox_become(const struct sandbox_plan *plan, int go, bool *bad)
 {
     const struct sandbox_request *request = plan->request;
     bool own_root = request->features & SANDBOX_MOUNT_NS;
@@ -182,6 +182,9 @@ int sandbox_become(const struct sandbox_plan *plan, bool *bad)
         if (err)
             return err;
     }
+    char word;
+    if (read(go, &word, 1) != 1)
+        return ECANCELED;
     *bad = true;
     execve(plan->argv[0], plan->argv, plan->envp);
     return errno;

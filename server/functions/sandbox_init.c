@@ -80,35 +80,6 @@ static int listen_on(bool own_net, uint16_t *port, int *out)
     return 0;
 }
 
-/* Forks; returns when the child has executed the program, or with its error. */
-static int start_function(const struct sandbox_plan *plan, pid_t *out, bool *bad)
-{
-    int fds[2];
-    struct {
-        int error;
-        bool bad;
-    } said = { 0, false };
-    if (pipe2(fds, O_CLOEXEC) != 0)
-        return errno;
-    pid_t pid = fork();
-    if (pid < 0)
-        return errno;
-    if (pid == 0) {
-        said.error = sandbox_become(plan, &said.bad);
-        (void)!write(fds[1], &said, sizeof(said));
-        _exit(127);
-    }
-    close(fds[1]);
-    ssize_t n;
-    do
-        n = read(fds[0], &said, sizeof(said));
-    while (n < 0 && errno == EINTR);
-    close(fds[0]);
-    *out = pid;
-    *bad = n == (ssize_t)sizeof(said) && said.bad;
-    return n == (ssize_t)sizeof(said) ? said.error : 0;
-}
-
 /* Processes of this sandbox where it has no pid namespace: all that descend from this process,
  * because it is their subreaper. */
 static void signal_descendants(int proc_fd, pid_t of, int signal, int depth)
@@ -241,20 +212,24 @@ static uint64_t anonymous_bytes(const struct init *init, const char *pid)
     return resident > shared ? (resident - shared) * (uint64_t)init->page_bytes : 0;
 }
 
-static void watch_memory(struct init *init)
+static void watch(struct init *init)
 {
-    uint64_t sum = 0, limit = init->plan->request->memory_bytes;
+    const struct sandbox_request *request = init->plan->request;
+    uint64_t sum = 0, limit = request->memory_bytes;
+    unsigned count = 0;
     const struct dirent *e;
     rewinddir(init->proc);
     while ((e = readdir(init->proc)))
-        if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && strcmp(e->d_name, "1") != 0)
+        if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && strcmp(e->d_name, "1") != 0) {
             sum += anonymous_bytes(init, e->d_name);
+            count++;
+        }
     if (sum > atomic_load_explicit(&init->shared->memory_peak_bytes, memory_order_relaxed))
         atomic_store_explicit(&init->shared->memory_peak_bytes, sum, memory_order_relaxed);
-    if (limit && sum > limit) {
-        init->oom = true;
+    init->oom = init->oom || (limit && sum > limit);
+    /* RLIMIT_NPROC does not hold for the machine's root. */
+    if (init->oom || count > request->pids_max)
         signal_all(init, SIGKILL);
-    }
 }
 
 static void obey(struct init *init)
@@ -282,7 +257,7 @@ static _Noreturn void serve(struct init *init)
         int timeout = init->proc && !init->stopped ? WATCH_MS : -1;
         int n = poll(polls, ARRAY_LEN(polls), timeout);
         if (n == 0)
-            watch_memory(init);
+            watch(init);
         if (n > 0 && polls[1].revents)
             reap(init);
         if (n > 0 && polls[0].revents)
@@ -323,7 +298,7 @@ static int make_tmp(struct sandbox_plan *plan)
     return 0;
 }
 
-/* Its own privileges, after those of the function. */
+/* Its own privileges. */
 static int renounce(const struct init *init)
 {
     const struct sandbox_request *request = init->plan->request;
@@ -338,6 +313,51 @@ static int renounce(const struct init *init)
     if (err == 0 && request->features & SANDBOX_SECCOMP)
         err = sandbox_seccomp(init->plan->hello);
     return err;
+}
+
+struct outcome {
+    int error;
+    bool bad;
+};
+
+static _Noreturn void run_function(const struct sandbox_plan *plan, int go, int says)
+{
+    struct outcome outcome = { 0, false };
+    outcome.error = sandbox_become(plan, go, &outcome.bad);
+    (void)!write(says, &outcome, sizeof(outcome));
+    _exit(127);
+}
+
+/* Forks, and renounces before the function's program begins, so that it never meets an init with
+ * privileges. Returns when the program has been executed, or with the error. */
+static int start_function(struct init *init, bool *bad)
+{
+    struct outcome outcome;
+    int go[2], says[2];
+    if (pipe2(go, O_CLOEXEC) != 0 || pipe2(says, O_CLOEXEC) != 0)
+        return errno;
+    init->function = fork();
+    if (init->function < 0)
+        return errno;
+    if (init->function == 0) {
+        close(go[1]);
+        run_function(init->plan, go[0], says[1]);
+    }
+    close(go[0]);
+    close(says[1]);
+    int err = renounce(init);
+    if (err == 0)
+        (void)!write(go[1], "", 1); /* if it has failed by now, it says so */
+    close(go[1]);
+    ssize_t n;
+    do
+        n = read(says[0], &outcome, sizeof(outcome));
+    while (n < 0 && errno == EINTR);
+    close(says[0]);
+    if (err || n != (ssize_t)sizeof(outcome))
+        return err;
+    *bad = outcome.bad;
+    return outcome.error;
 }
 
 /* What must work before anything is started. */
@@ -394,11 +414,9 @@ void sandbox_init(struct sandbox_plan *plan)
     if (err == 0)
         err = furnish(plan, report.ports, listeners, &bad);
     if (err == 0)
-        err = start_function(plan, &init.function, &bad);
+        err = start_function(&init, &bad);
     if (err == 0 && request->features & SANDBOX_PROC)
         init.proc = opendir("/proc");
-    if (err == 0)
-        err = renounce(&init);
     if (err)
         fail(&init, err, bad);
     if (sandbox_send(init.control, &report, sizeof(report), listeners, request->ports_count) != 0)

@@ -103,12 +103,14 @@ int sandbox_receive(int socket, void *data, size_t max, size_t *len, int *fds, s
 int sandbox_root_make(void);
 int sandbox_root_finish(const struct sandbox_plan *plan);
 int sandbox_proc_mount(void);
-/* sandbox_drop.c: in the function's process, up to execve(); *bad as in sandbox_report. */
-int sandbox_become(const struct sandbox_plan *plan, bool *bad);
+/* sandbox_drop.c: in the function's process, up to execve(), before which it waits for a byte
+ * from `go`; *bad as in sandbox_report. */
+int sandbox_become(const struct sandbox_plan *plan, int go, bool *bad);
 int sandbox_drop_uid(uint32_t uid);
 int sandbox_drop_caps(void);
 int sandbox_map_user(int proc_fd, unsigned inside_uid, unsigned uid, unsigned inside_gid,
                      unsigned gid);
+int sandbox_write_file(int dir, const char *path, const char *text);
 int sandbox_seccomp(const struct sandbox_hello *hello);
 /* sandbox_landlock.c. */
 bool sandbox_landlock_works(void);

@@ -88,8 +88,6 @@ static int allow_files(int ruleset, const struct sandbox_plan *plan, uint64_t ha
     int err = 0;
     if (request->features & SANDBOX_MOUNT_NS) {
         err = allow(ruleset, "/", READ_FILES);
-        if (err == 0)
-            err = allow(ruleset, "/proc", writes | READ_FILES);
     } else {
         for (size_t i = 0; err == 0 && i < ARRAY_LEN(system); i++)
             err = allow(ruleset, system[i], READ_FILES);

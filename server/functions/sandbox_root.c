@@ -171,10 +171,13 @@ int sandbox_root_make(void)
                : errno;
 }
 
+/* Read-only, because /proc/sys and the like ask for the machine's root alone, not for its
+ * capabilities, and that is who a function is where root makes user namespaces without leave to
+ * change its user. */
 int sandbox_proc_mount(void)
 {
-    return mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0 ? 0
-                                                                                       : errno;
+    unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY;
+    return mount("proc", "/proc", "proc", flags, NULL) == 0 ? 0 : errno;
 }
 
 static int bind_given(const char *from, const char *to)

@@ -59,6 +59,47 @@ static void has(unsigned feature, bool works_here)
         zygote.abilities.features |= feature;
 }
 
+/* Maps root and the ids for functions of process `pid`, which has just made its namespace: only
+ * the namespace above may, with CAP_SETUID and CAP_SETGID. */
+static int map_range(pid_t pid)
+{
+    static const char *const files[] = { "uid_map", "gid_map" };
+    char path[64], map[128];
+    snprintf(map, sizeof(map), "0 0 1\n%u %u %u\n", zygote.abilities.uid_first,
+             zygote.abilities.uid_first, zygote.abilities.uid_count);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        snprintf(path, sizeof(path), "%d/%s", (int)pid, files[i]);
+        int err = sandbox_write_file(zygote.proc_fd, path, map);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+/* Root that may not make other namespaces directly makes a user namespace that keeps the ids for
+ * functions. A child that stays outside writes the maps. */
+static int enter_user_with_range(void)
+{
+    int fds[2], status = 1;
+    char go;
+    pid_t self = getpid();
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        return errno;
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(fds[1]);
+        _exit(read(fds[0], &go, 1) != 1 || map_range(self) != 0);
+    }
+    close(fds[0]);
+    int err = pid < 0 || unshare(CLONE_NEWUSER) != 0 ? errno : 0;
+    if (err == 0 && write(fds[1], "", 1) != 1)
+        err = errno;
+    close(fds[1]);
+    if (pid > 0 && waitpid(pid, &status, 0) != pid)
+        status = 1;
+    return err ? err : status ? EPERM : 0;
+}
+
 /* An ordinary user becomes root of a namespace that has no other user. */
 static int enter_user(void)
 {
@@ -122,6 +163,20 @@ static void find_uids(void)
     has(SANDBOX_OWN_UID, a->uid_count && works(0, try_uid));
 }
 
+/* Root of a namespace is as good for what follows. */
+static void find_root(void)
+{
+    if (zygote.abilities.features & SANDBOX_OWN_UID && works(0, enter_user_with_range)) {
+        if (enter_user_with_range() != 0)
+            exit(1);
+    } else if (works(0, enter_user)) {
+        if (enter_user() != 0)
+            exit(1);
+        /* There is but one user in this namespace. */
+        zygote.abilities.features &= ~(uint32_t)SANDBOX_OWN_UID;
+    }
+}
+
 /* In the order in which one needs the other. */
 static void find_abilities(void)
 {
@@ -134,12 +189,8 @@ static void find_abilities(void)
     zygote.real_root = geteuid() == 0 && works(CLONE_NEWNS, NULL);
     if (geteuid() == 0 && wants(SANDBOX_OWN_UID))
         find_uids();
-    if (!zygote.real_root && wants(SANDBOX_USER_NS) && works(0, enter_user)) {
-        if (enter_user() != 0)
-            exit(1);
-        /* There is but one user in this namespace. */
-        zygote.abilities.features &= ~(uint32_t)SANDBOX_OWN_UID;
-    }
+    if (!zygote.real_root && wants(SANDBOX_USER_NS))
+        find_root();
     if (wants(SANDBOX_MOUNT_NS) && works(0, enter_root)) {
         if (enter_root() != 0)
             exit(1);
