@@ -29,12 +29,14 @@ ALL_CFLAGS := -std=c17 -fno-common -fno-omit-frame-pointer -pthread $(WARN) $(OP
               $(shell pkg-config --cflags libmicrohttpd libxml-2.0 libprotobuf-c 2>/dev/null) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(SAN) $(LDFLAGS)
 LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl -licui18n -licuuc -lm
+LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl -lseccomp -lm
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 
 # The layers, lowest first. A layer's archive may use only those before it; unit tests of a
 # layer link it and the lower ones, so that a wrong use fails to link.
 LAYERS := storage/base storage/schema storage/log storage/chunk storage/index storage/object \
           auth server/http server/events server/functions server/s3 server/admin server/cli
+          auth server/http server/functions server/s3 server/admin server/cli
 
 GEN := $(BUILD)/gen/storage/schema/kist.pb-c.c
 archive = $(BUILD)/$(subst /,-,$(1)).a

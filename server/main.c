@@ -4,6 +4,7 @@
 
 #include "server/cli/bench.h"
 #include "server/cli/tools.h"
+#include "server/functions/sandbox.h"
 #include "server/serve.h"
 #include "storage/base/bytes.h"
 
@@ -41,6 +42,9 @@ int main(int argc, char **argv)
         usage(stderr);
         return 2;
     }
+    /* Not for people: the server starts itself so. */
+    if (strcmp(argv[1], SANDBOX_ZYGOTE_COMMAND) == 0)
+        return sandbox_zygote_main();
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 2, argv + 2);
