@@ -25,6 +25,8 @@ static const struct {
     { "kms", cli_kms, "make and list keys for encryption, rotate the one above them" },
     { "site", cli_site, "publish a directory as a website, list releases, roll back" },
     { "usage", cli_usage, "what buckets hold, and who asked for how much" },
+    { "target", cli_target, "where events go that no function gets: webhooks and brokers" },
+    { "usage", cli_usage, "what the buckets of a data directory hold" },
     { "fsck", cli_fsck, "check every cross-reference of a data directory" },
 };
 

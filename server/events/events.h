@@ -47,6 +47,7 @@ struct event_policy {
     uint32_t retry_base_ms, retry_max_ms; /* pause after the first failure, doubled each time */
     const char *dead_letter;              /* ARN of a target, or s3://bucket/prefix; NULL: park */
     const char *on_success;               /* destinations of functions: the same; NULL: none */
+    bool ordered; /* rules that are made for it order the events of a key */
 };
 
 /* Who delivers to a kind of target. All functions may be called from any thread. */

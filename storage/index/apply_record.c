@@ -35,7 +35,30 @@ enum kist_err apply_records(struct apply *a, size_t count, Kist__RecordChange **
         } else {
             apply_drop(a, &row);
         }
+enum kist_err apply_check_record(struct apply *a, const Kist__RecordChange *c)
+{
+    struct row_key row;
+    return check(a, c, &row);
+}
+
+enum kist_err apply_set_record(struct apply *a, Kist__RecordChange *c)
+{
+    struct row_key row;
+    row_record(&row, (uint8_t)c->kind, bytes_str(c->account), bytes_str(c->name));
+    if (!c->record) {
+        apply_drop(a, &row);
+        return KIST_OK;
     }
+    c->record->changed = a->input->index;
+    return apply_set(a, &row, c->record);
+}
+
+enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c)
+{
+    for (size_t i = 0; i < c->n_changes; i++)
+        TRY(apply_check_record(a, c->changes[i]));
+    for (size_t i = 0; i < c->n_changes; i++)
+        TRY(apply_set_record(a, c->changes[i]));
     return KIST_OK;
 }
 
