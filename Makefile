@@ -28,8 +28,6 @@ CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE
 ALL_CFLAGS := -std=c17 -fno-common -fno-omit-frame-pointer -pthread $(WARN) $(OPT) $(SAN) \
               $(shell pkg-config --cflags libmicrohttpd libxml-2.0 libprotobuf-c 2>/dev/null) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(SAN) $(LDFLAGS)
-LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl -licui18n -licuuc -lm
-LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl -lseccomp -lm
 # Brokers that events can go to: each is built in where its library is (README, Dependencies), and
 # BROKERS= leaves them out.
 ALL_BROKERS := hiredis libnats libmosquitto librabbitmq rdkafka
@@ -44,7 +42,8 @@ CPPFLAGS += $(foreach p,$(BROKER_PKGS),-DHAVE_$(FILE_$(p)) \
               $(subst -I,-isystem ,$(shell pkg-config --cflags $(p))))
 NOT_BUILT := $(foreach p,$(filter-out $(BROKER_PKGS),$(ALL_BROKERS)),\
              server/events/target_$(FILE_$(p)).c)
-LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl -lm \
+LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl \
+        -licui18n -licuuc -lseccomp -lm \
         $(foreach p,$(BROKER_PKGS),$(shell pkg-config --libs $(p)))
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 
@@ -52,7 +51,6 @@ CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 # layer link it and the lower ones, so that a wrong use fails to link.
 LAYERS := storage/base storage/schema storage/log storage/chunk storage/index storage/object \
           auth server/http server/events server/functions server/s3 server/admin server/cli
-          auth server/http server/functions server/s3 server/admin server/cli
 
 GEN := $(BUILD)/gen/storage/schema/kist.pb-c.c
 archive = $(BUILD)/$(subst /,-,$(1)).a

@@ -12,7 +12,6 @@ import sys
 RANKS = (("storage/base",), ("storage/schema",), ("storage/log", "storage/chunk"),
          ("storage/index",), ("storage/object",), ("auth",), ("server/http",),
          ("server/events",), ("server/functions", "server/s3", "server/admin", "server/cli"))
-         ("server/functions", "server/s3", "server/admin", "server/cli"))
 LAYER_RANK = {layer: rank for rank, layers in enumerate(RANKS) for layer in layers}
 
 LIBRARIES = (
@@ -24,7 +23,6 @@ LIBRARIES = (
     (r"jansson\.h", r"auth/(policy_parse|post_policy|jwt|jwks|oidc_fetch)\.c$|"
      r"server/s3/kms\.c$|server/cli/|server/events/|server/functions/|tests/"),
     (r"unicode/.*", r"server/events/cron\.c$|tests/"),
-     r"server/s3/kms\.c$|server/cli/kms\.c$|tests/"),
     (r"seccomp\.h", r"server/functions/sandbox_filter\.c$|tests/"),
     (r"curl/.*", r"server/cli/client\.c$|auth/oidc_fetch\.c$|tests/"),
 )

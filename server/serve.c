@@ -137,7 +137,6 @@ static int start_s3(struct server *s)
                                 .lifecycle_day_ms = (int64_t)o->lifecycle_day_s * 1000,
                                 .access_log_interval_s = (unsigned)o->access_log_interval_s,
                                 .usage_interval_s = (unsigned)o->usage_interval_s,
-                                .domain = o->domain };
                                 .domain = o->domain,
                                 .services = s->services,
                                 .service_count = ARRAY_LEN(s->services) };

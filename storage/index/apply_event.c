@@ -252,10 +252,6 @@ static enum kist_err drop_old_traces(struct apply *a, int64_t now_ms)
 /* All that may refuse it is asked before anything is written. */
 static enum kist_err check_change(struct apply *a, const Kist__ChangeEvents *c)
 {
-    for (size_t i = 0; i < c->n_added; i++)
-        if (c->added[i]->kind >= EVENT_KIND_COUNT || !c->added[i]->target[0])
-            return KIST_E_INVALID;
-    TRY(apply_records(a, c->n_records, c->records));
     struct row_event_parts parts;
     for (size_t i = 0; i < c->n_settled; i++)
         if (!row_event_parse(schema_bytes(c->settled[i]->row), &parts))
@@ -263,6 +259,8 @@ static enum kist_err check_change(struct apply *a, const Kist__ChangeEvents *c)
     for (size_t i = 0; i < c->n_added; i++)
         if (c->added[i]->kind >= EVENT_KIND_COUNT || !c->added[i]->target[0])
             return KIST_E_INVALID;
+    for (size_t i = 0; i < c->n_records; i++)
+        TRY(apply_check_record(a, c->records[i]));
     return c->record ? apply_check_record(a, c->record) : KIST_OK;
 }
 
@@ -271,6 +269,8 @@ enum kist_err apply_change_events(struct apply *a, Kist__ChangeEvents *c)
     TRY(check_change(a, c));
     if (c->record)
         TRY(apply_set_record(a, c->record));
+    for (size_t i = 0; i < c->n_records; i++)
+        TRY(apply_set_record(a, c->records[i]));
     for (size_t i = 0; i < c->n_settled; i++)
         TRY(settle(a, c->settled[i]));
     for (size_t i = 0; i < c->n_added; i++)

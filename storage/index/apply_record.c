@@ -20,21 +20,6 @@ static enum kist_err check(struct apply *a, const Kist__RecordChange *c, struct 
     return (now ? now->changed : 0) == c->expected ? KIST_OK : KIST_E_CONFLICT;
 }
 
-enum kist_err apply_records(struct apply *a, size_t count, Kist__RecordChange **changes)
-{
-    struct row_key row;
-    for (size_t i = 0; i < count; i++)
-        TRY(check(a, changes[i], &row));
-    for (size_t i = 0; i < count; i++) {
-        Kist__RecordChange *change = changes[i];
-        row_record(&row, (uint8_t)change->kind, bytes_str(change->account),
-                   bytes_str(change->name));
-        if (change->record) {
-            change->record->changed = a->input->index;
-            TRY(apply_set(a, &row, change->record));
-        } else {
-            apply_drop(a, &row);
-        }
 enum kist_err apply_check_record(struct apply *a, const Kist__RecordChange *c)
 {
     struct row_key row;
@@ -60,9 +45,4 @@ enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c)
     for (size_t i = 0; i < c->n_changes; i++)
         TRY(apply_set_record(a, c->changes[i]));
     return KIST_OK;
-}
-
-enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c)
-{
-    return apply_records(a, c->n_changes, c->changes);
 }
