@@ -182,7 +182,10 @@ static size_t queue_room(const struct queue *q)
         return 0;
     if (q->items && e->item_bytes >= ITEM_BYTES_TOTAL_MAX)
         return 0;
-    size_t room = window - q->in_flight;
+    size_t room = window - q->in_flight, left = e->out < total ? total - e->out : 0;
+    if (q->in_flight + left < WINDOW_OWN)
+        left = WINDOW_OWN - q->in_flight;
+    room = room < left ? room : left;
     return room < TURN_EVENTS ? room : TURN_EVENTS;
 }
 

@@ -59,6 +59,7 @@ static void finish(struct event_delivery *d, enum event_outcome outcome)
     span.span = id;
     span.name = name;
     span.kind = SPAN_INVOCATION;
+    span.begin_ms = span.end_ms = env_real()->now_ms(env_real());
     bool ok = outcome == EVENT_DELIVERED;
     d->done(d, outcome, ok ? NULL : "the test says so",
             ok ? BYTES_LIT("{\"answer\":42}") : BYTES_EMPTY, ok ? &span : NULL);
