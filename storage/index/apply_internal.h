@@ -155,9 +155,6 @@ enum kist_err apply_pause_events(struct apply *a, const Kist__PauseEvents *c) MU
 
 /* apply_record.c */
 enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c) MUST_CHECK;
-/* One of them inside another command: check before anything is written, then set. */
-enum kist_err apply_check_record(struct apply *a, const Kist__RecordChange *c) MUST_CHECK;
-enum kist_err apply_set_record(struct apply *a, Kist__RecordChange *c) MUST_CHECK;
 
 /* apply_lifecycle.c */
 /* Enters what became of a key into the index of what is due, or takes it out again. Both do

@@ -33,16 +33,21 @@ enum kist_err apply_set_record(struct apply *a, Kist__RecordChange *c)
     if (!c->record) {
         apply_drop(a, &row);
         return KIST_OK;
-    }
-    c->record->changed = a->input->index;
-    return apply_set(a, &row, c->record);
-}
-
-enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c)
+enum kist_err apply_records(struct apply *a, size_t count, Kist__RecordChange **changes)
 {
-    for (size_t i = 0; i < c->n_changes; i++)
-        TRY(apply_check_record(a, c->changes[i]));
-    for (size_t i = 0; i < c->n_changes; i++)
-        TRY(apply_set_record(a, c->changes[i]));
+    struct row_key row;
+    for (size_t i = 0; i < count; i++)
+        TRY(check(a, changes[i], &row));
+    for (size_t i = 0; i < count; i++) {
+        Kist__RecordChange *change = changes[i];
+        row_record(&row, (uint8_t)change->kind, bytes_str(change->account),
+                   bytes_str(change->name));
+        if (change->record) {
+            change->record->changed = a->input->index;
+            TRY(apply_set(a, &row, change->record));
+        } else {
+            apply_drop(a, &row);
+        }
+    }
     return KIST_OK;
 }
