@@ -4,6 +4,7 @@
  * returned as it is; who acts on it (policy, CORS, website ...) reads it from there. The kind is
  * the operation's sub-resource. */
 #include "server/s3/access_log.h"
+#include "server/s3/acl.h"
 
 #define CONFIG_XML_MAX ((size_t)1 << 20)
 #define MANY 1000
@@ -115,10 +116,24 @@ static const struct s3_shape logging_format[] = {
     TREE("PartitionedPrefix", 0, 1, logging_partitioned),
     END,
 };
+static const struct s3_shape logging_grantee[] = {
+    { "DisplayName", S3_SHAPE_ANY, 0, 1, NULL, NULL },
+    TEXT("EmailAddress", 0, 1),
+    TEXT("ID", 0, 1),
+    TEXT("URI", 0, 1),
+    END,
+};
+static const struct s3_shape logging_grant[] = {
+    TREE("Grantee", 1, 1, logging_grantee), ENUM("Permission", 1, 1, "FULL_CONTROL|READ|WRITE"),
+    END
+};
+static const struct s3_shape logging_grants[] = {
+    TREE("Grant", 0, ACL_GRANTS_MAX - 1, logging_grant), END
+};
 static const struct s3_shape logging_enabled[] = {
     TEXT("TargetBucket", 1, 1),
     { "TargetPrefix", S3_SHAPE_ANY, 1, 1, NULL, NULL },
-    { "TargetGrants", S3_SHAPE_ANY, 0, 1, NULL, NULL },
+    TREE("TargetGrants", 0, 1, logging_grants),
     TREE("TargetObjectKeyFormat", 0, 1, logging_format),
     END,
 };
@@ -369,7 +384,10 @@ static void render(struct s3_xml *x, const struct s3_xml_node *node)
             s3_xml_text(x, n->name, n->text);
             continue;
         }
-        s3_xml_open(x, n->name);
+        if (strcmp(n->name, "Grantee") == 0)
+            s3_xml_open_grantee(x, s3_xml_child(n, "URI") != NULL);
+        else
+            s3_xml_open(x, n->name);
         render(x, n);
         s3_xml_close(x, n->name);
     }

@@ -48,6 +48,7 @@ struct s3_service {
     struct http_handler handler;
     struct s3_rules_cache *rules;
     struct access_log *access_log;   /* NULL: none is kept */
+    struct usage_counter *usage;     /* NULL: nothing is counted */
     _Atomic uint64_t (*counters)[6]; /* by operation; the last is for unrouted requests */
 };
 
@@ -226,8 +227,9 @@ struct s3_rules {
     const struct s3_xml_node *website;    /* NULL: none */
     const struct s3_xml_node *encryption; /* NULL: none */
     const struct s3_xml_node *logging;    /* NULL: none */
-    const char *site;                     /* the website's pages are below this prefix; NULL */
-    Kist__Lifecycle *lifecycle;           /* NULL: none */
+    struct bytes log_acl;       /* of log objects: a packed Kist__Acl; empty: the owner alone */
+    const char *site;           /* the website's pages are below this prefix; NULL */
+    Kist__Lifecycle *lifecycle; /* NULL: none */
     bool requester_pays;
     bool block_public_policy, restrict_public_buckets;
     bool block_public_acls, ignore_public_acls;

@@ -26,6 +26,7 @@ struct s3_config {
     const char *region;
     int64_t lifecycle_day_ms;       /* 86400000; less in tests */
     unsigned access_log_interval_s; /* access logs are delivered so often; 0: never */
+    unsigned usage_interval_s;      /* usage is committed so often; 0: never */
     const char *domain;             /* buckets are also served as <bucket>.<domain> */
     /* Others that share the port; they outlive the service. */
     const struct api_service *const *services;
