@@ -2,6 +2,8 @@
  * and take this bucket's events; the new ones among them get a test event. */
 #include "server/s3/notification.h"
 
+#include "server/events/events.h"
+
 #define UNABLE "Unable to validate the following destination configurations"
 /* Where EventBridgeConfiguration sends: the event target of that name. */
 #define BRIDGE_NAME "default"
@@ -51,10 +53,10 @@ static void complain(struct complaints *c, struct bytes name, const char *why)
 static const char *target_problem(struct s3_request *r, struct bytes arn,
                                   const struct s3_destination *to)
 {
-    const struct s3_config *config = &r->service->config;
+    struct events *events = r->service->config.events;
     enum kist_err err = KIST_E_NOT_FOUND;
-    if (config->check_target)
-        err = config->check_target(config->events, arn, r->bucket, r->owner.account);
+    if (events)
+        err = events_check_target(events, arn, r->bucket, r->owner.account);
     if (err == KIST_OK)
         return NULL;
     if (err != KIST_E_DENIED)

@@ -20,14 +20,14 @@ static struct apply_result result; /* of the last command */
 
 /* ---- commands ---- */
 
-static void on_done(struct store_op *op)
+static inline void on_done(struct store_op *op)
 {
     *(bool *)op->user = true;
 }
 
 static Kist__Cause cause;
 
-static enum kist_err finish(struct store_op *op, const bool *done)
+static inline enum kist_err finish(struct store_op *op, const bool *done)
 {
     while (!*done && store_step(store))
         continue;
@@ -38,7 +38,7 @@ static enum kist_err finish(struct store_op *op, const bool *done)
     return err;
 }
 
-static enum kist_err commit(Kist__Command *command)
+static inline enum kist_err commit(Kist__Command *command)
 {
     bool done = false;
     struct store_op op;
@@ -48,7 +48,7 @@ static enum kist_err commit(Kist__Command *command)
     return finish(&op, &done);
 }
 
-static enum kist_err commit_body(Kist__Command *command, const char *body)
+static inline enum kist_err commit_body(Kist__Command *command, const char *body)
 {
     bool done = false;
     struct store_op op;
@@ -61,12 +61,12 @@ static enum kist_err commit_body(Kist__Command *command, const char *body)
     return finish(&op, &done);
 }
 
-static ProtobufCBinaryData data_of(const char *text)
+static inline ProtobufCBinaryData data_of(const char *text)
 {
     return schema_data(bytes_str(text));
 }
 
-static enum kist_err put_if(const char *key, const char *body, bool must_not_exist)
+static inline enum kist_err put_if(const char *key, const char *body, bool must_not_exist)
 {
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__PutObject request = KIST__PUT_OBJECT__INIT;
@@ -83,12 +83,12 @@ static enum kist_err put_if(const char *key, const char *body, bool must_not_exi
     return commit_body(&command, body);
 }
 
-static enum kist_err put(const char *key, const char *body)
+static inline enum kist_err put(const char *key, const char *body)
 {
     return put_if(key, body, false);
 }
 
-static enum kist_err append(const char *key, uint64_t offset, const char *body)
+static inline enum kist_err append(const char *key, uint64_t offset, const char *body)
 {
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__AppendObject request = KIST__APPEND_OBJECT__INIT;
@@ -106,8 +106,8 @@ static enum kist_err append(const char *key, uint64_t offset, const char *body)
 }
 
 /* n keys, of each this version; etags[i] NULL: no condition. */
-static enum kist_err delete_many(size_t n, const char *const *names, uint64_t version,
-                                 const char *const *etags)
+static inline enum kist_err delete_many(size_t n, const char *const *names, uint64_t version,
+                                        const char *const *etags)
 {
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__DeleteObjects request = KIST__DELETE_OBJECTS__INIT;
@@ -134,12 +134,12 @@ static enum kist_err delete_many(size_t n, const char *const *names, uint64_t ve
     return commit(&command);
 }
 
-static enum kist_err delete_one(const char *key, uint64_t version)
+static inline enum kist_err delete_one(const char *key, uint64_t version)
 {
     return delete_many(1, &key, version, NULL);
 }
 
-static enum kist_err copy_to(const char *from, uint64_t data_id, const char *to)
+static inline enum kist_err copy_to(const char *from, uint64_t data_id, const char *to)
 {
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__CopyObject request = KIST__COPY_OBJECT__INIT;
@@ -155,7 +155,7 @@ static enum kist_err copy_to(const char *from, uint64_t data_id, const char *to)
     return commit(&command);
 }
 
-static enum kist_err upload(const char *key, const char *body)
+static inline enum kist_err upload(const char *key, const char *body)
 {
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__CreateUpload create = KIST__CREATE_UPLOAD__INIT;
@@ -189,7 +189,7 @@ static enum kist_err upload(const char *key, const char *body)
     return commit(&command);
 }
 
-static enum kist_err rename_to(const char *from, const char *to)
+static inline enum kist_err rename_to(const char *from, const char *to)
 {
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__RenameObject request = KIST__RENAME_OBJECT__INIT;
@@ -203,7 +203,7 @@ static enum kist_err rename_to(const char *from, const char *to)
     return commit(&command);
 }
 
-static enum kist_err tag(const char *key, size_t n)
+static inline enum kist_err tag(const char *key, size_t n)
 {
     static char name[] = "k", value[] = "v";
     Kist__Command command = KIST__COMMAND__INIT;
@@ -220,7 +220,7 @@ static enum kist_err tag(const char *key, size_t n)
     return commit(&command);
 }
 
-static enum kist_err put_acl(const char *key)
+static inline enum kist_err put_acl(const char *key)
 {
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__PutAcl request = KIST__PUT_ACL__INIT;
@@ -231,7 +231,7 @@ static enum kist_err put_acl(const char *key)
     return commit(&command);
 }
 
-static void set_versioning(enum versioning versioning)
+static inline void set_versioning(enum versioning versioning)
 {
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__PutVersioning request = KIST__PUT_VERSIONING__INIT;
@@ -242,8 +242,8 @@ static void set_versioning(enum versioning versioning)
     ck_assert_int_eq(commit(&command), KIST_OK);
 }
 
-static void set_config(enum bucket_config kind, Kist__Lifecycle *lifecycle, size_t n,
-                       Kist__NotificationRule **rules)
+static inline void set_config(enum bucket_config kind, Kist__Lifecycle *lifecycle, size_t n,
+                              Kist__NotificationRule **rules)
 {
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__PutBucketConfig request = KIST__PUT_BUCKET_CONFIG__INIT;
@@ -260,8 +260,8 @@ static void set_config(enum bucket_config kind, Kist__Lifecycle *lifecycle, size
     ck_assert_int_eq(commit(&command), KIST_OK);
 }
 
-static Kist__NotificationRule rule_of(char *to, uint64_t kinds, const char *prefix,
-                                      const char *suffix)
+static inline Kist__NotificationRule rule_of(char *to, uint64_t kinds, const char *prefix,
+                                             const char *suffix)
 {
     Kist__NotificationRule rule = KIST__NOTIFICATION_RULE__INIT;
     rule.id = rule_id;
@@ -272,14 +272,14 @@ static Kist__NotificationRule rule_of(char *to, uint64_t kinds, const char *pref
     return rule;
 }
 
-static void one_rule(Kist__NotificationRule rule)
+static inline void one_rule(Kist__NotificationRule rule)
 {
     Kist__NotificationRule *rules[] = { &rule };
     set_config(CONFIG_NOTIFICATION, NULL, 1, rules);
 }
 
 /* Whatever is there is old: a day is a millisecond. */
-static void expire_at_once(void)
+static inline void expire_at_once(void)
 {
     static char id[] = "all";
     Kist__Lifecycle lifecycle = KIST__LIFECYCLE__INIT;
