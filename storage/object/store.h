@@ -366,10 +366,10 @@ enum kist_err store_scrub(struct store *s,
                           void *ctx, struct scrub_report *out) MUST_CHECK;
 
 /* Checks every cross-reference of the index and what the packs hold: objects and parts against
- * chunks and extents, reference counts, statistics, space that nothing refers to. Each finding
- * is told to report(). For a store that nobody uses. */
+ * chunks and extents, reference counts, statistics, queues against their events, space that
+ * nothing refers to. Each finding is told to report(). For a store that nobody uses. */
 struct fsck_report {
-    uint64_t objects, versions, uploads, parts, chunks, extents, garbage, freed;
+    uint64_t objects, versions, uploads, parts, chunks, extents, garbage, freed, events;
     uint64_t live_bytes, pack_bytes, problems;
 };
 enum kist_err store_fsck(struct store *s, void (*report)(void *ctx, const char *finding),
