@@ -1,6 +1,4 @@
 /* Dates as S3 reads and writes them. */
-#include <stdio.h>
-
 #include "storage/base/codec.h"
 
 static const char *const months[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
@@ -15,35 +13,60 @@ static struct tm broken_down(int64_t ms)
     return tm;
 }
 
-static unsigned field(int v, unsigned modulus)
+/* The last `width` digits; returns where to go on. */
+static char *put_digits(char *out, int v, int width)
 {
-    return (unsigned)v % modulus; /* says to the compiler how wide it prints */
+    for (int i = width - 1; i >= 0; i--, v /= 10)
+        out[i] = (char)('0' + v % 10);
+    return out + width;
+}
+
+static char *put_text(char *out, const char *text)
+{
+    while (*text)
+        *out++ = *text++;
+    return out;
+}
+
+static char *put_clock(char *out, const struct tm *t, const char *separator)
+{
+    out = put_text(put_digits(out, t->tm_hour, 2), separator);
+    out = put_text(put_digits(out, t->tm_min, 2), separator);
+    return put_digits(out, t->tm_sec, 2);
+}
+
+static char *put_day(char *out, const struct tm *t, const char *separator)
+{
+    out = put_text(put_digits(out, t->tm_year + 1900, 4), separator);
+    out = put_text(put_digits(out, t->tm_mon + 1, 2), separator);
+    return put_digits(out, t->tm_mday, 2);
 }
 
 void time_iso(int64_t ms, char out[TIME_ISO_LEN])
 {
     struct tm t = broken_down(ms);
-    snprintf(out, TIME_ISO_LEN, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ",
-             field(t.tm_year + 1900, 10000), field(t.tm_mon + 1, 100), field(t.tm_mday, 100),
-             field(t.tm_hour, 100), field(t.tm_min, 100), field(t.tm_sec, 100),
-             field((int)((ms % 1000 + 1000) % 1000), 1000));
+    out = put_text(put_day(out, &t, "-"), "T");
+    out = put_text(put_clock(out, &t, ":"), ".");
+    out = put_digits(out, (int)((ms % 1000 + 1000) % 1000), 3);
+    *put_text(out, "Z") = '\0';
 }
 
 void time_http(int64_t ms, char out[TIME_HTTP_LEN])
 {
-    static const char *const days[] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
+    static const char *const days[] = { "Sun, ", "Mon, ", "Tue, ", "Wed, ",
+                                        "Thu, ", "Fri, ", "Sat, " };
     struct tm t = broken_down(ms);
-    snprintf(out, TIME_HTTP_LEN, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[field(t.tm_wday, 7)],
-             field(t.tm_mday, 100), months[field(t.tm_mon, 12)], field(t.tm_year + 1900, 10000),
-             field(t.tm_hour, 100), field(t.tm_min, 100), field(t.tm_sec, 100));
+    out = put_digits(put_text(out, days[t.tm_wday % 7]), t.tm_mday, 2);
+    out = put_text(put_text(put_text(out, " "), months[t.tm_mon % 12]), " ");
+    out = put_text(put_digits(out, t.tm_year + 1900, 4), " ");
+    *put_text(put_clock(out, &t, ":"), " GMT") = '\0';
 }
 
 void time_amz(int64_t ms, char out[TIME_AMZ_LEN])
 {
     struct tm t = broken_down(ms);
-    snprintf(out, TIME_AMZ_LEN, "%04u%02u%02uT%02u%02u%02uZ", field(t.tm_year + 1900, 10000),
-             field(t.tm_mon + 1, 100), field(t.tm_mday, 100), field(t.tm_hour, 100),
-             field(t.tm_min, 100), field(t.tm_sec, 100));
+    out = put_text(put_day(out, &t, ""), "T");
+    *put_text(put_clock(out, &t, ""), "Z") = '\0';
 }
 
 /* ---- parsing: a pattern of literals, digits, and words ---- */
