@@ -24,6 +24,7 @@ static const struct {
     { "kms", cli_kms, "make and list keys for encryption, rotate the one above them" },
     { "site", cli_site, "publish a directory as a website, list releases, roll back" },
     { "usage", cli_usage, "what buckets hold, and who asked for how much" },
+    { "dump", cli_dump, "index and log of a data directory as lines of JSON" },
     { "fsck", cli_fsck, "check every cross-reference of a data directory" },
 };
 
