@@ -85,4 +85,34 @@ struct fn_invocation {
 /* Never blocks; done() may be called before it returns. */
 void functions_invoke(struct functions *f, struct fn_invocation *i);
 
+/* What the invocation is doing whose environment's connection bears this tag (functions_start());
+ * between invocations, what the last one did. NULL: nothing, or no memory. */
+Kist__Lineage *functions_lineage_of(void *tag, struct arena *arena);
+
+/* ---- metrics ---- */
+
+#define FN_DURATION_BUCKETS 16
+extern const double fn_duration_bounds[FN_DURATION_BUCKETS]; /* seconds, ascending */
+struct fn_histogram {
+    uint64_t upto[FN_DURATION_BUCKETS]; /* as Prometheus counts: all that are not longer */
+    uint64_t count;
+    double sum_s;
+};
+/* Since the start. */
+struct fn_stats {
+    const char *account, *name;
+    uint64_t invocations; /* that were not throttled */
+    uint64_t errors, timeouts, throttles, coldstarts, memory_max_bytes;
+    double billed_gb_ms; /* memory size in GB times billed ms */
+    struct fn_histogram init, run;
+};
+/* Of each function that was invoked; each() returns false to stop. */
+void functions_stats(struct functions *f,
+                     bool (*each)(void *ctx, const struct fn_stats *stats), void *ctx);
+struct fn_totals {
+    unsigned concurrency, running, environments, waiting_functions;
+    uint64_t memory_bytes, memory_max_bytes;
+};
+void functions_totals(struct functions *f, struct fn_totals *out);
+
 #endif

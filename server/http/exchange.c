@@ -202,6 +202,7 @@ struct exchange *exchange_new(struct conn *conn, struct MHD_Connection *mhd)
     x->request.method = HTTP_OTHER;
     x->request.tls = conn->server->tls;
     memcpy(x->request.peer, conn->peer, sizeof(x->request.peer));
+    x->request.tag = conn->tag;
     make_id(conn->server, x->id);
     x->begun_ns = mono_ns();
     return x;
@@ -252,6 +253,16 @@ void *exchange_user(const struct exchange *x)
     return x->user;
 }
 
+void exchange_set_guest(struct exchange *x, void *guest)
+{
+    x->guest = guest;
+}
+
+void *exchange_guest(const struct exchange *x)
+{
+    return x->guest;
+}
+
 const char *exchange_id(const struct exchange *x)
 {
     return x->id;
@@ -264,7 +275,8 @@ unsigned exchange_status(const struct exchange *x)
 
 void exchange_facts(const struct exchange *x, struct exchange_facts *out)
 {
-    *out = (struct exchange_facts){ .bytes_sent = x->bytes_sent,
+    *out = (struct exchange_facts){ .bytes_received = x->body_seen,
+                                    .bytes_sent = x->bytes_sent,
                                     .begun_ns = x->begun_ns,
                                     .replied_ns = x->replied_ns,
                                     .host_id = x->server->host_id };

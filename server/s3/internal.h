@@ -12,6 +12,7 @@
 #include "auth/chunked.h"
 #include "auth/policy.h"
 #include "auth/sigv4.h"
+#include "server/http/api.h"
 #include "server/s3/s3.h"
 #include "storage/base/codec.h"
 
@@ -47,6 +48,7 @@ struct s3_service {
     struct http_handler handler;
     struct s3_rules_cache *rules;
     struct access_log *access_log;   /* NULL: none is kept */
+    struct usage_counter *usage;     /* NULL: nothing is counted */
     _Atomic uint64_t (*counters)[6]; /* by operation; the last is for unrouted requests */
 };
 
@@ -107,6 +109,7 @@ struct s3_request {
     const Kist__Object *seen; /* the row that was looked at, for the same; NULL: none */
     bool error_headers;       /* what was added so far goes with an error, too */
     void *state;              /* the operation's own, from the arena */
+    struct guest *guest;      /* another service's request; NULL: S3's, or IAM's and so on */
 };
 
 /* ---- request.c: what the request says ---- */
@@ -126,6 +129,8 @@ enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *aren
                                          struct object_id *out);
 /* "bucket" of bucket.<domain>; empty for the domain itself, an address, or a foreign name. */
 struct bytes s3_host_bucket(const struct s3_request *r);
+/* r->host; false: out of memory. */
+bool s3_set_host(struct s3_request *r);
 /* A form's fields take the place of the parameters. S3_ERROR_COUNT when all is well. */
 enum s3_error s3_parse_form(struct s3_request *r, struct bytes form);
 /* Target and Host to scope, bucket, key and parameters; S3_ERROR_COUNT when all is well. */
@@ -137,6 +142,22 @@ enum s3_error s3_route(struct s3_request *r);
 /* r->bucket_row and r->rules; false after an error reply. */
 bool s3_load_bucket(struct s3_request *r);
 
+/* ---- front.c: requests of other services (server/http/api.h) ---- */
+struct guest;
+/* Whose the request is, by its host name or what it is signed for; NULL: ours. */
+const struct api_service *s3_guest_service(const struct s3_request *r);
+/* From here on r is that service's request; false: out of memory, and the connection is cut. */
+bool s3_guest_begin(struct s3_request *r, const struct api_service *service);
+struct bytes s3_guest_name(const struct s3_request *r);
+/* It takes requests without a signature, too. */
+bool s3_guest_unsigned(const struct s3_request *r);
+/* Who asks is known: reads the body and hands over. */
+void s3_guest_call(struct s3_request *r);
+void s3_guest_end(struct s3_request *r); /* nothing, when r is no guest's */
+/* An error in the service's own form. */
+void s3_guest_refuse(struct s3_request *r, unsigned status, const char *code,
+                     const char *message);
+
 /* ---- reply.c ---- */
 const char *s3_error_code(enum s3_error error);
 unsigned s3_error_status(enum s3_error error);
@@ -147,6 +168,9 @@ void s3_fail_message(struct s3_request *r, enum s3_error error, const char *mess
 /* InvalidArgument with ArgumentName and ArgumentValue. */
 void s3_fail_argument(struct s3_request *r, const char *name, struct bytes value,
                       const char *message);
+/* The same of several things: the elements' names are numbered then. */
+void s3_fail_arguments(struct s3_request *r, size_t n, const struct s3_param *arguments,
+                       const char *message);
 void s3_fail_err(struct s3_request *r, enum kist_err err);
 void s3_fail_auth(struct s3_request *r, enum kist_err err);
 struct bytes s3_error_xml(struct arena *arena, const struct exchange *x, const char *code,
@@ -203,8 +227,9 @@ struct s3_rules {
     const struct s3_xml_node *website;    /* NULL: none */
     const struct s3_xml_node *encryption; /* NULL: none */
     const struct s3_xml_node *logging;    /* NULL: none */
-    const char *site;                     /* the website's pages are below this prefix; NULL */
-    Kist__Lifecycle *lifecycle;           /* NULL: none */
+    struct bytes log_acl;       /* of log objects: a packed Kist__Acl; empty: the owner alone */
+    const char *site;           /* the website's pages are below this prefix; NULL */
+    Kist__Lifecycle *lifecycle; /* NULL: none */
     bool requester_pays;
     bool block_public_policy, restrict_public_buckets;
     bool block_public_acls, ignore_public_acls;
@@ -276,7 +301,7 @@ enum kist_err s3_config_xml(struct s3_request *r, enum bucket_config kind,
 /* Stores a document; an empty one removes it. */
 void s3_config_commit(struct s3_request *r, enum bucket_config kind, struct bytes document,
                       void (*then)(struct s3_request *r));
-extern const struct s3_shape s3_lifecycle_shape[];
+extern const struct s3_shape s3_lifecycle_shape[], s3_notification_shape[];
 
 /* ---- body.c ---- */
 /* Reads an XML body of at most max bytes, verifies it, then calls then(); r->body->xml has it. */
@@ -404,6 +429,18 @@ Kist__Lifecycle *s3_lifecycle_compile(const struct s3_xml_node *root, int64_t da
                                       struct arena *arena);
 /* x-amz-expiration of a current object. */
 void s3_lifecycle_header(struct s3_request *r, const Kist__Object *o);
+/* As AWS makes rules' ids: a random UUID (RFC 9562, version 4) in base64. NULL: out of memory. */
+char *s3_new_id(struct env *env, struct arena *arena);
+
+/* ---- notification.c, notification_put.c ---- */
+bool s3_notification_prepare(struct s3_request *r, struct s3_xml_node *root);
+/* Judges and compiles a NotificationConfiguration, and asks its targets; false after an error
+ * reply. */
+bool s3_notification_check(struct s3_request *r, const struct s3_xml_node *root);
+/* What was compiled; NULL: nothing was asked for. */
+Kist__Notification *s3_notification_rules(const struct s3_request *r);
+/* The configuration holds: its new targets are tried, then the reply is made. */
+void s3_notification_done(struct s3_request *r);
 
 /* ---- website.c ---- */
 /* True: the host name is a website's, and whose. */
@@ -430,6 +467,10 @@ enum s3_error s3_check_read(const struct s3_request *r, const Kist__Object *o,
 bool s3_write_condition(struct s3_request *r, Kist__Condition **out);
 /* The same with dates; of the destination (prefix "") or the source of a rename. */
 bool s3_rename_condition(struct s3_request *r, const char *prefix, Kist__Condition **out);
+
+/* ---- cause.c ---- */
+/* Of the command that the request makes; NULL: nobody will ask, or out of memory. */
+Kist__Cause *s3_cause(struct s3_request *r);
 
 /* ---- op.c: waiting for the store ---- */
 void s3_commit(struct s3_request *r, const Kist__Command *command,

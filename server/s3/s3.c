@@ -6,6 +6,7 @@
 #include "server/s3/access_log.h"
 #include "server/s3/iam.h"
 #include "server/s3/kms.h"
+#include "server/s3/usage.h"
 #include "storage/base/trace.h"
 
 static void count(struct s3_service *s, size_t row, unsigned status)
@@ -18,6 +19,8 @@ static void count(struct s3_service *s, size_t row, unsigned status)
 static struct bytes service_of(const struct s3_request *r)
 {
     struct bytes claim = exchange_header(r->x, "authorization");
+    if (r->guest)
+        return s3_guest_name(r);
     if (r->scope != S3_SCOPE_SERVICE || r->http->method != HTTP_POST)
         return BYTES_LIT("s3");
     if (bytes_find(claim, BYTES_LIT("/iam/aws4_request"), 0) != SIZE_MAX)
@@ -95,6 +98,19 @@ bool s3_load_bucket(struct s3_request *r)
     return err == KIST_OK;
 }
 
+static void begin_guest(struct s3_request *r)
+{
+    enum kist_err err = authenticate(r);
+    if (err == KIST_E_DENIED && r->who.anonymous && s3_guest_unsigned(r)) {
+        become_nobody(r);
+        err = KIST_OK;
+    }
+    if (err == KIST_OK)
+        s3_guest_call(r);
+    else
+        s3_fail_auth(r, err);
+}
+
 static void begin(void *ctx, struct exchange *x)
 {
     struct s3_service *s = ctx;
@@ -109,6 +125,12 @@ static void begin(void *ctx, struct exchange *x)
     r->arena = exchange_arena(x);
     r->http = exchange_request(x);
     r->op_index = s3_operation_count;
+    const struct api_service *guest = s3_set_host(r) ? s3_guest_service(r) : NULL;
+    if (guest) {
+        if (s3_guest_begin(r, guest))
+            begin_guest(r);
+        return;
+    }
     enum s3_error error = s3_parse_target(r);
     if (error != S3_ERROR_COUNT) {
         s3_fail(r, error);
@@ -164,7 +186,9 @@ static void end(void *ctx, struct exchange *x)
     TRACE(TRACE_DEBUG, "s3", "%s %.*s %.*s %u", exchange_id(x), (int)r->http->method_name.len,
           (const char *)r->http->method_name.ptr, (int)r->http->path.len,
           (const char *)r->http->path.ptr, exchange_status(x));
+    s3_guest_end(r);
     s3_access_log(r);
+    s3_usage_count(r);
     s3_body_release(r->body);
     object_reader_close(r->reader);
     s3_seal_wipe(r);
@@ -199,6 +223,8 @@ enum kist_err s3_service_open(const struct s3_config *config, struct s3_service 
     enum kist_err err = KIST_OK;
     if (config->access_log_interval_s)
         err = access_log_open(s, config->access_log_interval_s, &s->access_log);
+    if (err == KIST_OK && config->usage_interval_s)
+        err = usage_counter_open(config->store, config->usage_interval_s, &s->usage);
     if (err != KIST_OK) {
         s3_service_close(s);
         return err;
@@ -212,6 +238,7 @@ void s3_service_close(struct s3_service *s)
     if (!s)
         return;
     access_log_close(s->access_log);
+    usage_counter_close(s->usage);
     free(s->counters);
     s3_rules_cache_free(s->rules);
     free(s);
