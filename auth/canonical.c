@@ -75,6 +75,23 @@ char *canonical_recode(char *to, struct bytes in, bool is_path, enum canonical_f
     return to;
 }
 
+/* The path of services beside S3: what was sent is encoded as it is, its '%' too.
+ * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html */
+static char *encode_again(char *to, struct bytes in)
+{
+    for (size_t i = 0; i < in.len; i++) {
+        uint8_t c = in.ptr[i];
+        if (is_unreserved(c) || c == '/') {
+            *to++ = (char)c;
+            continue;
+        }
+        *to++ = '%';
+        *to++ = "0123456789ABCDEF"[c >> 4];
+        *to++ = "0123456789ABCDEF"[c & 15];
+    }
+    return to;
+}
+
 /* Takes the next "name=value" off *rest; false at the end. Empty parts are skipped. */
 static bool next_part(struct bytes *rest, struct bytes *part)
 {
@@ -250,6 +267,8 @@ enum kist_err canonical_request(const struct canonical_input *in, enum canonical
     *to++ = '\n';
     if (form == CANONICAL_RAW)
         to = put(to, in->raw_path);
+    else if (in->twice)
+        to = encode_again(to, in->raw_path);
     else
         to = canonical_recode(to, in->raw_path, true, form);
     if (in->raw_path.len == 0)
@@ -274,10 +293,10 @@ bool canonical_form_differs(const struct canonical_input *in, enum canonical_for
     case CANONICAL_AWS:
         return true;
     case CANONICAL_SLASH:
-        return bytes_find(path, BYTES_LIT("%2F"), 0) != SIZE_MAX ||
-               bytes_find(path, BYTES_LIT("%2f"), 0) != SIZE_MAX;
-    case CANONICAL_RAW:
-        break;
+        return !in->twice && (bytes_find(path, BYTES_LIT("%2F"), 0) != SIZE_MAX ||
+                              bytes_find(path, BYTES_LIT("%2f"), 0) != SIZE_MAX);
+    case CANONICAL_RAW: /* a raw "%2520" is what "%20" becomes when it is encoded again */
+        return !in->twice || bytes_find(path, BYTES_LIT("%"), 0) == SIZE_MAX;
     }
     return true;
 }

@@ -30,6 +30,7 @@ struct canonical_input {
     size_t name_count;
     struct bytes payload; /* the last line; empty: to be appended later */
     bool presigned;       /* leave X-Amz-Signature out of the query */
+    bool twice;           /* other services than S3: the path is encoded once more than sent */
 };
 
 /* KIST_E_TOO_LARGE: more than QUERY_PARAMS_MAX parameters; KIST_E_NOMEM. */

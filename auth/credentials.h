@@ -14,6 +14,7 @@
 
 /* Who a request acts for. Lives in the arena given to find(), or longer. */
 struct policy;
+struct Kist__Lineage;
 
 struct auth_identity {
     bool is_root;
@@ -32,6 +33,8 @@ struct auth_identity {
     const struct policy *const *policies;
     size_t policy_count;
     const struct policy *session;
+    /* Of a function's credentials: the invocation that they were made for; NULL: nobody's. */
+    const struct Kist__Lineage *lineage;
 };
 
 /* Condition keys of a web identity's session: HOST/PATH:sub, HOST/PATH:aud and

@@ -242,6 +242,7 @@ static struct canonical_input input_of(const struct check *c)
         .name_count = c->name_count,
         .payload = c->payload,
         .presigned = c->claim.mechanism == SIGV4_QUERY,
+        .twice = !bytes_equal(c->request->service, BYTES_LIT("s3")),
     };
 }
 

@@ -169,6 +169,7 @@ static enum kist_err from_session(struct auth_user_store *u, struct credential_h
         return KIST_E_TOKEN;
     h->secret = bytes_str(s->secret);
     h->expires_ms = s->expires_ms;
+    h->identity.lineage = s->lineage;
     enum kist_err err = use_account(u, h, s->account);
     if (err == KIST_OK && s->kind)
         err = become(u, h, (enum iam_kind)s->kind, s->name);

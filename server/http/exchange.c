@@ -202,6 +202,7 @@ struct exchange *exchange_new(struct conn *conn, struct MHD_Connection *mhd)
     x->request.method = HTTP_OTHER;
     x->request.tls = conn->server->tls;
     memcpy(x->request.peer, conn->peer, sizeof(x->request.peer));
+    x->request.tag = conn->tag;
     make_id(conn->server, x->id);
     x->begun_ns = mono_ns();
     return x;
@@ -250,6 +251,16 @@ void exchange_set_user(struct exchange *x, void *user)
 void *exchange_user(const struct exchange *x)
 {
     return x->user;
+}
+
+void exchange_set_guest(struct exchange *x, void *guest)
+{
+    x->guest = guest;
+}
+
+void *exchange_guest(const struct exchange *x)
+{
+    return x->guest;
 }
 
 const char *exchange_id(const struct exchange *x)

@@ -50,6 +50,7 @@ struct http_request {
     uint64_t content_length; /* HTTP_LENGTH_UNKNOWN for chunked transfer; 0 without a body */
     bool tls;
     char peer[64]; /* the client's address, without port */
+    void *tag;     /* http_server_adopt()'s; NULL: a connection of the server's own */
 };
 
 struct http_handler {
@@ -73,9 +74,11 @@ struct body_sink {
     void *ctx;
 };
 
+#define BODY_END (-2)
 struct body_reader {
     /* Fills buf from position pos. > 0: bytes; 0: would block, exchange_wait() was called and
-     * the wake is on its way; -1: damage, cut the connection. */
+     * the wake is on its way; -1: damage, cut the connection; BODY_END: the end of a body whose
+     * length was not known. */
     ptrdiff_t (*read)(struct exchange *x, void *ctx, uint64_t pos, uint8_t *buf, size_t max);
     void *ctx;
     size_t block_bytes; /* preferred size of buf */
@@ -89,6 +92,9 @@ struct arena *exchange_arena(struct exchange *x);
 /* The handler's own state. */
 void exchange_set_user(struct exchange *x, void *user);
 void *exchange_user(const struct exchange *x);
+/* The same for a service that the handler hands an exchange to (server/http/api.h). */
+void exchange_set_guest(struct exchange *x, void *guest);
+void *exchange_guest(const struct exchange *x);
 /* 16 upper-case hex digits, unique; also sent as x-amz-request-id. */
 const char *exchange_id(const struct exchange *x);
 
@@ -107,7 +113,8 @@ void exchange_clear_headers(struct exchange *x);
 /* Exactly one of these ends the exchange's request phase; body bytes live in the arena or
  * longer. For HEAD no body is sent, but Content-Length says body.len or length. A reply before
  * the body was read closes the connection after it, unless little of the body is left. Date,
- * Server, x-amz-request-id and x-amz-id-2 are added here. 204 and 304 carry no body; 304 says
+ * Server, x-amz-request-id and x-amz-id-2 are added here. A reader's length may be
+ * HTTP_LENGTH_UNKNOWN: the body is sent in chunks. 204 and 304 carry no body; 304 says
  * the Content-Length that 200 would have (RFC 9110 section 8.6), so give that length: MHD
  * cannot leave it out. */
 void exchange_reply_bytes(struct exchange *x, unsigned status, struct bytes body);

@@ -47,6 +47,8 @@ struct conn {
     struct http_server *server;
     struct MHD_Connection *mhd;
     int fd;
+    void *tag; /* of a connection that was adopted */
+    void (*on_gone)(void *tag);
     bool linger; /* unread input may be left: read on after our end is closed */
     char peer[64];
     struct tls_certs *certs; /* used by this connection's session */
@@ -89,7 +91,7 @@ struct exchange {
     struct http_server *server;
     struct http_request request;
     struct arena arena;
-    void *user;
+    void *user, *guest;
     enum exchange_stage stage;
     bool begun;      /* handler.end is owed */
     bool counted;    /* in server->active */
@@ -173,6 +175,15 @@ enum kist_err lingerer_open(struct lingerer **out) MUST_CHECK;
 void lingerer_close(struct lingerer *l);
 /* Takes over fd, whose sending side the peer has seen or will see closed. */
 void lingerer_take(struct lingerer *l, int fd);
+
+/* server.c: what http_server_adopt() gives MHD as the peer's address, and finds again there. */
+struct adopted {
+    sa_family_t family; /* AF_UNSPEC: no real address */
+    void *tag;
+    void (*on_gone)(void *tag);
+    char peer[64];
+};
+_Static_assert(sizeof(struct adopted) <= sizeof(struct sockaddr_storage), "MHD copies no more");
 
 /* listen.c */
 enum kist_err listen_open(const char *listen_text, int *fd, char *address, size_t address_size,

@@ -32,20 +32,40 @@ static struct conn *conn_of(struct MHD_Connection *mhd)
     return info ? info->socket_context : NULL;
 }
 
+/* MHD's copy of an address need not be aligned. */
+static bool was_adopted(const struct sockaddr *addr, struct adopted *out)
+{
+    if (!addr || addr->sa_family != AF_UNSPEC)
+        return false;
+    memcpy(out, addr, sizeof(*out));
+    return out->tag != NULL;
+}
+
 static void on_connection_start(struct http_server *server, struct MHD_Connection *mhd,
                                 void **context)
 {
     struct conn *conn = calloc(1, sizeof(*conn));
+    const struct sockaddr *addr =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+    struct adopted adopted = { .tag = NULL };
+    bool given = was_adopted(addr, &adopted);
     atomic_fetch_add_explicit(&server->connections, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&server->connections_active, 1, memory_order_relaxed);
     *context = conn;
+    if (!conn && given)
+        adopted.on_gone(adopted.tag);
     if (!conn)
         return; /* its first request line finds no context and is refused */
     conn->server = server;
     conn->mhd = mhd;
     conn->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    peer_text(MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr,
-              conn->peer, sizeof(conn->peer));
+    if (given) {
+        conn->tag = adopted.tag;
+        conn->on_gone = adopted.on_gone;
+        memcpy(conn->peer, adopted.peer, sizeof(conn->peer));
+    } else {
+        peer_text(addr, conn->peer, sizeof(conn->peer));
+    }
     deadlines_add(server->deadlines, conn);
 }
 
@@ -69,6 +89,8 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     if (fd >= 0)
         lingerer_take(server->lingerer, fd);
     tls_certs_unref(conn->certs);
+    if (conn->on_gone)
+        conn->on_gone(conn->tag);
     free(conn);
     *context = NULL;
 }
@@ -252,15 +274,17 @@ bool loop_start(struct http_server *server, unsigned loops)
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
     if (server->tls)
         flags |= MHD_USE_TLS;
+    if (server->listen_fd < 0)
+        flags |= MHD_USE_NO_LISTEN_SOCKET;
     unsigned limit = server->connections_max + 64;
     limit = limit > UINT32_MAX / 2 / loops ? UINT32_MAX / 2 : limit * loops;
     server->daemon = MHD_start_daemon(
-        flags, 0, on_accept, server, on_request, server, MHD_OPTION_LISTEN_SOCKET,
-        server->listen_fd, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_URI_LOG_CALLBACK, on_line,
-        server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, server,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES, MHD_OPTION_CONNECTION_LIMIT,
-        limit, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
+        flags, 0, on_accept, server, on_request, server, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
+        MHD_OPTION_URI_LOG_CALLBACK, on_line, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes,
+        server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        CONNECTION_MEMORY_BYTES, MHD_OPTION_CONNECTION_LIMIT, limit,
+        MHD_OPTION_CONNECTION_TIMEOUT, 0U,
         /* A pool of one is no pool to MHD. */
         MHD_OPTION_THREAD_POOL_SIZE, loops > 1 ? loops : 0U,
         server->tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, tls_cert_callback(),

@@ -26,6 +26,8 @@ static ssize_t read_reply(void *cls, uint64_t pos, char *buf, size_t max)
             return MHD_CONTENT_READER_END_WITH_ERROR;
         ptrdiff_t n = x->reader.read(x, x->reader.ctx, pos, (uint8_t *)buf, max);
         assert(n <= (ptrdiff_t)max);
+        if (n == BODY_END && x->reply_length == HTTP_LENGTH_UNKNOWN)
+            return MHD_CONTENT_READER_END_OF_STREAM;
         if (n < 0)
             return MHD_CONTENT_READER_END_WITH_ERROR;
         if (n > 0) {
@@ -37,6 +39,8 @@ static ssize_t read_reply(void *cls, uint64_t pos, char *buf, size_t max)
     }
     return 0;
 }
+
+_Static_assert(HTTP_LENGTH_UNKNOWN == MHD_SIZE_UNKNOWN, "MHD sends such a reply in chunks");
 
 /* Replies without a body still say the length of the one that they do not carry. */
 static ssize_t read_nothing(void *cls, uint64_t pos, char *buf, size_t max)

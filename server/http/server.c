@@ -58,8 +58,9 @@ static enum kist_err open_parts(struct http_server *server, const struct http_co
         TRY(tls_store_open(config->tls_cert_file,
                            config->tls_key_file ? config->tls_key_file : config->tls_cert_file,
                            &server->tls_store, reason));
-    TRY(listen_open(config->listen, &server->listen_fd, server->address, sizeof(server->address),
-                    reason));
+    if (config->listen)
+        TRY(listen_open(config->listen, &server->listen_fd, server->address,
+                        sizeof(server->address), reason));
     *reason = "cannot start the HTTP server's threads";
     TRY(deadlines_open(config, &server->deadlines));
     TRY(lingerer_open(&server->lingerer));
@@ -99,6 +100,32 @@ const char *http_server_address(const struct http_server *server)
     return server->address;
 }
 
+enum kist_err http_server_adopt(struct http_server *server, int fd, void *tag, const char *peer,
+                                void (*on_gone)(void *tag))
+{
+    union {
+        struct adopted adopted;
+        struct sockaddr addr;
+        struct sockaddr_storage storage;
+    } u;
+    memset(&u, 0, sizeof(u));
+    u.adopted = (struct adopted){ .family = AF_UNSPEC, .tag = tag, .on_gone = on_gone };
+    size_t len = strnlen(peer, sizeof(u.adopted.peer) - 1);
+    memcpy(u.adopted.peer, peer, len);
+    /* Taken like a waker's lock, so that the daemon is there for as long as this thread is in it.
+     */
+    pthread_rwlock_rdlock(&server->wakers);
+    bool stopping = atomic_load(&server->stopping);
+    bool ok = !stopping &&
+              MHD_add_connection(server->daemon, fd, &u.addr, sizeof(u.adopted)) == MHD_YES;
+    pthread_rwlock_unlock(&server->wakers);
+    if (stopping)
+        close(fd); /* otherwise MHD has closed what it refused */
+    if (!ok)
+        on_gone(tag);
+    return ok ? KIST_OK : KIST_E_SHUTDOWN;
+}
+
 enum kist_err http_server_reload_tls(struct http_server *server)
 {
     return server->tls_store ? tls_store_reload(server->tls_store) : KIST_OK;
@@ -124,10 +151,12 @@ void http_server_stop(struct http_server *server, unsigned grace_ms)
     struct timespec until = { .tv_sec = (time_t)(end_ns / 1000000000),
                               .tv_nsec = (long)(end_ns % 1000000000) };
     atomic_store(&server->stopping, true);
-    MHD_quiesce_daemon(server->daemon);
+    if (server->listen_fd >= 0)
+        MHD_quiesce_daemon(server->daemon);
     /* Not closed before MHD has stopped: its workers still take it out of their epoll sets, and
      * MHD aborts the process when the descriptor is gone by then. */
-    shutdown(server->listen_fd, SHUT_RDWR);
+    if (server->listen_fd >= 0)
+        shutdown(server->listen_fd, SHUT_RDWR);
     deadlines_shut(server->deadlines, true);
     wait_drained(server, &until);
     deadlines_shut(server->deadlines, false);

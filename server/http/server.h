@@ -7,7 +7,7 @@
 struct http_server;
 
 struct http_config {
-    const char *listen;        /* ADDR:PORT, [V6]:PORT; port 0 picks one */
+    const char *listen;        /* ADDR:PORT, [V6]:PORT; port 0 picks one; NULL: adopts only */
     unsigned loops;            /* epoll threads; 0: as many as cores */
     unsigned connections_max;  /* more are closed at once; 0: 10,000 */
     unsigned header_timeout_s; /* from the first byte to the whole header, default 20 */
@@ -24,6 +24,11 @@ enum kist_err http_server_start(const struct http_config *config,
                                 const char **reason) MUST_CHECK;
 /* "127.0.0.1:9000", with the real port. */
 const char *http_server_address(const struct http_server *server);
+/* A connection that somebody else accepted becomes one of this server's; its requests bear the
+ * tag (never NULL) and peer as their client's address. fd is taken over, also on failure. The tag
+ * must outlive the connection: the server says when that is over by on_gone(tag), once. */
+enum kist_err http_server_adopt(struct http_server *server, int fd, void *tag, const char *peer,
+                                void (*on_gone)(void *tag)) MUST_CHECK;
 /* Loads the certificate files again; the old ones stay on failure. */
 enum kist_err http_server_reload_tls(struct http_server *server) MUST_CHECK;
 /* Stops accepting, lets running exchanges end for at most grace_ms, then closes. */

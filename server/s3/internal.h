@@ -12,6 +12,7 @@
 #include "auth/chunked.h"
 #include "auth/policy.h"
 #include "auth/sigv4.h"
+#include "server/http/api.h"
 #include "server/s3/s3.h"
 #include "storage/base/codec.h"
 
@@ -107,6 +108,7 @@ struct s3_request {
     const Kist__Object *seen; /* the row that was looked at, for the same; NULL: none */
     bool error_headers;       /* what was added so far goes with an error, too */
     void *state;              /* the operation's own, from the arena */
+    struct guest *guest;      /* another service's request; NULL: S3's, or IAM's and so on */
 };
 
 /* ---- request.c: what the request says ---- */
@@ -126,6 +128,8 @@ enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *aren
                                          struct object_id *out);
 /* "bucket" of bucket.<domain>; empty for the domain itself, an address, or a foreign name. */
 struct bytes s3_host_bucket(const struct s3_request *r);
+/* r->host; false: out of memory. */
+bool s3_set_host(struct s3_request *r);
 /* A form's fields take the place of the parameters. S3_ERROR_COUNT when all is well. */
 enum s3_error s3_parse_form(struct s3_request *r, struct bytes form);
 /* Target and Host to scope, bucket, key and parameters; S3_ERROR_COUNT when all is well. */
@@ -136,6 +140,22 @@ enum s3_error s3_route(struct s3_request *r);
 /* ---- s3.c ---- */
 /* r->bucket_row and r->rules; false after an error reply. */
 bool s3_load_bucket(struct s3_request *r);
+
+/* ---- front.c: requests of other services (server/http/api.h) ---- */
+struct guest;
+/* Whose the request is, by its host name or what it is signed for; NULL: ours. */
+const struct api_service *s3_guest_service(const struct s3_request *r);
+/* From here on r is that service's request; false: out of memory, and the connection is cut. */
+bool s3_guest_begin(struct s3_request *r, const struct api_service *service);
+struct bytes s3_guest_name(const struct s3_request *r);
+/* It takes requests without a signature, too. */
+bool s3_guest_unsigned(const struct s3_request *r);
+/* Who asks is known: reads the body and hands over. */
+void s3_guest_call(struct s3_request *r);
+void s3_guest_end(struct s3_request *r); /* nothing, when r is no guest's */
+/* An error in the service's own form. */
+void s3_guest_refuse(struct s3_request *r, unsigned status, const char *code,
+                     const char *message);
 
 /* ---- reply.c ---- */
 const char *s3_error_code(enum s3_error error);
@@ -430,6 +450,10 @@ enum s3_error s3_check_read(const struct s3_request *r, const Kist__Object *o,
 bool s3_write_condition(struct s3_request *r, Kist__Condition **out);
 /* The same with dates; of the destination (prefix "") or the source of a rename. */
 bool s3_rename_condition(struct s3_request *r, const char *prefix, Kist__Condition **out);
+
+/* ---- cause.c ---- */
+/* Of the command that the request makes; NULL: nobody will ask, or out of memory. */
+Kist__Cause *s3_cause(struct s3_request *r);
 
 /* ---- op.c: waiting for the store ---- */
 void s3_commit(struct s3_request *r, const Kist__Command *command,

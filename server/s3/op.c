@@ -31,8 +31,10 @@ static void op_begin(struct s3_request *r, void (*then)(struct s3_request *r))
 void s3_commit(struct s3_request *r, const Kist__Command *command,
                void (*then)(struct s3_request *r))
 {
+    Kist__Command told = *command;
+    told.cause = s3_cause(r);
     op_begin(r, then);
-    store_submit(r->service->config.store, &r->op, command);
+    store_submit(r->service->config.store, &r->op, &told);
 }
 
 void s3_commit_always(struct s3_request *r, const Kist__Command *command,
@@ -47,6 +49,7 @@ void s3_commit_put(struct s3_request *r, Kist__Command *command,
 {
     struct object_writer *w = r->body->writer;
     r->body->writer = NULL;
+    command->cause = s3_cause(r);
     op_begin(r, then);
     store_put(r->service->config.store, &r->op, command, w);
 }

@@ -163,6 +163,10 @@ static void fail(struct s3_request *r, enum s3_error error, const char *message,
                  struct bytes extra)
 {
     r->error_code = errors[error].code;
+    if (r->guest) {
+        s3_guest_refuse(r, errors[error].status, errors[error].code, message);
+        return;
+    }
     if (!r->error_headers) {
         exchange_clear_headers(r->x);
         s3_cors_headers(r);

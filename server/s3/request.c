@@ -192,7 +192,7 @@ static enum s3_error set_key(struct s3_request *r, struct bytes raw)
 }
 
 /* RFC 9110 section 4.2.3: in lower case; RFC 1034 section 3.1: a dot at the end says no more. */
-static bool set_host(struct s3_request *r)
+bool s3_set_host(struct s3_request *r)
 {
     struct bytes raw = r->http->host;
     char *host = arena_strndup(r->arena, raw.ptr, raw.len);
@@ -210,7 +210,7 @@ enum s3_error s3_parse_target(struct s3_request *r)
     enum s3_error error = parse_params(r, r->http->query);
     if (error != S3_ERROR_COUNT)
         return error;
-    if (!set_host(r))
+    if (!r->host.ptr && !s3_set_host(r))
         return S3_SLOW_DOWN;
     if (path.len == 0 || path.ptr[0] != '/')
         return S3_INVALID_URI;

@@ -18,6 +18,8 @@ static void count(struct s3_service *s, size_t row, unsigned status)
 static struct bytes service_of(const struct s3_request *r)
 {
     struct bytes claim = exchange_header(r->x, "authorization");
+    if (r->guest)
+        return s3_guest_name(r);
     if (r->scope != S3_SCOPE_SERVICE || r->http->method != HTTP_POST)
         return BYTES_LIT("s3");
     if (bytes_find(claim, BYTES_LIT("/iam/aws4_request"), 0) != SIZE_MAX)
@@ -95,6 +97,19 @@ bool s3_load_bucket(struct s3_request *r)
     return err == KIST_OK;
 }
 
+static void begin_guest(struct s3_request *r)
+{
+    enum kist_err err = authenticate(r);
+    if (err == KIST_E_DENIED && r->who.anonymous && s3_guest_unsigned(r)) {
+        become_nobody(r);
+        err = KIST_OK;
+    }
+    if (err == KIST_OK)
+        s3_guest_call(r);
+    else
+        s3_fail_auth(r, err);
+}
+
 static void begin(void *ctx, struct exchange *x)
 {
     struct s3_service *s = ctx;
@@ -109,6 +124,12 @@ static void begin(void *ctx, struct exchange *x)
     r->arena = exchange_arena(x);
     r->http = exchange_request(x);
     r->op_index = s3_operation_count;
+    const struct api_service *guest = s3_set_host(r) ? s3_guest_service(r) : NULL;
+    if (guest) {
+        if (s3_guest_begin(r, guest))
+            begin_guest(r);
+        return;
+    }
     enum s3_error error = s3_parse_target(r);
     if (error != S3_ERROR_COUNT) {
         s3_fail(r, error);
@@ -164,6 +185,7 @@ static void end(void *ctx, struct exchange *x)
     TRACE(TRACE_DEBUG, "s3", "%s %.*s %.*s %u", exchange_id(x), (int)r->http->method_name.len,
           (const char *)r->http->method_name.ptr, (int)r->http->path.len,
           (const char *)r->http->path.ptr, exchange_status(x));
+    s3_guest_end(r);
     s3_access_log(r);
     s3_body_release(r->body);
     object_reader_close(r->reader);

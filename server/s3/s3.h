@@ -8,6 +8,7 @@
 #include "server/http/exchange.h"
 #include "storage/object/store.h"
 
+struct api_service;
 struct master_keys;
 struct oidc;
 
@@ -21,6 +22,12 @@ struct s3_config {
     int64_t lifecycle_day_ms;       /* 86400000; less in tests */
     unsigned access_log_interval_s; /* access logs are delivered so often; 0: never */
     const char *domain;             /* buckets are also served as <bucket>.<domain> */
+    /* Others that share the port; they outlive the service. */
+    const struct api_service *const *services;
+    size_t service_count;
+    /* What a function's invocation is doing that sends its requests over a connection with this
+     * tag (http_server_adopt()); NULL: nothing, or no memory. */
+    Kist__Lineage *(*lineage_of)(void *tag, struct arena *arena);
 };
 
 struct s3_service;
