@@ -53,6 +53,10 @@ enum policy_verdict { POLICY_SILENT, POLICY_ALLOW, POLICY_DENY };
 enum kist_err policy_parse(struct bytes json, enum policy_kind kind, struct bytes bucket,
                            struct arena *arena, struct policy **out,
                            const char **reason) MUST_CHECK;
+/* One that says nothing; NULL: out of memory. */
+struct policy *policy_empty(struct arena *arena);
+/* Both together are one policy from now on: `to`, which more must not be a part of. */
+void policy_add(struct policy *to, struct policy *more);
 /* What one policy says; a denial anywhere in it wins. */
 enum policy_verdict policy_evaluate(const struct policy *p, const struct policy_request *request);
 

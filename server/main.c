@@ -23,7 +23,7 @@ static const struct {
     { "policy", cli_policy, "put, attach, detach, list and remove policies" },
     { "kms", cli_kms, "make and list keys for encryption, rotate the one above them" },
     { "site", cli_site, "publish a directory as a website, list releases, roll back" },
-    { "usage", cli_usage, "what the buckets of a data directory hold" },
+    { "usage", cli_usage, "what buckets hold, and who asked for how much" },
     { "fsck", cli_fsck, "check every cross-reference of a data directory" },
 };
 

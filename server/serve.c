@@ -118,6 +118,7 @@ static int start_s3(struct server *s)
                                 .region = o->region,
                                 .lifecycle_day_ms = (int64_t)o->lifecycle_day_s * 1000,
                                 .access_log_interval_s = (unsigned)o->access_log_interval_s,
+                                .usage_interval_s = (unsigned)o->usage_interval_s,
                                 .domain = o->domain };
     struct http_config http = http_config(o, o->listen);
     const char *reason = NULL;

@@ -248,12 +248,11 @@ static bool read_wall(UCalendar *calendar, int64_t ms, struct wall *w)
 {
     UErrorCode status = U_ZERO_ERROR;
     ucal_setMillis(calendar, (double)ms, &status);
-    *w = (struct wall){ ucal_get(calendar, UCAL_YEAR, &status),
-                        ucal_get(calendar, UCAL_MONTH, &status) + 1,
-                        ucal_get(calendar, UCAL_DATE, &status),
-                        ucal_get(calendar, UCAL_HOUR_OF_DAY, &status),
-                        ucal_get(calendar, UCAL_MINUTE, &status),
-                        ucal_get(calendar, UCAL_SECOND, &status) };
+    *w = (struct wall){
+        ucal_get(calendar, UCAL_YEAR, &status),   ucal_get(calendar, UCAL_MONTH, &status) + 1,
+        ucal_get(calendar, UCAL_DATE, &status),   ucal_get(calendar, UCAL_HOUR_OF_DAY, &status),
+        ucal_get(calendar, UCAL_MINUTE, &status), ucal_get(calendar, UCAL_SECOND, &status)
+    };
     return U_SUCCESS(status);
 }
 
@@ -397,8 +396,7 @@ static bool search_day(const struct cron *c, UCalendar *calendar, const struct w
             continue;
         }
         struct wall w = { day->year, day->month, day->day, at / 60, at % 60, 0 };
-        if ((c->minutes >> (at % 60) & 1) && instant_of(calendar, &w, found) &&
-            *found > after_ms)
+        if ((c->minutes >> (at % 60) & 1) && instant_of(calendar, &w, found) && *found > after_ms)
             return true;
     }
     return false;

@@ -23,8 +23,8 @@ struct cron {
     uint8_t years[(CRON_YEAR_MAX - CRON_YEAR_MIN + 8) / 8];
     bool any_day, any_weekday; /* '?' or '*' */
     bool last_day, last_workday;
-    uint8_t near_day;     /* nW: the workday nearest to day n; 0: none */
-    uint8_t last_weekday; /* nL: the last such weekday of the month; 0: none */
+    uint8_t near_day;         /* nW: the workday nearest to day n; 0: none */
+    uint8_t last_weekday;     /* nL: the last such weekday of the month; 0: none */
     uint8_t nth_weekday, nth; /* n#k */
 };
 

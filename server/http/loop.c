@@ -25,7 +25,7 @@
  * against 2.4 GB/s on loopback). The largest target and header need 16 KiB. */
 #define CONNECTION_MEMORY_BYTES ((size_t)32 << 10)
 
-static struct conn *conn_of(struct MHD_Connection *mhd)
+struct conn *conn_of(struct MHD_Connection *mhd)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -116,6 +116,8 @@ static void *on_line(void *cls, const char *uri, struct MHD_Connection *mhd)
     struct exchange *x = conn ? exchange_new(conn, mhd) : NULL;
     char *line = (char *)(uintptr_t)uri;
     char *mark = line ? strchr(line, '?') : NULL;
+    if (x)
+        conn->exchange = x;
     if (x && line) {
         struct bytes target = bytes_str(line);
         x->line_target = line;
@@ -264,6 +266,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     if (!x)
         return;
     *context = NULL;
+    x->conn->exchange = NULL;
     conn_set_phase(x->conn, CONN_AWAIT);
     exchange_end(x);
 }

@@ -31,7 +31,7 @@ static inline struct bytes bytes_str(const char *s)
 }
 static inline bool bytes_equal(struct bytes a, struct bytes b)
 {
-    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+    return a.len == b.len && (a.len == 0 || (a.ptr && b.ptr && memcmp(a.ptr, b.ptr, a.len) == 0));
 }
 /* memcmp order, a shorter prefix first: the order of S3 listings. */
 int bytes_compare(struct bytes a, struct bytes b);

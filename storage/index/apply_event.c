@@ -248,13 +248,14 @@ static enum kist_err drop_old_traces(struct apply *a, int64_t now_ms)
 
 enum kist_err apply_change_events(struct apply *a, Kist__ChangeEvents *c)
 {
-    for (size_t i = 0; i < c->n_settled; i++)
-        TRY(settle(a, c->settled[i]));
-    for (size_t i = 0; i < c->n_added; i++) {
+    for (size_t i = 0; i < c->n_added; i++)
         if (c->added[i]->kind >= EVENT_KIND_COUNT || !c->added[i]->target[0])
             return KIST_E_INVALID;
+    TRY(apply_records(a, c->n_records, c->records));
+    for (size_t i = 0; i < c->n_settled; i++)
+        TRY(settle(a, c->settled[i]));
+    for (size_t i = 0; i < c->n_added; i++)
         TRY(add_event(a, c->added[i]));
-    }
     for (size_t i = 0; i < c->n_spans; i++)
         TRY(add_span(a, c->spans[i]));
     return c->n_spans ? drop_old_traces(a, c->now_ms) : KIST_OK;

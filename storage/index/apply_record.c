@@ -20,13 +20,13 @@ static enum kist_err check(struct apply *a, const Kist__RecordChange *c, struct 
     return (now ? now->changed : 0) == c->expected ? KIST_OK : KIST_E_CONFLICT;
 }
 
-enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c)
+enum kist_err apply_records(struct apply *a, size_t count, Kist__RecordChange **changes)
 {
     struct row_key row;
-    for (size_t i = 0; i < c->n_changes; i++)
-        TRY(check(a, c->changes[i], &row));
-    for (size_t i = 0; i < c->n_changes; i++) {
-        Kist__RecordChange *change = c->changes[i];
+    for (size_t i = 0; i < count; i++)
+        TRY(check(a, changes[i], &row));
+    for (size_t i = 0; i < count; i++) {
+        Kist__RecordChange *change = changes[i];
         row_record(&row, (uint8_t)change->kind, bytes_str(change->account),
                    bytes_str(change->name));
         if (change->record) {
@@ -37,4 +37,9 @@ enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c)
         }
     }
     return KIST_OK;
+}
+
+enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c)
+{
+    return apply_records(a, c->n_changes, c->changes);
 }

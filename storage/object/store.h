@@ -75,9 +75,10 @@ enum kist_err object_writer_open(struct store *s, uint64_t length, unsigned dige
  * Before the first write. hide_etag: the ETag is not the MD5. */
 enum kist_err object_writer_seal(struct object_writer *w, const uint8_t key[SEAL_KEY_BYTES],
                                  bool hide_etag) MUST_CHECK;
-/* Has MD5 computed beside the caller where that gains something. From then on each write needs
- * object_writer_ready() first, and the last one object_writer_end(). */
-void object_writer_hash_aside(struct object_writer *w);
+/* Has a large body hashed and written beside the caller where that gains something. After
+ * object_writer_seal(); from then on each write needs object_writer_ready() first, and the last
+ * one object_writer_end(). */
+void object_writer_go_aside(struct object_writer *w);
 /* True: a write of so many bytes (at most 128 KiB) can be taken now. False: wake(user) follows,
  * once, then ask again. */
 bool object_writer_ready(struct object_writer *w, size_t bytes, void (*wake)(void *user),
@@ -105,6 +106,24 @@ enum kist_err store_bucket(struct store *s, struct bytes name, struct arena *are
                            Kist__Bucket **out) MUST_CHECK;
 enum kist_err store_bucket_stats(struct store *s, uint64_t bucket_id, struct arena *arena,
                                  Kist__BucketStats **out) MUST_CHECK;
+/* Requests to a bucket, and their transfer. */
+enum kist_err store_bucket_usage(struct store *s, uint64_t bucket_id, struct arena *arena,
+                                 Kist__Usage **out) MUST_CHECK;
+/* The same by who asked: in the order of accounts (12 digits; empty: nobody who was known) and
+ * principals ("root", "user/NAME", "role/NAME", "anonymous"), behind (after, after_who). */
+struct usage_row {
+    struct bytes account, who;
+    uint64_t bucket_id; /* of a day's row: 0 for none */
+    uint32_t day;       /* since 1970 */
+    const Kist__Usage *usage;
+};
+enum kist_err store_list_usage(struct store *s, struct bytes after, struct bytes after_who,
+                               bool (*each)(void *ctx, const struct usage_row *row),
+                               void *ctx) MUST_CHECK;
+/* By day, account, principal and bucket, from the first day on. */
+enum kist_err store_list_usage_days(struct store *s, uint32_t first_day,
+                                    bool (*each)(void *ctx, const struct usage_row *row),
+                                    void *ctx) MUST_CHECK;
 /* Buckets in name order with name > after and this prefix; each() returns false to stop. */
 enum kist_err store_list_buckets(struct store *s, struct bytes prefix, struct bytes after,
                                  bool (*each)(void *ctx, const Kist__Bucket *bucket),
