@@ -28,7 +28,7 @@ CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE
 ALL_CFLAGS := -std=c17 -fno-common -fno-omit-frame-pointer -pthread $(WARN) $(OPT) $(SAN) \
               $(shell pkg-config --cflags libmicrohttpd libxml-2.0 libprotobuf-c 2>/dev/null) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(SAN) $(LDFLAGS)
-LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl -licui18n -licuuc -lm
+LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl -licui18n -licuuc -larchive -lm
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 
 # The layers, lowest first. A layer's archive may use only those before it; unit tests of a

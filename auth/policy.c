@@ -26,8 +26,8 @@ static bool is_principal(const struct principal *p, const struct policy_principa
     case PRINCIPAL_AWS:
         return !who->anonymous && !who->service.len &&
                (names_account(p->value, who->account) ||
-                                   (who->arn.len && bytes_equal(p->value, who->arn)) ||
-                                   (who->role.len && bytes_equal(p->value, who->role)));
+                (who->arn.len && bytes_equal(p->value, who->arn)) ||
+                (who->role.len && bytes_equal(p->value, who->role)));
     case PRINCIPAL_CANONICAL:
         return !who->anonymous && who->canonical.len && bytes_equal(p->value, who->canonical);
     case PRINCIPAL_FEDERATED:

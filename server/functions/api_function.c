@@ -19,8 +19,8 @@ struct bytes fn_qualifier(const struct fn_call *c)
 
 bool fn_load(struct fn_call *c, Kist__Function **latest, uint64_t *changed)
 {
-    enum kist_err err = registry_get(c->f, c->id.account, c->id.name, BYTES_EMPTY, c->arena,
-                                     latest, changed);
+    enum kist_err err =
+        registry_get(c->f, c->id.account, c->id.name, BYTES_EMPTY, c->arena, latest, changed);
     if (err != KIST_OK)
         fn_fail_err(c, err);
     return err == KIST_OK;
@@ -77,8 +77,7 @@ struct code_users {
 static bool uses_code(void *ctx, const Kist__Function *version)
 {
     struct code_users *u = ctx;
-    u->used = strcmp(version->version, u->version) != 0 &&
-              strcmp(version->code_key, u->key) == 0;
+    u->used = strcmp(version->version, u->version) != 0 && strcmp(version->code_key, u->key) == 0;
     return !u->used;
 }
 
@@ -86,8 +85,8 @@ bool fn_throw_away_code(struct fn_call *c, const Kist__Function *row)
 {
     struct code_users users = { .key = row->code_key, .version = row->version };
     Kist__Function *latest = NULL;
-    enum kist_err err = registry_versions(c->f, c->id.account, c->id.name, BYTES_EMPTY, uses_code,
-                                          &users);
+    enum kist_err err =
+        registry_versions(c->f, c->id.account, c->id.name, BYTES_EMPTY, uses_code, &users);
     if (err == KIST_OK)
         err = registry_get(c->f, c->id.account, c->id.name, BYTES_EMPTY, c->arena, &latest, NULL);
     if (err != KIST_OK) {
@@ -144,8 +143,8 @@ static void create_commit(struct fn_call *c)
 static bool is_new(struct fn_call *c)
 {
     Kist__Function *existing = NULL;
-    enum kist_err err = registry_get(c->f, c->id.account, c->id.name, BYTES_EMPTY, c->arena,
-                                     &existing, NULL);
+    enum kist_err err =
+        registry_get(c->f, c->id.account, c->id.name, BYTES_EMPTY, c->arena, &existing, NULL);
     if (err == KIST_E_NOT_FOUND)
         return true;
     fn_fail_err(c, err == KIST_OK ? KIST_E_CONFLICT : err);
@@ -178,9 +177,8 @@ void fn_create(struct fn_call *c)
     }
     if (!fn_allowed(c, c->route->action, fn_arn(c, c->id.name, BYTES_EMPTY), c->id.account,
                     NULL) ||
-        !is_new(c) || !fn_config_parse(c, true, fn) ||
-        !fn_get_object(c, c->in, "Code", &code) || !fn_code_parse(c, code) ||
-        !fn_get_object(c, c->in, "Tags", &tags) ||
+        !is_new(c) || !fn_config_parse(c, true, fn) || !fn_get_object(c, c->in, "Code", &code) ||
+        !fn_code_parse(c, code) || !fn_get_object(c, c->in, "Tags", &tags) ||
         !fn_tags_parse(c, tags, &fn->n_tags, &fn->tags))
         return;
     fn->name = fn_str(c, c->id.name);
@@ -266,9 +264,8 @@ static char *location(struct fn_call *c)
     const struct http_request *http = c->call->http;
     struct bytes host = exchange_header(c->x, "host");
     char *text = arena_printf(c->arena, "%s://%.*s/2015-03-31/functions/%.*s/kist-code%s%.*s",
-                              http->tls ? "https" : "http", (int)host.len,
-                              (const char *)host.ptr, (int)c->id.name.len,
-                              (const char *)c->id.name.ptr,
+                              http->tls ? "https" : "http", (int)host.len, (const char *)host.ptr,
+                              (int)c->id.name.len, (const char *)c->id.name.ptr,
                               c->id.qualifier.len ? "?Qualifier=" : "", (int)c->id.qualifier.len,
                               c->id.qualifier.len ? (const char *)c->id.qualifier.ptr : "");
     return text ? text : fn_str(c, BYTES_EMPTY);
@@ -285,9 +282,9 @@ void fn_get(struct fn_call *c)
     if (out && found.latest->n_tags)
         json_object_set_new(out, "Tags", tags_json(found.latest));
     if (out && found.latest->reserved)
-        json_object_set_new(out, "Concurrency",
-                            json_pack("{s:i}", "ReservedConcurrentExecutions",
-                                      (int)found.latest->reserved - 1));
+        json_object_set_new(
+            out, "Concurrency",
+            json_pack("{s:i}", "ReservedConcurrentExecutions", (int)found.latest->reserved - 1));
     fn_reply(c, 200, out);
 }
 
@@ -318,8 +315,8 @@ static bool list_one(struct listing *l, const Kist__Function *fn)
     }
     l->page.count++;
     l->last = arena_printf(c->arena, l->all ? "%s:%s" : "%s", fn->name, fn->version);
-    json_array_append_new(
-        l->list, fn_config_json(c, fn, l->all ? bytes_str(fn->version) : BYTES_EMPTY));
+    json_array_append_new(l->list,
+                          fn_config_json(c, fn, l->all ? bytes_str(fn->version) : BYTES_EMPTY));
     return true;
 }
 
@@ -471,8 +468,8 @@ void fn_delete(struct fn_call *c)
         delete_version(c, &r, changed);
         return;
     }
-    enum kist_err err = registry_versions(c->f, c->id.account, c->id.name, BYTES_EMPTY,
-                                          remove_version, &r);
+    enum kist_err err =
+        registry_versions(c->f, c->id.account, c->id.name, BYTES_EMPTY, remove_version, &r);
     if (err == KIST_OK && r.ok)
         err = registry_aliases(c->f, c->id.account, c->id.name, BYTES_EMPTY, remove_alias, &r);
     if (err != KIST_OK) {

@@ -16,9 +16,8 @@
 static char *layer_arn(struct fn_call *c, struct bytes name, const char *version)
 {
     char *arn = arena_printf(c->arena, "arn:aws:lambda:%s:%.*s:layer:%.*s%s%s",
-                             c->f->config.region, ACCOUNT_ID_LEN,
-                             (const char *)c->id.account.ptr, (int)name.len,
-                             (const char *)name.ptr, *version ? ":" : "", version);
+                             c->f->config.region, ACCOUNT_ID_LEN, (const char *)c->id.account.ptr,
+                             (int)name.len, (const char *)name.ptr, *version ? ":" : "", version);
     return arn ? arn : fn_str(c, BYTES_EMPTY);
 }
 
@@ -78,12 +77,11 @@ static json_t *strings(size_t n, char *const *list)
 static json_t *layer_json(struct fn_call *c, const Kist__FunctionLayer *layer)
 {
     char *number = arena_printf(c->arena, "%u", layer->version);
-    json_t *out = json_pack(
-        "{s:s, s:i, s:s, s:s, s:o}", "LayerVersionArn",
-        layer_arn(c, bytes_str(layer->name), number ? number : ""), "Version",
-        (int)layer->version, "Description", layer->description, "CreatedDate",
-        fn_time(c, layer->created_ms), "CompatibleRuntimes",
-        strings(layer->n_runtimes, layer->runtimes));
+    json_t *out = json_pack("{s:s, s:i, s:s, s:s, s:o}", "LayerVersionArn",
+                            layer_arn(c, bytes_str(layer->name), number ? number : ""), "Version",
+                            (int)layer->version, "Description", layer->description, "CreatedDate",
+                            fn_time(c, layer->created_ms), "CompatibleRuntimes",
+                            strings(layer->n_runtimes, layer->runtimes));
     if (out && layer->license[0])
         json_object_set_new(out, "LicenseInfo", json_string(layer->license));
     return out;
@@ -94,8 +92,7 @@ static json_t *whole_json(struct fn_call *c, const Kist__FunctionLayer *layer)
     json_t *out = layer_json(c, layer);
     if (!out)
         return NULL;
-    json_object_set_new(out, "LayerArn",
-                        json_string(layer_arn(c, bytes_str(layer->name), "")));
+    json_object_set_new(out, "LayerArn", json_string(layer_arn(c, bytes_str(layer->name), "")));
     json_object_set_new(out, "Content",
                         json_pack("{s:s, s:s, s:I}", "Location", "", "CodeSha256",
                                   fn_base64(c, schema_bytes(layer->code_sha256)), "CodeSize",
@@ -165,8 +162,8 @@ void fn_publish_layer(struct fn_call *c)
         return;
     }
     kist__function_layer__init(layer);
-    if (!parse_layer(c) || !fn_allowed(c, c->route->action, layer_arn(c, c->args[0], ""),
-                                       c->id.account, NULL))
+    if (!parse_layer(c) ||
+        !fn_allowed(c, c->route->action, layer_arn(c, c->args[0], ""), c->id.account, NULL))
         return;
     if (!bytes_equal(c->id.account, fn_account(c))) {
         fn_invalid(c, "A layer is published in one's own account.");
@@ -318,14 +315,14 @@ static void end_list(struct listing *l, const char *member)
 void fn_list_layer_versions(struct fn_call *c)
 {
     struct listing l = { .err = KIST_OK };
-    if (!parse_layer(c) || !fn_allowed(c, c->route->action, layer_arn(c, c->args[0], ""),
-                                       c->id.account, NULL) ||
+    if (!parse_layer(c) ||
+        !fn_allowed(c, c->route->action, layer_arn(c, c->args[0], ""), c->id.account, NULL) ||
         !begin_list(c, &l))
         return;
     char *prefix = arena_printf(c->arena, "%s/", fn_str(c, c->args[0]));
-    enum kist_err err = store_list_records(c->f->store, RECORD_LAYER_VERSION, c->id.account,
-                                           bytes_str(prefix), bytes_str(l.page.after),
-                                           add_version, &l);
+    enum kist_err err =
+        store_list_records(c->f->store, RECORD_LAYER_VERSION, c->id.account, bytes_str(prefix),
+                           bytes_str(l.page.after), add_version, &l);
     l.err = l.err == KIST_OK ? err : l.err;
     end_list(&l, "LayerVersions");
 }

@@ -66,11 +66,11 @@ bool functions_service_allowed(struct functions *f, const struct function_id *id
     arena_init(&arena, 1U << 20);
     char *arn = function_arn(f, id, &arena);
     request.resource = bytes_str(arn ? arn : "");
-    bool ok = arn &&
-              registry_get(f, id->account, id->name, BYTES_EMPTY, &arena, &latest, NULL) ==
-                  KIST_OK &&
-              fn_policy_parsed(latest, id->qualifier, &arena, &policy) &&
-              policy_evaluate(policy, &request) == POLICY_ALLOW;
+    bool ok =
+        arn &&
+        registry_get(f, id->account, id->name, BYTES_EMPTY, &arena, &latest, NULL) == KIST_OK &&
+        fn_policy_parsed(latest, id->qualifier, &arena, &policy) &&
+        policy_evaluate(policy, &request) == POLICY_ALLOW;
     arena_release(&arena);
     return ok;
 }
@@ -93,7 +93,7 @@ static json_t *principal_json(struct fn_call *c, const char *principal)
 }
 
 static bool add_condition(struct fn_call *c, json_t *conditions, const char *member,
-                          const char *operator, const char *key)
+                          const char *operator, const char * key)
 {
     const char *value = NULL;
     if (!fn_get_str(c, c->in, member, &value))
@@ -238,8 +238,9 @@ static bool check_document(struct fn_call *c, const Kist__FunctionPolicy *policy
     if (policy_parse(bytes_str(policy->document), POLICY_FUNCTION, BYTES_EMPTY, c->arena, &parsed,
                      &reason) == KIST_OK)
         return true;
-    fn_invalid(c, "The provided principal was invalid. Please check the principal and try again. "
-                  "(%s)",
+    fn_invalid(c,
+               "The provided principal was invalid. Please check the principal and try again. "
+               "(%s)",
                reason);
     return false;
 }
@@ -288,8 +289,7 @@ void fn_add_permission(struct fn_call *c)
 
 static void no_policy(struct fn_call *c)
 {
-    fn_fail(c, 404, "ResourceNotFoundException",
-            "The resource you requested does not exist.");
+    fn_fail(c, 404, "ResourceNotFoundException", "The resource you requested does not exist.");
 }
 
 void fn_get_policy(struct fn_call *c)
@@ -299,9 +299,9 @@ void fn_get_policy(struct fn_call *c)
         return;
     const Kist__FunctionPolicy *policy = fn_policy_of(found.latest, c->id.qualifier);
     if (policy)
-        fn_reply(c, 200,
-                 json_pack("{s:s, s:s}", "Policy", policy->document, "RevisionId",
-                           policy->revision));
+        fn_reply(
+            c, 200,
+            json_pack("{s:s, s:s}", "Policy", policy->document, "RevisionId", policy->revision));
     else
         no_policy(c);
 }

@@ -137,13 +137,11 @@ static json_t *destination(const char *arn)
 
 static json_t *invoke_json(struct fn_call *c, const Kist__FunctionInvoke *i)
 {
-    struct bytes qualifier =
-        i->qualifier[0] ? bytes_str(i->qualifier) : BYTES_LIT(FN_LATEST);
-    json_t *out =
-        json_pack("{s:f, s:s, s:{s:o, s:o}}", "LastModified", (double)i->modified_ms / 1000.0,
-                  "FunctionArn", fn_arn(c, c->id.name, qualifier), "DestinationConfig",
-                  "OnSuccess", destination(i->on_success), "OnFailure",
-                  destination(i->on_failure));
+    struct bytes qualifier = i->qualifier[0] ? bytes_str(i->qualifier) : BYTES_LIT(FN_LATEST);
+    json_t *out = json_pack("{s:f, s:s, s:{s:o, s:o}}", "LastModified",
+                            (double)i->modified_ms / 1000.0, "FunctionArn",
+                            fn_arn(c, c->id.name, qualifier), "DestinationConfig", "OnSuccess",
+                            destination(i->on_success), "OnFailure", destination(i->on_failure));
     if (out && i->retries)
         json_object_set_new(out, "MaximumRetryAttempts", json_integer(i->retries - 1));
     if (out && i->age_max_s)
@@ -156,8 +154,7 @@ static bool parse_destination(struct fn_call *c, const json_t *config, const cha
 {
     const json_t *object = NULL;
     const char *arn = NULL;
-    if (!fn_get_object(c, config, which, &object) ||
-        !fn_get_str(c, object, "Destination", &arn))
+    if (!fn_get_object(c, config, which, &object) || !fn_get_str(c, object, "Destination", &arn))
         return false;
     if (object)
         *out = (char *)(arn ? arn : "");
@@ -326,8 +323,7 @@ void fn_tag(struct fn_call *c)
     if (!load_unqualified(c, &latest, &changed) || !fn_get_object(c, c->in, "Tags", &tags) ||
         !fn_tags_parse(c, tags, &count, &added))
         return;
-    Kist__Pair **all =
-        arena_alloc(c->arena, (latest->n_tags + count + 1) * sizeof(Kist__Pair *));
+    Kist__Pair **all = arena_alloc(c->arena, (latest->n_tags + count + 1) * sizeof(Kist__Pair *));
     if (!all) {
         fn_fail_err(c, KIST_E_NOMEM);
         return;

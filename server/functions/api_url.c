@@ -9,13 +9,13 @@
 #define CORS_ITEMS_MAX 100
 #define CORS_AGE_MAX 86400
 
-char *fn_url_text(struct fn_call *c, const Kist__FunctionUrl *url)
+static char *url_text(struct fn_call *c, const Kist__FunctionUrl *url)
 {
     const struct functions_config *config = &c->f->config;
     struct bytes host = exchange_header(c->x, "host");
     size_t colon = bytes_find(host, BYTES_LIT(":"), 0);
-    struct bytes port = colon == SIZE_MAX ? BYTES_EMPTY
-                                          : bytes_of(host.ptr + colon, host.len - colon);
+    struct bytes port =
+        colon == SIZE_MAX ? BYTES_EMPTY : bytes_of(host.ptr + colon, host.len - colon);
     const char *domain = config->domain && *config->domain ? config->domain : "localhost";
     char *text = arena_printf(c->arena, "%s://%s.lambda-url.%s.%s%.*s/",
                               c->call->http->tls ? "https" : "http", url->id, config->region,
@@ -26,15 +26,14 @@ char *fn_url_text(struct fn_call *c, const Kist__FunctionUrl *url)
 static json_t *url_json(struct fn_call *c, const Kist__FunctionUrl *url)
 {
     json_error_t error;
-    json_t *out = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s}", "FunctionUrl", fn_url_text(c, url), "FunctionArn",
-        fn_arn(c, bytes_str(url->function), bytes_str(url->qualifier)), "AuthType",
-        url->iam ? "AWS_IAM" : "NONE", "CreationTime", fn_time(c, url->created_ms),
-        "LastModifiedTime", fn_time(c, url->modified_ms), "InvokeMode",
-        url->streams ? "RESPONSE_STREAM" : "BUFFERED");
-    json_t *cors = url->cors.len ? json_loadb((const char *)url->cors.data, url->cors.len, 0,
-                                              &error)
-                                 : NULL;
+    json_t *out =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "FunctionUrl", url_text(c, url),
+                  "FunctionArn", fn_arn(c, bytes_str(url->function), bytes_str(url->qualifier)),
+                  "AuthType", url->iam ? "AWS_IAM" : "NONE", "CreationTime",
+                  fn_time(c, url->created_ms), "LastModifiedTime", fn_time(c, url->modified_ms),
+                  "InvokeMode", url->streams ? "RESPONSE_STREAM" : "BUFFERED");
+    json_t *cors =
+        url->cors.len ? json_loadb((const char *)url->cors.data, url->cors.len, 0, &error) : NULL;
     if (out && cors)
         json_object_set(out, "Cors", cors);
     json_decref(cors);
@@ -94,9 +93,13 @@ static bool parse_cors(struct fn_call *c, Kist__FunctionUrl *url)
 
 static bool parse_url(struct fn_call *c, Kist__FunctionUrl *url, bool create)
 {
-    return word_is(c, "AuthType", "AWS_IAM", "NONE", create, &url->iam) &&
-           word_is(c, "InvokeMode", "RESPONSE_STREAM", "BUFFERED", false, &url->streams) &&
-           parse_cors(c, url);
+    bool iam = url->iam, streams = url->streams;
+    if (!word_is(c, "AuthType", "AWS_IAM", "NONE", create, &iam) ||
+        !word_is(c, "InvokeMode", "RESPONSE_STREAM", "BUFFERED", false, &streams))
+        return false;
+    url->iam = iam;
+    url->streams = streams;
+    return parse_cors(c, url);
 }
 
 static void url_done(struct fn_call *c)
@@ -258,8 +261,8 @@ void fn_list_urls(struct fn_call *c)
     l.latest = latest;
     l.list = json_array();
     list_one(&l, BYTES_EMPTY);
-    enum kist_err err = registry_aliases(c->f, c->id.account, c->id.name, BYTES_EMPTY,
-                                         list_alias, &l);
+    enum kist_err err =
+        registry_aliases(c->f, c->id.account, c->id.name, BYTES_EMPTY, list_alias, &l);
     if (err == KIST_OK) {
         fn_reply(c, 200, json_pack("{s:o}", "FunctionUrlConfigs", l.list));
         return;

@@ -181,8 +181,9 @@ static bool parse_routing(struct fn_call *c, Kist__FunctionAlias *alias)
         return false;
     if (strcmp(alias->other_version, FN_LATEST) == 0 || strcmp(alias->version, FN_LATEST) == 0 ||
         strcmp(alias->other_version, alias->version) == 0) {
-        fn_invalid(c, "Invalid function version %s. Function version included in routing "
-                      "configuration should be published, and not the alias's own.",
+        fn_invalid(c,
+                   "Invalid function version %s. Function version included in routing "
+                   "configuration should be published, and not the alias's own.",
                    alias->other_version);
         return false;
     }
@@ -249,8 +250,8 @@ void fn_create_alias(struct fn_call *c)
         return;
     }
     alias->name = (char *)name;
-    enum kist_err err = registry_alias(c->f, c->id.account, c->id.name, text, c->arena, &old,
-                                       NULL);
+    enum kist_err err =
+        registry_alias(c->f, c->id.account, c->id.name, text, c->arena, &old, NULL);
     if (err == KIST_OK)
         fn_failf(c, 409, "ResourceConflictException", "Alias already exists: %s",
                  fn_arn(c, c->id.name, text));
@@ -263,8 +264,8 @@ void fn_create_alias(struct fn_call *c)
 /* The one that the path names; false after an error reply. */
 static bool load_alias(struct fn_call *c, Kist__FunctionAlias **alias, uint64_t *changed)
 {
-    enum kist_err err = registry_alias(c->f, c->id.account, c->id.name, c->args[1], c->arena,
-                                       alias, changed);
+    enum kist_err err =
+        registry_alias(c->f, c->id.account, c->id.name, c->args[1], c->arena, alias, changed);
     if (err == KIST_E_NOT_FOUND)
         fn_failf(c, 404, "ResourceNotFoundException", "Cannot find alias arn: %s",
                  fn_arn(c, c->id.name, c->args[1]));
@@ -347,8 +348,8 @@ void fn_list_aliases(struct fn_call *c)
         return;
     l.list = json_array();
     l.of_version = version.len ? fn_str(c, version) : NULL;
-    enum kist_err err = registry_aliases(c->f, c->id.account, c->id.name,
-                                         bytes_str(l.page.after), list_alias, &l);
+    enum kist_err err = registry_aliases(c->f, c->id.account, c->id.name, bytes_str(l.page.after),
+                                         list_alias, &l);
     if (err != KIST_OK) {
         json_decref(l.list);
         fn_fail_err(c, err);

@@ -182,10 +182,10 @@ static enum kist_err map_object(struct fn_call *c, struct bytes *out)
     if (err == KIST_OK) {
         const Kist__Object *o = object_reader_object(r);
         fd = open(c->f->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        err = o->seal                 ? KIST_E_UNSUPPORTED
-              : o->size > OBJECT_MAX  ? KIST_E_TOO_LARGE
-              : fd < 0                ? KIST_E_IO
-                                      : copy_out(r, o->size, fd);
+        err = o->seal                ? KIST_E_UNSUPPORTED
+              : o->size > OBJECT_MAX ? KIST_E_TOO_LARGE
+              : fd < 0               ? KIST_E_IO
+                                     : copy_out(r, o->size, fd);
         if (err == KIST_OK && o->size) {
             void *map = mmap(NULL, o->size, PROT_READ, MAP_PRIVATE, fd, 0);
             if (map == MAP_FAILED)
@@ -372,8 +372,7 @@ static void drop_run(struct job *job)
         command.delete_objects = &objects;
         enum kist_err err = store_commit(d->store, &command);
         if (err != KIST_OK && err != KIST_E_NO_KEY)
-            TRACE(TRACE_ERROR, "functions", "code %s stays: %s", d->keys[i],
-                  kist_err_text(err));
+            TRACE(TRACE_ERROR, "functions", "code %s stays: %s", d->keys[i], kist_err_text(err));
         free(d->keys[i]);
     }
     free(d);

@@ -17,8 +17,8 @@
 #define MEMORY_MIN 128
 #define MEMORY_MAX 10240
 #define TIMEOUT_MAX 900
-#define TMP_MIN 512
-#define TMP_MAX 10240
+#define TMP_MB_MIN 512
+#define TMP_MB_MAX 10240
 
 /* ---- small parts ---- */
 
@@ -242,8 +242,8 @@ static bool add_layer(struct fn_call *c, Kist__Function *fn, const json_t *value
 {
     Kist__FunctionLayer *layer = NULL;
     const char *arn = json_string_value(value);
-    enum kist_err err = arn ? registry_layer(c->f, bytes_str(arn), c->arena, &layer)
-                            : KIST_E_NOT_FOUND;
+    enum kist_err err =
+        arn ? registry_layer(c->f, bytes_str(arn), c->arena, &layer) : KIST_E_NOT_FOUND;
     if (err == KIST_E_NOT_FOUND) {
         fn_invalid(c, "Layer version %.180s does not exist.", arn ? arn : "");
         return false;
@@ -469,7 +469,7 @@ static bool parse_sizes(struct fn_call *c, Kist__Function *fn)
     if (!get_number(c, c->in, "MemorySize", MEMORY_MIN, MEMORY_MAX, &fn->memory_mb) ||
         !get_number(c, c->in, "Timeout", 1, TIMEOUT_MAX, &fn->timeout_s) ||
         !fn_get_object(c, c->in, "EphemeralStorage", &storage) ||
-        !get_number(c, storage, "Size", TMP_MIN, TMP_MAX, &fn->tmp_mb) ||
+        !get_number(c, storage, "Size", TMP_MB_MIN, TMP_MB_MAX, &fn->tmp_mb) ||
         !fn_get_object(c, c->in, "TracingConfig", &tracing) ||
         !get_word(c, tracing, "Mode", "Active|PassThrough", &mode) ||
         !fn_get_object(c, c->in, "DeadLetterConfig", &dead) ||
@@ -529,10 +529,11 @@ static void add_layers(struct fn_call *c, json_t *out, const Kist__Function *fn)
 
 static json_t *logging_json(struct fn_call *c, const Kist__Function *fn)
 {
-    char *group = fn->log_group[0] ? fn->log_group
-                                   : arena_printf(c->arena, "/aws/lambda/%s", fn->name);
-    json_t *out = json_pack("{s:s, s:s}", "LogFormat", fn->log_format[0] ? fn->log_format : "Text",
-                            "LogGroup", group ? group : "");
+    char *group =
+        fn->log_group[0] ? fn->log_group : arena_printf(c->arena, "/aws/lambda/%s", fn->name);
+    json_t *out =
+        json_pack("{s:s, s:s}", "LogFormat", fn->log_format[0] ? fn->log_format : "Text",
+                  "LogGroup", group ? group : "");
     if (fn->log_level[0])
         json_object_set_new(out, "ApplicationLogLevel", json_string(fn->log_level));
     if (fn->system_log_level[0])
@@ -545,15 +546,15 @@ static json_t *logging_json(struct fn_call *c, const Kist__Function *fn)
 json_t *fn_config_json(struct fn_call *c, const Kist__Function *fn, struct bytes arn_qualifier)
 {
     struct bytes name = bytes_str(fn->name);
-    char *runtime_arn = arena_printf(c->arena, "arn:aws:lambda:%s::runtime:%s",
-                                     c->f->config.region, fn->runtime);
-    json_t *out = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:i, s:i, s:s, s:s, s:s}", "FunctionName", fn->name,
-        "FunctionArn", fn_arn(c, name, arn_qualifier), "Runtime", fn->runtime, "Role", fn->role,
-        "Handler", fn->handler, "CodeSize", (json_int_t)fn->code_size, "Description",
-        fn->description, "Timeout", (int)fn->timeout_s, "MemorySize", (int)fn->memory_mb,
-        "LastModified", fn_time(c, fn->modified_ms), "CodeSha256",
-        fn_base64(c, schema_bytes(fn->code_sha256)), "Version", fn->version);
+    char *runtime_arn =
+        arena_printf(c->arena, "arn:aws:lambda:%s::runtime:%s", c->f->config.region, fn->runtime);
+    json_t *out =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:i, s:i, s:s, s:s, s:s}", "FunctionName",
+                  fn->name, "FunctionArn", fn_arn(c, name, arn_qualifier), "Runtime", fn->runtime,
+                  "Role", fn->role, "Handler", fn->handler, "CodeSize", (json_int_t)fn->code_size,
+                  "Description", fn->description, "Timeout", (int)fn->timeout_s, "MemorySize",
+                  (int)fn->memory_mb, "LastModified", fn_time(c, fn->modified_ms), "CodeSha256",
+                  fn_base64(c, schema_bytes(fn->code_sha256)), "Version", fn->version);
     json_t *more = json_pack(
         "{s:{s:s}, s:s, s:s, s:s, s:s, s:[s], s:{s:i}, s:{s:s, s:s}, s:o, s:{s:s}}",
         "TracingConfig", "Mode", fn->tracing ? "Active" : "PassThrough", "RevisionId",

@@ -31,6 +31,7 @@
 #define FN_CHANGES_STEP 8
 
 struct fn_call;
+struct download;
 
 struct fn_route {
     const char *method, *path; /* "{}" stands for a segment */
@@ -83,7 +84,10 @@ struct fn_call {
     struct fn_code code;
     Kist__Function *made; /* by the handler, for then() */
     Kist__FunctionLayer *layer;
+    char *request_id;
     void *invoke; /* api_invoke.c's */
+    void *logs;   /* api_logs.c's */
+    struct download *download;
     void *more;
 };
 
@@ -289,5 +293,14 @@ bool fn_publish_version(struct fn_call *c, Kist__Function *latest, uint64_t chan
 /* Of an exchange that ended: frees what api_invoke.c and logs hold. */
 void fn_invoke_end(struct fn_call *c);
 void fn_logs_end(struct fn_call *c);
+void fn_download_end(struct fn_call *c);
+
+/* payload.c */
+bool fn_is_json(struct bytes text);
+/* api_policy.c: of $LATEST (or no qualifier), a version or an alias. */
+Kist__FunctionPolicy *fn_policy_of(const Kist__Function *latest, struct bytes qualifier);
+/* *out NULL: it has none. False: it cannot be parsed. */
+bool fn_policy_parsed(const Kist__Function *latest, struct bytes qualifier, struct arena *arena,
+                      struct policy **out) MUST_CHECK;
 
 #endif

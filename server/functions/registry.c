@@ -139,8 +139,8 @@ enum kist_err registry_alias(struct functions *f, struct bytes account, struct b
 enum kist_err registry_url(struct functions *f, struct bytes id, struct arena *arena,
                            Kist__FunctionUrl **out, uint64_t *changed)
 {
-    return registry_read(f, RECORD_FUNCTION_URL, BYTES_EMPTY, id,
-                         &kist__function_url__descriptor, arena, out, changed);
+    return registry_read(f, RECORD_FUNCTION_URL, BYTES_EMPTY, id, &kist__function_url__descriptor,
+                         arena, out, changed);
 }
 
 /* True with the probability that the alias gives its other version. */
@@ -249,8 +249,8 @@ static enum kist_err list_below(struct functions *f, enum record_kind kind, stru
         return KIST_OK;
     arena_init(&l->arena, LIST_ARENA_MAX);
     int n = snprintf(prefix, sizeof(prefix), "%.*s/", (int)name.len, (const char *)name.ptr);
-    int m = snprintf(from, sizeof(from), "%s%.*s", prefix, (int)after.len,
-                     (const char *)after.ptr);
+    int m =
+        snprintf(from, sizeof(from), "%s%.*s", prefix, (int)after.len, (const char *)after.ptr);
     enum kist_err err = store_list_records(f->store, kind, account, bytes_of(prefix, (size_t)n),
                                            after.len ? bytes_of(from, (size_t)m) : BYTES_EMPTY,
                                            l->function ? on_function : on_alias, l);
@@ -271,11 +271,9 @@ enum kist_err registry_versions(struct functions *f, struct bytes account, struc
     return list_below(f, RECORD_FUNCTION_VERSION, account, name, bytes_str(number), &l);
 }
 
-enum kist_err registry_aliases(struct functions *f, struct bytes account, struct bytes name,
-                               struct bytes after,
-                               bool (*each)(void *ctx, const Kist__FunctionAlias *alias,
-                                            uint64_t changed),
-                               void *ctx)
+enum kist_err registry_aliases(
+    struct functions *f, struct bytes account, struct bytes name, struct bytes after,
+    bool (*each)(void *ctx, const Kist__FunctionAlias *alias, uint64_t changed), void *ctx)
 {
     struct list l = { .alias = each, .ctx = ctx };
     return list_below(f, RECORD_FUNCTION_ALIAS, account, name, after, &l);

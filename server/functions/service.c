@@ -20,8 +20,8 @@
 
 static const struct fn_route routes[] = {
 #define R(method, path, operation, target, body, status, handler)                                \
-    { #method,       path,   #operation, "lambda:" #operation, FN_ON_##target,                   \
-      FN_BODY_##body, status, handler },
+    { #method,        path,           #operation, "lambda:" #operation,                          \
+      FN_ON_##target, FN_BODY_##body, status,     handler },
 #include "server/functions/routes.def"
 #undef R
 };
@@ -195,8 +195,7 @@ struct bytes fn_param_at(struct fn_call *c, const char *name, size_t n)
     struct bytes query = c->call->http->query;
     for (size_t at = 0; at < query.len;) {
         size_t amp = bytes_find(query, BYTES_LIT("&"), at);
-        struct bytes part =
-            bytes_of(query.ptr + at, (amp == SIZE_MAX ? query.len : amp) - at);
+        struct bytes part = bytes_of(query.ptr + at, (amp == SIZE_MAX ? query.len : amp) - at);
         size_t eq = bytes_find(part, BYTES_LIT("="), 0);
         struct bytes key = eq == SIZE_MAX ? part : bytes_of(part.ptr, eq);
         struct bytes value = eq == SIZE_MAX ? bytes_of(part.ptr + part.len, 0)
@@ -618,7 +617,8 @@ static void call(void *ctx, struct api_call *api)
     c->x = api->x;
     c->arena = api->arena;
     api->state = c;
-    add_header(c, "x-amzn-RequestId", fn_new_uuid(c));
+    c->request_id = fn_new_uuid(c);
+    add_header(c, "x-amzn-RequestId", c->request_id);
     if (!api->who->id.len) {
         fn_fail(c, 403, "MissingAuthenticationTokenException", "Missing Authentication Token");
         return;
@@ -657,6 +657,7 @@ static void end(void *ctx, struct api_call *api)
         store_op_release(&c->op);
     fn_invoke_end(c);
     fn_logs_end(c);
+    fn_download_end(c);
     json_decref(c->in);
 }
 
