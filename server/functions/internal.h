@@ -87,6 +87,12 @@ struct function_found {
  * lives in the arena. KIST_E_NOT_FOUND. */
 enum kist_err registry_find(struct functions *f, const struct function_id *id,
                             struct arena *arena, struct function_found *out) MUST_CHECK;
+/* How events of a qualifier are retried; NULL: as Lambda does it. */
+Kist__FunctionInvoke *fn_invoke_of(const Kist__Function *latest, struct bytes qualifier);
+/* The function's policy lets a service ("s3.amazonaws.com") invoke it, for that source. */
+bool functions_service_allowed(struct functions *f, const struct function_id *id,
+                               const char *service, struct bytes source_arn,
+                               struct bytes source_account);
 /* A layer's version by ARN. KIST_E_NOT_FOUND. */
 enum kist_err registry_layer(struct functions *f, struct bytes arn, struct arena *arena,
                              Kist__FunctionLayer **out) MUST_CHECK;
