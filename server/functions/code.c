@@ -1,6 +1,7 @@
 /* The cache of unpacked code: DIR/functions/code/<sha256>, shared by all that have the same zip.
  *
- *     object of the store --> unlinked file, mapped --> DIR/functions/tmp/N --rename--> code/<sha>
+ *     object of the store --> unlinked file, mapped --> DIR/functions/tmp/N --rename-->
+ * code/<sha>
  *
  * What a name in code/ stands for is whole. Nothing is synced: it can be made again. Unused code
  * goes when all of it is over the budget, what was used longest ago first. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "server/functions/run.h"
+#include "storage/base/codec.h"
 #include "storage/base/trace.h"
 
 #define OUTPUT_READS 16 /* at once, of 4 KiB: other environments want to be heard, too */
@@ -265,7 +266,7 @@ bool env_give(struct fn_env *e, struct fn_run *run)
     }
     e->frozen = false;
     e->run = run;
-    (void)runtime_send_run(e);
+    runtime_send_run(e);
     pthread_mutex_unlock(&e->lock);
     return true;
 }
@@ -305,8 +306,8 @@ Kist__Lineage *env_lineage(struct fn_env *e, struct arena *arena)
 {
     Kist__Lineage *lineage = NULL;
     pthread_mutex_lock(&e->lock);
-    if (e->lineage.len && schema_unpack(&kist__lineage__descriptor, buf_bytes(&e->lineage),
-                                        arena, &lineage) != KIST_OK)
+    if (e->lineage.len && schema_unpack(&kist__lineage__descriptor, buf_bytes(&e->lineage), arena,
+                                        &lineage) != KIST_OK)
         lineage = NULL;
     pthread_mutex_unlock(&e->lock);
     return lineage;

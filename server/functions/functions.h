@@ -25,11 +25,12 @@ struct functions_config {
     struct auth_user_store *users; /* for the credentials of functions' roles */
     const char *data_dir;          /* unpacked code lives in DIR/functions */
     const char *region, *domain;
-    unsigned concurrency; /* environments that run at once; 0: 2 for each core */
-    size_t memory_bytes;  /* that environments may hold together; 0: half the machine's */
-    unsigned idle_s;      /* an environment that waits is ended after this; 0: 300 */
-    bool trust;           /* run functions although no sandbox protects */
-    bool off;             /* no functions at all: creating one is refused */
+    unsigned concurrency;   /* environments that run at once; 0: 2 for each core */
+    size_t memory_bytes;    /* that environments may hold together; 0: half the machine's */
+    unsigned idle_s;        /* an environment that waits is ended after this; 0: 300 */
+    bool trust;             /* run functions although no sandbox protects */
+    const char *zygote_exe; /* as sandbox_config's; NULL: this program */
+    bool off;               /* no functions at all: creating one is refused */
 };
 
 struct functions;
@@ -107,8 +108,8 @@ struct fn_stats {
     struct fn_histogram init, run;
 };
 /* Of each function that was invoked; each() returns false to stop. */
-void functions_stats(struct functions *f,
-                     bool (*each)(void *ctx, const struct fn_stats *stats), void *ctx);
+void functions_stats(struct functions *f, bool (*each)(void *ctx, const struct fn_stats *stats),
+                     void *ctx);
 struct fn_totals {
     unsigned concurrency, running, environments, waiting_functions;
     uint64_t memory_bytes, memory_max_bytes;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "server/events/json.h"
 #include "server/functions/run.h"
 #include "storage/base/codec.h"
 
@@ -42,14 +43,13 @@ static void begin_trace(struct fn_run *run)
     run->parent[0] = '\0';
 }
 
-/* Version ids as S3 shows them: 16 hex digits; see server/s3/version.c. */
-static char *version_text(struct arena *arena, const Kist__Event *event)
+static char *version_of(struct arena *arena, const Kist__Event *event)
 {
+    char text[VERSION_TEXT_LEN + 1];
     if (!event->versioned)
         return arena_strdup(arena, "");
-    if (!event->version)
-        return arena_strdup(arena, "null");
-    return arena_printf(arena, "%016llx", (unsigned long long)event->version);
+    version_text(event->version, text);
+    return arena_strdup(arena, text);
 }
 
 static bool begin_lineage(struct fn_run *run)
@@ -68,7 +68,7 @@ static bool begin_lineage(struct fn_run *run)
     if (event) {
         l->bucket = event->bucket;
         l->key = event->key;
-        l->version = version_text(&run->arena, event);
+        l->version = version_of(&run->arena, event);
     }
     return l->function && l->version;
 }
@@ -113,13 +113,12 @@ static void log_start(struct fn_run *run)
     char line[512], when[TIME_ISO_LEN];
     const char *version = run->found.function->version;
     time_iso(run->begun_ms, when);
-    int len = json_logs(run)
-                  ? snprintf(line, sizeof(line),
-                             "{\"time\":\"%s\",\"type\":\"platform.start\",\"record\":"
-                             "{\"requestId\":\"%s\",\"version\":\"%s\"}}",
-                             when, run->call->request_id, version)
-                  : snprintf(line, sizeof(line), "START RequestId: %s Version: %s",
-                             run->call->request_id, version);
+    int len = json_logs(run) ? snprintf(line, sizeof(line),
+                                        "{\"time\":\"%s\",\"type\":\"platform.start\",\"record\":"
+                                        "{\"requestId\":\"%s\",\"version\":\"%s\"}}",
+                                        when, run->call->request_id, version)
+                             : snprintf(line, sizeof(line), "START RequestId: %s Version: %s",
+                                        run->call->request_id, version);
     if (len > 0 && (size_t)len < sizeof(line))
         run_log(run, bytes_of(line, (size_t)len));
 }
@@ -195,7 +194,7 @@ static void measure(struct fn_run *run, struct fn_result *r)
 
 static void end_span(struct fn_run *run, const struct fn_result *r, Kist__Span *span)
 {
-    static char *const outcomes[] = { (char[]){ "ok" }, (char[]){ "error" } };
+    static char ok[] = "ok", error[] = "error";
     struct env *env = store_env(run->f->store);
     kist__span__init(span);
     span->kind = SPAN_INVOCATION;
@@ -206,7 +205,7 @@ static void end_span(struct fn_run *run, const struct fn_result *r, Kist__Span *
     span->begin_ms = run->begun_ms;
     span->end_ms = env->now_ms(env);
     span->event_id = (char *)(uintptr_t)run->call->request_id;
-    span->outcome = outcomes[r->end != FN_OK];
+    span->outcome = r->end == FN_OK ? ok : error;
 }
 
 void run_finish(struct fn_run *run, struct fn_result *r)
@@ -230,9 +229,12 @@ void run_fail(struct fn_run *run, const char *type, const char *message)
     struct buf json;
     struct fn_result result = { .end = FN_ERROR };
     buf_init(&json, 4096);
-    if (buf_append_str(&json, "{\"errorMessage\":\"") == KIST_OK &&
-        json_escape(&json, bytes_str(message)) == KIST_OK &&
-        buf_printf(&json, "\",\"errorType\":\"%s\"}", type) == KIST_OK)
+    struct json_out out = { .buf = &json };
+    json_open(&out, NULL, '{');
+    json_str(&out, "errorMessage", message);
+    json_str(&out, "errorType", type);
+    json_close(&out, '}');
+    if (out.err == KIST_OK)
         result.payload = buf_bytes(&json);
     run_finish(run, &result);
     buf_release(&json);

@@ -14,7 +14,7 @@
 #include "storage/base/trace.h"
 
 #define FLUSH_BYTES ((size_t)64 << 10)
-#define BATCH_MAX ((size_t)1 << 20)       /* of one function; what is more is counted, not kept */
+#define BATCH_MAX ((size_t)1 << 20) /* of one function; what is more is counted, not kept */
 #define TOTAL_MAX ((uint_fast64_t)32 << 20) /* of all */
 #define STREAMS_MAX 10000
 

@@ -274,28 +274,42 @@ void functions_logs_remove(struct functions *f, struct bytes account, struct byt
     pthread_mutex_unlock(&f->logs->lock);
 }
 
-static bool retain(void *ctx, const Kist__Function *latest)
+struct retained {
+    struct arena arena;
+    int64_t now_ms;
+    struct retained_name {
+        struct retained_name *next;
+        char prefix[LOG_KEY_MAX], below[LOG_KEY_MAX];
+    } * first;
+};
+
+static bool collect_name(void *ctx, const Kist__Function *latest)
 {
-    struct logs *logs = ctx;
-    struct env *env = store_env(logs->f->store);
-    char prefix[LOG_KEY_MAX], below[LOG_KEY_MAX], day[TIME_ISO_LEN];
-    if (!latest->log_days)
+    struct retained *r = ctx;
+    char day[TIME_ISO_LEN];
+    struct retained_name *one = latest->log_days ? arena_alloc(&r->arena, sizeof(*one)) : NULL;
+    if (!one)
         return true;
-    time_iso(env->now_ms(env) - (int64_t)latest->log_days * 86400000, day);
-    int n = snprintf(prefix, sizeof(prefix), "logs/%s/%s/", latest->account, latest->name);
+    time_iso(r->now_ms - (int64_t)latest->log_days * 86400000, day);
+    int n =
+        snprintf(one->prefix, sizeof(one->prefix), "logs/%s/%s/", latest->account, latest->name);
     if (n < 0 || n > 256)
         return true;
-    snprintf(below, sizeof(below), "%.256s%.10s", prefix, day);
-    enum kist_err err = delete_below(logs->f->store, prefix, below);
-    if (err != KIST_OK)
-        TRACE(TRACE_WARN, "functions", "old logs of %s stay: %s", latest->name,
-              kist_err_text(err));
-    return err == KIST_OK;
+    snprintf(one->below, sizeof(one->below), "%.256s%.10s", one->prefix, day);
+    one->next = r->first;
+    r->first = one;
+    return true;
 }
 
 void logs_retain(struct logs *logs)
 {
-    enum kist_err err = registry_each(logs->f, retain, logs);
+    struct env *env = store_env(logs->f->store);
+    struct retained r = { .now_ms = env->now_ms(env) };
+    arena_init(&r.arena, 16 << 20);
+    enum kist_err err = registry_each(logs->f, collect_name, &r);
+    for (struct retained_name *one = r.first; one && err == KIST_OK; one = one->next)
+        err = delete_below(logs->f->store, one->prefix, one->below);
     if (err != KIST_OK)
         TRACE(TRACE_WARN, "functions", "old logs stay: %s", kist_err_text(err));
+    arena_release(&r.arena);
 }

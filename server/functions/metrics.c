@@ -141,8 +141,8 @@ static void histogram_copy(struct histogram *h, struct fn_histogram *out)
     out->sum_s = (double)atomic_load(&h->sum_us) / 1e6;
 }
 
-void functions_stats(struct functions *f,
-                     bool (*each)(void *ctx, const struct fn_stats *stats), void *ctx)
+void functions_stats(struct functions *f, bool (*each)(void *ctx, const struct fn_stats *stats),
+                     void *ctx)
 {
     struct fn_metrics *m = f->metrics;
     bool more = true;

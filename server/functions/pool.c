@@ -109,8 +109,7 @@ static struct fleet *fleet_new(struct functions *f, const struct fn_run *run)
     fleet->metric = run->metric;
     fleet->id.account = arena_copy(&fleet->arena, run->id.account);
     fleet->id.name = arena_copy(&fleet->arena, run->id.name);
-    fleet->id.qualifier =
-        arena_copy(&fleet->arena, bytes_str(run->found.function->version));
+    fleet->id.qualifier = arena_copy(&fleet->arena, bytes_str(run->found.function->version));
     fleet->log = logs_stream(f->logs, run->id.account, run->id.name);
     if (fleet->log && fleet->id.account.ptr && fleet->id.name.ptr && fleet->id.qualifier.ptr &&
         registry_find(f, &fleet->id, &fleet->arena, &fleet->found) == KIST_OK)
@@ -397,8 +396,8 @@ static struct fleet *join(struct pool *p, struct fn_run *run, struct fleet **old
         pthread_mutex_lock(&shard->lock);
         struct family *family = family_of(shard, &run->id);
         struct fleet *t = family ? family->fleets : NULL;
-        while (t && (t->stale || strcmp(t->found.function->version,
-                                        run->found.function->version) != 0))
+        while (t && (t->stale ||
+                     strcmp(t->found.function->version, run->found.function->version) != 0))
             t = t->next;
         if (t && !same_code(t, run->found.function) && fresh) {
             t->stale = true;

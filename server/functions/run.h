@@ -32,8 +32,8 @@
 #define FREEZE_AFTER_NS (100 * UINT64_C(1000000))
 #define SHARDS 64
 #define LOOPS_MAX 4
-#define FLEET_WAITING_MAX 256 /* events that wait for an environment */
-#define CONNECTIONS_MAX 16    /* of one environment, to the Runtime API */
+#define FLEET_WAITING_MAX 256  /* events that wait for an environment */
+#define CONNECTIONS_MAX 16     /* of one environment, to the Runtime API */
 #define STREAM_MAX (20U << 20) /* answers that are streamed: Lambda's first limit */
 #define TRACE_HEADER_MAX 80
 
@@ -122,8 +122,8 @@ struct fn_env {
     struct fn_run *run;
     struct fn_conn *waiting; /* has asked for work */
     bool frozen;
-    bool given; /* BUSY: the process has the run */
-    bool init_reported;  /* the runtime has said why it cannot begin */
+    bool given;         /* BUSY: the process has the run */
+    bool init_reported; /* the runtime has said why it cannot begin */
     uint64_t started_ns, ready_ns, idle_ns, slot_ns;
     uint64_t due_ns;     /* INIT, BUSY, ANSWERED: it is ended then */
     uint64_t armed_ns;   /* the timer; 0: off */
@@ -200,10 +200,12 @@ struct fn_conn {
 /* Connections that wait at e->listen. */
 void runtime_accept(struct fn_env *e);
 void runtime_readable(struct fn_conn *c);
+/* What has been sent made room: requests that came meanwhile. False: to be closed. */
+bool runtime_resume(struct fn_conn *c) MUST_CHECK;
 /* e->lock is held: sends what waits; false: the connection is broken. */
 bool runtime_flush(struct fn_conn *c) MUST_CHECK;
 /* e->lock is held: answers the "next" of e->waiting with e->run. */
-bool runtime_send_run(struct fn_env *e) MUST_CHECK;
+void runtime_send_run(struct fn_env *e);
 void runtime_close(struct fn_conn *c);
 
 /* ---- loop.c ---- */
@@ -318,7 +320,7 @@ const char *code_dir(const struct code_entry *e);
 enum kist_err unzip(struct bytes zip, const char *dir, uint64_t *unpacked,
                     const char **why) MUST_CHECK;
 
-/* json.c: text as a JSON string's inside. */
-enum kist_err json_escape(struct buf *out, struct bytes text) MUST_CHECK;
+/* sink.c */
+void sink_init(struct functions *f);
 
 #endif

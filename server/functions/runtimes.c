@@ -189,9 +189,9 @@ static void set_lambda(struct env_list *l, struct fn_env *e, const struct places
     if (strcmp(at->opt, "/opt") != 0)
         set(l, "KIST_OPT_DIR", at->opt);
     if (kind == RUNTIME_NODE)
-        set_default(l, "NODE_PATH",
-                    arena_printf(a, "%s/nodejs/node_modules:%s/node_modules", at->opt,
-                                 at->runtime));
+        set_default(
+            l, "NODE_PATH",
+            arena_printf(a, "%s/nodejs/node_modules:%s/node_modules", at->opt, at->runtime));
 }
 
 static enum kist_err make_env(struct fn_env *e, const struct places *at, enum runtime_kind kind,
@@ -276,7 +276,8 @@ enum kist_err launch_make(struct fn_env *e, const char *task_dir, const char **l
         return KIST_E_NOMEM;
     /* Without a root of its own, a function finds its files where they are. */
     if (!(sandbox_features(e->f->host) & SANDBOX_MOUNT_NS))
-        at = (struct places){ task_dir, out->runtime_dir, layer_dirs[0] ? layer_dirs[0] : "/opt" };
+        at =
+            (struct places){ task_dir, out->runtime_dir, layer_dirs[0] ? layer_dirs[0] : "/opt" };
     TRY(program(kind, function->runtime, task_dir, layer_dirs, &at, arena, out->argv, why));
     struct env_list list = { .arena = arena, .function = function, .items = out->envp };
     *why = "the function's environment variables are too large";

@@ -175,10 +175,11 @@ static enum kist_err take_entry(struct unzipping *u, struct archive *a,
         return bad(u, "The zip is encrypted.");
     if (!path || !path_is_safe(path))
         return bad(u, "The zip has a path that leads out of it.");
-    if (archive_entry_hardlink(entry) || (type != AE_IFREG && type != AE_IFDIR && type != AE_IFLNK))
+    if (archive_entry_hardlink(entry) ||
+        (type != AE_IFREG && type != AE_IFDIR && type != AE_IFLNK))
         return bad(u, "The zip has an entry that is no file.");
-    if (type == AE_IFLNK && (!archive_entry_symlink(entry) ||
-                             !link_is_safe(path, archive_entry_symlink(entry))))
+    if (type == AE_IFLNK &&
+        (!archive_entry_symlink(entry) || !link_is_safe(path, archive_entry_symlink(entry))))
         return bad(u, "The zip has a link that leads out of it.");
     if (u->dir >= 0)
         return make_entry(u, a, entry, path);
@@ -201,8 +202,8 @@ static enum kist_err take_all(struct unzipping *u, struct bytes zip)
         rc = archive_read_next_header(a, &entry);
         if (rc == ARCHIVE_EOF)
             break;
-        err = rc == ARCHIVE_OK || rc == ARCHIVE_WARN ? take_entry(u, a, entry)
-                                                     : bad(u, not_a_zip);
+        err =
+            rc == ARCHIVE_OK || rc == ARCHIVE_WARN ? take_entry(u, a, entry) : bad(u, not_a_zip);
     }
     if (err == KIST_OK && u->entries == 0)
         err = bad(u, not_a_zip);
