@@ -19,12 +19,14 @@
 #include "server/cli/options.h"
 #include "server/cli/rootkey.h"
 #include "server/events/control.h"
+#include "server/events/schedule.h"
 #include "server/events/targets.h"
 #include "server/http/server.h"
 #include "server/s3/s3.h"
 #include "storage/base/trace.h"
 
 #define GRACE_MS 20000
+#define SERVICES_MAX 4
 
 struct server {
     struct serve_options options;
@@ -37,8 +39,13 @@ struct server {
     struct oidc *oidc;
     struct s3_service *s3;
     struct targets *targets;
+    struct events *events;
     struct control *control;
-    const struct api_service *services[1];
+    struct schedules *schedules;
+    const struct event_sink *sinks[EVENT_SINKS_MAX];
+    size_t sink_count;
+    const struct api_service *services[SERVICES_MAX];
+    size_t service_count;
     struct admin *admin;
     struct http_server *s3_http, *admin_http;
 };
@@ -114,14 +121,26 @@ static struct http_config http_config(const struct serve_options *o, const char 
 
 static int open_events(struct server *s)
 {
-    struct targets_config config = { s->store, s->options.region };
-    enum kist_err err = targets_open(&config, &s->targets);
+    struct targets_config targets = { s->store, s->options.region };
+    enum kist_err err = targets_open(&targets, &s->targets);
+    for (size_t i = 0; err == KIST_OK && i < TARGET_SINKS; i++)
+        s->sinks[s->sink_count++] = targets_sink(s->targets, i);
+    struct events_config events = { .store = s->store,
+                                    .region = s->options.region,
+                                    .sinks = s->sinks,
+                                    .sink_count = s->sink_count };
+    if (err == KIST_OK)
+        err = events_open(&events, &s->events);
     struct control_config control = { s->store, s->options.region, s->targets };
     if (err == KIST_OK)
         err = control_open(&control, &s->control);
+    struct schedules_config schedules = { s->store, s->options.region, s->events };
+    if (err == KIST_OK)
+        err = schedules_open(&schedules, &s->schedules);
     if (err != KIST_OK)
         return complain("events", kist_err_text(err));
-    s->services[0] = control_service(s->control);
+    s->services[s->service_count++] = control_service(s->control);
+    s->services[s->service_count++] = schedules_service(s->schedules);
     return 0;
 }
 
@@ -139,7 +158,9 @@ static int start_s3(struct server *s)
                                 .usage_interval_s = (unsigned)o->usage_interval_s,
                                 .domain = o->domain,
                                 .services = s->services,
-                                .service_count = ARRAY_LEN(s->services) };
+                                .service_count = s->service_count,
+                                .events = s->events,
+                                .check_target = events_check_target };
     struct http_config http = http_config(o, o->listen);
     const char *reason = NULL;
     http.tls_cert_file = o->tls_cert;
@@ -249,12 +270,14 @@ static int start(struct server *s)
 
 static void stop(struct server *s)
 {
-    if (s->targets)
-        targets_stop(s->targets);
     if (s->s3_http)
         http_server_stop(s->s3_http, GRACE_MS);
     if (s->admin_http)
         http_server_stop(s->admin_http, 1000);
+    schedules_close(s->schedules);
+    if (s->targets)
+        targets_stop(s->targets);
+    events_close(s->events, GRACE_MS);
     admin_close(s->admin);
     s3_service_close(s->s3);
     control_close(s->control);

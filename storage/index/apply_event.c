@@ -259,18 +259,6 @@ enum kist_err apply_change_events(struct apply *a, Kist__ChangeEvents *c)
     for (size_t i = 0; i < c->n_added; i++)
         if (c->added[i]->kind >= EVENT_KIND_COUNT || !c->added[i]->target[0])
             return KIST_E_INVALID;
-    for (size_t i = 0; i < c->n_records; i++)
-        TRY(apply_check_record(a, c->records[i]));
-    return c->record ? apply_check_record(a, c->record) : KIST_OK;
-}
-
-enum kist_err apply_change_events(struct apply *a, Kist__ChangeEvents *c)
-{
-    TRY(check_change(a, c));
-    if (c->record)
-        TRY(apply_set_record(a, c->record));
-    for (size_t i = 0; i < c->n_records; i++)
-        TRY(apply_set_record(a, c->records[i]));
     TRY(apply_records(a, c->n_records, c->records));
     for (size_t i = 0; i < c->n_settled; i++)
         TRY(settle(a, c->settled[i]));

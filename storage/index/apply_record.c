@@ -20,19 +20,6 @@ static enum kist_err check(struct apply *a, const Kist__RecordChange *c, struct 
     return (now ? now->changed : 0) == c->expected ? KIST_OK : KIST_E_CONFLICT;
 }
 
-enum kist_err apply_check_record(struct apply *a, const Kist__RecordChange *c)
-{
-    struct row_key row;
-    return check(a, c, &row);
-}
-
-enum kist_err apply_set_record(struct apply *a, Kist__RecordChange *c)
-{
-    struct row_key row;
-    row_record(&row, (uint8_t)c->kind, bytes_str(c->account), bytes_str(c->name));
-    if (!c->record) {
-        apply_drop(a, &row);
-        return KIST_OK;
 enum kist_err apply_records(struct apply *a, size_t count, Kist__RecordChange **changes)
 {
     struct row_key row;
@@ -50,4 +37,9 @@ enum kist_err apply_records(struct apply *a, size_t count, Kist__RecordChange **
         }
     }
     return KIST_OK;
+}
+
+enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c)
+{
+    return apply_records(a, c->n_changes, c->changes);
 }
