@@ -491,8 +491,9 @@ class Settings(LambdaBase):
         self.make("tf")
         signing = self.fn.get_function_code_signing_config(FunctionName="tf")
         self.assertEqual(signing["FunctionName"], "tf")
-        self.assertEqual(self.fn.get_runtime_management_config(FunctionName="tf")[
-            "UpdateRuntimeOn"], "Auto")
+        self.assertEqual(json.loads(self.signed(
+            "GET", "/2021-07-20/functions/tf/runtime-management-config")[2]),
+            {"UpdateRuntimeOn": "Auto", "FunctionArn": self.arn("tf", "$LATEST")})
         self.assertEqual(self.signed("GET", "/2024-08-31/functions/tf/recursion-config")[2],
                          b'{"RecursiveLoop":"Terminate"}')
         self.assertEqual(self.fn.list_event_source_mappings()["EventSourceMappings"], [])
