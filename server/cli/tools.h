@@ -11,6 +11,7 @@ int cli_site(int argc, char **argv);
 int cli_user(int argc, char **argv);
 int cli_key(int argc, char **argv);
 int cli_policy(int argc, char **argv);
+int cli_target(int argc, char **argv);
 /* Either. */
 int cli_kms(int argc, char **argv);
 

@@ -47,6 +47,7 @@ struct event_policy {
     uint32_t retry_base_ms, retry_max_ms; /* pause after the first failure, doubled each time */
     const char *dead_letter;              /* ARN of a target, or s3://bucket/prefix; NULL: park */
     const char *on_success;               /* destinations of functions: the same; NULL: none */
+    bool ordered; /* rules that are made for it order the events of a key */
 };
 
 /* Who delivers to a kind of target. All functions may be called from any thread. */
@@ -90,6 +91,23 @@ struct events_stats {
     int64_t oldest_ms; /* when the oldest event that waits was made; 0: none waits */
 };
 void events_stats(struct events *e, struct events_stats *out);
+
+/* One target's, for metrics and lists. Strings live until each() returns. */
+struct events_target {
+    const char *target;
+    uint64_t waiting, parked; /* in the store; those under way are among them */
+    uint64_t in_flight;
+    uint64_t delivered, failed, throttled, absent, refused, retried, dead_letters; /* so far */
+    int64_t oldest_ms;                                                             /* as above */
+    bool paused, is_absent;
+};
+/* Targets for which anything waits, or which are paused, in no order; each() returns false to
+ * stop. */
+enum kist_err events_each_target(struct events *e,
+                                 bool (*each)(void *ctx, const struct events_target *target),
+                                 void *ctx) MUST_CHECK;
+/* Rows were changed by others than the dispatcher: it reads from the start. */
+void events_reread(struct events *e);
 
 /* ---- names.c ---- */
 /* "ObjectCreated:Put"; NULL for kinds that S3 does not know. */

@@ -15,7 +15,7 @@
  *
  * A sandbox ends with the server, however that ends: each one's init watches a socket.
  *
- *     struct sandbox_config config = { .spares = 2 };
+ *     struct sandbox_config config = { 0 };
  *     TRY(sandbox_host_open(&config, &host));
  *     TRY(sandbox_spawn(host, &spec, &box));
  *     ... poll sandbox_pidfd(box), accept on sandbox_port(box, 0)->fd, read sandbox_output(box)
@@ -47,21 +47,19 @@ enum sandbox_feature {
     SANDBOX_CGROUP_MEMORY = 1 << 10,  /* otherwise the sum of resident sizes is watched */
     SANDBOX_CGROUP_PIDS = 1 << 11,    /* otherwise RLIMIT_NPROC */
     SANDBOX_CGROUP_FREEZER = 1 << 12, /* otherwise SIGSTOP */
-    SANDBOX_CGROUP_V2 = 1 << 13,      /* the three above are version 2 */
+    SANDBOX_CGROUP_V2 = 1 << 13,      /* some of the three are version 2 */
     SANDBOX_BUBBLEWRAP = 1 << 14,     /* namespaces are made by bwrap */
 };
 
 struct sandbox_config {
     const char *zygote_exe; /* a program that knows SANDBOX_ZYGOTE_COMMAND; NULL: this one */
-    unsigned spares;        /* sandboxes prepared in advance, at most SANDBOX_SPARES_MAX */
     unsigned without;       /* features not to use, for tests and odd machines */
 };
 
 #define SANDBOX_ZYGOTE_COMMAND "sandbox-zygote"
 #define SANDBOX_PORTS_MAX 4
 #define SANDBOX_LAYERS_MAX 5 /* Lambda's limit */
-#define SANDBOX_SPARES_MAX 16
-#define SANDBOX_UID 993 /* the function's user and group as it sees itself */
+#define SANDBOX_UID 993      /* the function's user and group as it sees itself */
 #define SANDBOX_GID 990
 
 struct sandbox_host;
@@ -79,8 +77,8 @@ unsigned sandbox_features(const struct sandbox_host *host);
 /* Whether the server's files and processes are out of reach of a function: only then may code
  * that its operator did not write run here. */
 bool sandbox_protects(const struct sandbox_host *host);
-/* Appends one line without its end, e.g. "user, mount, pid, net, ipc, uts namespaces; own uid;
- * seccomp; landlock; cgroup v1 (memory, pids, freezer)". */
+/* Appends one line without its end, e.g. "user, mount, pid, net, ipc, uts namespaces; own
+ * user id, seccomp, landlock; cgroup v2 (memory, pids, freezer); no_new_privs, rlimits". */
 enum kist_err sandbox_describe(const struct sandbox_host *host, struct buf *out) MUST_CHECK;
 
 /* All is borrowed for the call. Directories need not be absolute; under them, what a function

@@ -1,13 +1,9 @@
 /* Versions: their ids, opening one, bucket versioning, ListObjectVersions.
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html */
-#include <inttypes.h>
-
 #include "server/s3/internal.h"
 
 #define VERSIONING_XML_MAX ((size_t)64 << 10)
 #define PAGE_MAX 1000
-/* Version ids are opaque to clients: 32 characters, as S3's are. */
-#define VERSION_TEXT_LEN 32
 
 static struct store *store_of(const struct s3_request *r)
 {
@@ -16,45 +12,16 @@ static struct store *store_of(const struct s3_request *r)
 
 /* ---- ids ---- */
 
-/* The id's second half is a mix of the first: a made-up id is told from a removed version, and
- * ids of neighbours do not look alike. Not a secret. */
-static uint64_t mix(uint64_t v)
-{
-    v = (v ^ v >> 31) * 0x9E3779B97F4A7C15U;
-    v = (v ^ v >> 27) * 0xBF58476D1CE4E5B9U;
-    return v ^ v >> 33;
-}
-
 struct bytes s3_version_text(struct arena *arena, uint64_t version)
 {
-    if (version == 0)
-        return BYTES_LIT("null");
-    uint64_t check = mix(version);
-    return bytes_str(arena_printf(arena, "%016" PRIx64 "%016" PRIx64, check, version ^ check));
-}
-
-static uint64_t read_hex(const uint8_t *bytes)
-{
-    uint64_t v = 0;
-    for (int i = 0; i < 8; i++)
-        v = v << 8 | bytes[i];
-    return v;
+    char text[VERSION_TEXT_LEN + 1];
+    version_text(version, text);
+    return bytes_str(arena_strdup(arena, text));
 }
 
 bool s3_version_parse(struct bytes text, uint64_t *out)
 {
-    uint8_t raw[VERSION_TEXT_LEN / 2];
-    if (bytes_equal(text, BYTES_LIT("null"))) {
-        *out = VERSION_NULL;
-        return true;
-    }
-    if (text.len != VERSION_TEXT_LEN || hex_decode(text, raw, sizeof(raw)) != KIST_OK)
-        return false;
-    uint64_t check = read_hex(raw), version = read_hex(raw + 8) ^ check;
-    if (version == VERSION_CURRENT || version == VERSION_NULL || check != mix(version))
-        return false;
-    *out = version;
-    return true;
+    return version_parse(text, out);
 }
 
 bool s3_version_param(struct s3_request *r)

@@ -21,6 +21,11 @@ enum lock_mode { LOCK_NONE, LOCK_GOVERNANCE, LOCK_COMPLIANCE };
 #define VERSION_CURRENT ((uint64_t)0)
 #define VERSION_NULL UINT64_MAX
 #define VERSION_NONE (UINT64_MAX - 1) /* matches nothing */
+/* How clients see them: opaque, 32 characters as S3's are; 0 is "null". */
+#define VERSION_TEXT_LEN 32
+void version_text(uint64_t version, char out[VERSION_TEXT_LEN + 1]);
+/* False: made up. "null" is VERSION_NULL. */
+bool version_parse(struct bytes text, uint64_t *out);
 
 /* Kinds of BucketConfig rows: part of the disk format. */
 enum bucket_config {

@@ -134,6 +134,9 @@ static enum kist_err move_event(struct apply *a, const Kist__SettledEvent *s, Ki
     int64_t due_ms = park ? ROW_DUE_PARKED : event->ordered || s->due_ms < 0 ? 0 : s->due_ms;
     event->attempts = s->attempts;
     event->error = s->error;
+    event->throttles = s->throttles;
+    if (s->redriven_ms)
+        event->redriven_ms = s->redriven_ms;
     event->not_before_ms = park ? 0 : s->due_ms;
     row_event(row, was->queue, due_ms, was->index, was->counter);
     TRY(apply_set(a, row, event));
@@ -246,8 +249,13 @@ static enum kist_err drop_old_traces(struct apply *a, int64_t now_ms)
     return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
 
+/* All that may be wrong is found before anything is written. */
 enum kist_err apply_change_events(struct apply *a, Kist__ChangeEvents *c)
 {
+    struct row_event_parts parts;
+    for (size_t i = 0; i < c->n_settled; i++)
+        if (!row_event_parse(schema_bytes(c->settled[i]->row), &parts))
+            return KIST_E_INVALID;
     for (size_t i = 0; i < c->n_added; i++)
         if (c->added[i]->kind >= EVENT_KIND_COUNT || !c->added[i]->target[0])
             return KIST_E_INVALID;

@@ -1,5 +1,48 @@
 #include "storage/index/versions.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "storage/base/codec.h"
+
+/* ---- ids as clients see them ---- */
+
+/* The id's second half is a mix of the first: a made-up id is told from a removed version, and
+ * ids of neighbours do not look alike. Not a secret. */
+static uint64_t mix(uint64_t v)
+{
+    v = (v ^ v >> 31) * 0x9E3779B97F4A7C15U;
+    v = (v ^ v >> 27) * 0xBF58476D1CE4E5B9U;
+    return v ^ v >> 33;
+}
+
+void version_text(uint64_t version, char out[VERSION_TEXT_LEN + 1])
+{
+    uint64_t check = mix(version);
+    if (version == 0)
+        snprintf(out, VERSION_TEXT_LEN + 1, "null");
+    else
+        snprintf(out, VERSION_TEXT_LEN + 1, "%016" PRIx64 "%016" PRIx64, check, version ^ check);
+}
+
+bool version_parse(struct bytes text, uint64_t *out)
+{
+    uint8_t raw[VERSION_TEXT_LEN / 2];
+    if (bytes_equal(text, BYTES_LIT("null"))) {
+        *out = VERSION_NULL;
+        return true;
+    }
+    if (text.len != VERSION_TEXT_LEN || hex_decode(text, raw, sizeof(raw)) != KIST_OK)
+        return false;
+    uint64_t check = row_read_u64(raw), version = row_read_u64(raw + 8) ^ check;
+    if (version == VERSION_CURRENT || version == VERSION_NULL || check != mix(version))
+        return false;
+    *out = version;
+    return true;
+}
+
+/* ---- where they are ---- */
+
 static enum kist_err get(struct kv_read *read, struct arena *arena, const struct row_key *row,
                          const ProtobufCMessageDescriptor *type, void *out)
 {

@@ -87,7 +87,9 @@ static bool event_row(struct walk *w, struct bytes key, struct bytes value, enum
     *err = schema_unpack(&kist__event__descriptor, value, &w->arena, &event);
     if (*err != KIST_OK)
         return false;
-    struct event_item item = { .row = key, .due_ms = parts.due_ms, .event = event };
+    struct event_item item = {
+        .row = key, .due_ms = parts.due_ms, .event = event, .packed = value
+    };
     event_id(&parts, event, item.id);
     return e->each(e->ctx, &item);
 }
@@ -125,6 +127,31 @@ enum kist_err store_list_later_events(struct store *s, struct bytes target, int6
     struct event_walk e = { .until_ms = until_ms, .each = each, .ctx = ctx };
     begin_events(&e, target, from_ms + 1);
     return walk(s, &e.walk);
+}
+
+enum kist_err store_event(struct store *s, struct bytes row, struct arena *arena,
+                          struct event_item *out)
+{
+    struct row_event_parts parts;
+    struct kv_read read;
+    struct bytes value;
+    Kist__Event *event = NULL;
+    if (!row_event_parse(row, &parts))
+        return KIST_E_INVALID;
+    TRY(kv_read_begin(s->kv, &read));
+    enum kist_err err = kv_get(&read, row, &value);
+    struct bytes copy = err == KIST_OK ? arena_copy(arena, value) : BYTES_EMPTY;
+    kv_read_end(&read);
+    TRY(err);
+    struct bytes key = arena_copy(arena, row);
+    if (!copy.ptr || !key.ptr)
+        return KIST_E_NOMEM;
+    TRY(schema_unpack(&kist__event__descriptor, copy, arena, &event));
+    *out = (struct event_item){
+        .row = key, .due_ms = parts.due_ms, .event = event, .packed = copy
+    };
+    event_id(&parts, event, out->id);
+    return KIST_OK;
 }
 
 struct queue_walk {

@@ -186,8 +186,13 @@ struct event_item {
     struct bytes row;
     int64_t due_ms; /* 0: from the start; ROW_DUE_PARKED: parked */
     const Kist__Event *event;
-    char id[37]; /* a UUID, the same at every attempt */
+    struct bytes packed; /* the event's bytes, for who keeps it */
+    char id[37];         /* a UUID, the same at every attempt */
 };
+/* The event of a row. KIST_E_NOT_FOUND: it went, or moved. The item's strings are in the arena.
+ */
+enum kist_err store_event(struct store *s, struct bytes row, struct arena *arena,
+                          struct event_item *out) MUST_CHECK;
 /* Of one target, by due time, then in the order of the changes: those behind the row `after`
  * (empty: from the start) that are due by until_ms. each() returns false to stop; items live
  * until it returns. */
