@@ -84,6 +84,9 @@ $(BUILD)/brokers: FORCE
 $(BUILD)/obj/server/events/target_settings.o: $(BUILD)/brokers
 FORCE:
 
+# The functions' bootstraps are in the program.
+$(BUILD)/obj/server/functions/runtimes.o: server/functions/bootstrap.py server/functions/bootstrap.mjs
+
 # Generated code is not ours to keep free of warnings.
 $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
 	@mkdir -p $(@D)

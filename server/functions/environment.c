@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "server/functions/run.h"
+#include "storage/base/codec.h"
 #include "storage/base/trace.h"
 
 #define OUTPUT_READS 16 /* at once, of 4 KiB: other environments want to be heard, too */
@@ -24,51 +25,34 @@ void env_ref(struct fn_env *e)
 
 void env_unref(struct fn_env *e)
 {
-    struct pool *p = e->f->pool;
     if (atomic_fetch_sub(&e->refs, 1) != 1)
         return;
     fleet_unref(e->fleet);
     pthread_mutex_destroy(&e->lock);
     buf_release(&e->lineage);
     free(e);
-    pthread_mutex_lock(&p->live_lock);
-    if (--p->live_count == 0)
-        pthread_cond_broadcast(&p->live_none);
-    pthread_mutex_unlock(&p->live_lock);
 }
 
 static void enter_live(struct pool *p, struct fn_env *e)
 {
-    struct fn_env **bucket = &p->live[e->number % LIVE_BUCKETS];
     pthread_mutex_lock(&p->live_lock);
-    e->live_next = *bucket;
-    *bucket = e;
+    e->live_next = p->live;
+    if (p->live)
+        p->live->live_prev = e;
+    p->live = e;
     p->live_count++;
     pthread_mutex_unlock(&p->live_lock);
 }
 
 static void leave_live(struct pool *p, struct fn_env *e)
 {
-    struct fn_env **at = &p->live[e->number % LIVE_BUCKETS];
     pthread_mutex_lock(&p->live_lock);
-    while (*at && *at != e)
-        at = &(*at)->live_next;
-    if (*at)
-        *at = e->live_next;
+    *(e->live_prev ? &e->live_prev->live_next : &p->live) = e->live_next;
+    if (e->live_next)
+        e->live_next->live_prev = e->live_prev;
+    if (--p->live_count == 0)
+        pthread_cond_broadcast(&p->live_none);
     pthread_mutex_unlock(&p->live_lock);
-}
-
-struct fn_env *env_find(struct functions *f, uint64_t number)
-{
-    struct pool *p = f->pool;
-    pthread_mutex_lock(&p->live_lock);
-    struct fn_env *e = p->live[number % LIVE_BUCKETS];
-    while (e && e->number != number)
-        e = e->live_next;
-    if (e)
-        env_ref(e);
-    pthread_mutex_unlock(&p->live_lock);
-    return e;
 }
 
 struct fn_env *env_new(struct functions *f, struct fleet *fleet, struct fn_run *run)
@@ -82,7 +66,6 @@ struct fn_env *env_new(struct functions *f, struct fleet *fleet, struct fn_run *
     e->f = f;
     e->fleet = fleet;
     e->loop = p->loops[atomic_fetch_add(&p->next_loop, 1) % p->loop_count];
-    e->number = atomic_fetch_add(&p->numbers, 1) + 1;
     e->run = run;
     e->started_ns = mono_ns();
     e->slot_ns = e->started_ns;
@@ -107,9 +90,9 @@ static void release_code(struct fn_env *e)
 static void bury_job(struct job *job)
 {
     struct fn_env *e = CONTAINER_OF(job, struct fn_env, job);
-    leave_live(e->f->pool, e);
     sandbox_free(e->box);
     release_code(e);
+    leave_live(e->f->pool, e);
     env_unref(e);
 }
 
@@ -283,7 +266,7 @@ bool env_give(struct fn_env *e, struct fn_run *run)
     }
     e->frozen = false;
     e->run = run;
-    (void)runtime_send_run(e);
+    runtime_send_run(e);
     pthread_mutex_unlock(&e->lock);
     return true;
 }
@@ -298,11 +281,36 @@ void env_kill(struct fn_env *e)
     pthread_mutex_unlock(&e->lock);
 }
 
+static void store_gone(void *tag)
+{
+    env_unref(tag);
+}
+
 void env_accept_store(struct fn_env *e)
 {
     int fd = accept4(e->store.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0)
-        functions_adopt_store(e->f, fd, e->number);
+    if (fd < 0)
+        return;
+    if (!e->f->s3) {
+        close(fd);
+        return;
+    }
+    env_ref(e);
+    /* When that fails, fd is closed and store_gone() has been called. */
+    enum kist_err err = http_server_adopt(e->f->s3, fd, e, "127.0.0.1", store_gone);
+    if (err != KIST_OK)
+        TRACE(TRACE_DEBUG, "functions", "a connection to the store: %s", kist_err_text(err));
+}
+
+Kist__Lineage *env_lineage(struct fn_env *e, struct arena *arena)
+{
+    Kist__Lineage *lineage = NULL;
+    pthread_mutex_lock(&e->lock);
+    if (e->lineage.len && schema_unpack(&kist__lineage__descriptor, buf_bytes(&e->lineage), arena,
+                                        &lineage) != KIST_OK)
+        lineage = NULL;
+    pthread_mutex_unlock(&e->lock);
+    return lineage;
 }
 
 /* ---- what it prints ---- */

@@ -72,7 +72,10 @@ static void conn_event(struct fn_conn *c, uint32_t events)
     if (events & EPOLLOUT) {
         pthread_mutex_lock(&c->env->lock);
         sound = runtime_flush(c);
+        bool sent = !c->polls_out;
         pthread_mutex_unlock(&c->env->lock);
+        if (sound && sent)
+            sound = runtime_resume(c);
     }
     if (!sound)
         runtime_close(c);

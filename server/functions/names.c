@@ -9,8 +9,8 @@ static bool take_part(struct bytes *rest, struct bytes *part)
     if (!rest->ptr)
         return false;
     *part = bytes_of(rest->ptr, colon == SIZE_MAX ? rest->len : colon);
-    *rest = colon == SIZE_MAX ? BYTES_EMPTY
-                              : bytes_of(rest->ptr + colon + 1, rest->len - colon - 1);
+    *rest =
+        colon == SIZE_MAX ? BYTES_EMPTY : bytes_of(rest->ptr + colon + 1, rest->len - colon - 1);
     return true;
 }
 

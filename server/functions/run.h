@@ -32,9 +32,8 @@
 #define FREEZE_AFTER_NS (100 * UINT64_C(1000000))
 #define SHARDS 64
 #define LOOPS_MAX 4
-#define LIVE_BUCKETS 256
-#define FLEET_WAITING_MAX 256 /* events that wait for an environment */
-#define CONNECTIONS_MAX 16    /* of one environment, to the Runtime API */
+#define FLEET_WAITING_MAX 256  /* events that wait for an environment */
+#define CONNECTIONS_MAX 16     /* of one environment, to the Runtime API */
 #define STREAM_MAX (20U << 20) /* answers that are streamed: Lambda's first limit */
 #define TRACE_HEADER_MAX 80
 
@@ -104,18 +103,18 @@ struct fn_env {
     struct functions *f;
     struct fleet *fleet; /* a reference */
     struct fn_loop *loop;
-    uint64_t number; /* never used again: names it to the S3 server */
     atomic_uint refs;
     struct job job;
     struct code_entry *code[1 + SANDBOX_LAYERS_MAX];
     struct sandbox *box;
     struct fn_watch listen, store, output, exit, timer;
-    struct fn_env *live_next;
+    struct fn_env *live_prev, *live_next; /* under pool.live_lock */
+    bool told_to_end;
 
     /* Under the shard's lock. */
     struct fn_env *idle_prev, *idle_next; /* newest first */
     bool idle, slot;
-    bool slot_shared, slot_event;
+    bool slot_shared;
     uint64_t memory_held; /* bytes counted in the pool */
 
     pthread_mutex_t lock; /* of what follows */
@@ -123,8 +122,8 @@ struct fn_env {
     struct fn_run *run;
     struct fn_conn *waiting; /* has asked for work */
     bool frozen;
-    bool given; /* BUSY: the process has the run */
-    bool init_reported;  /* the runtime has said why it cannot begin */
+    bool given;         /* BUSY: the process has the run */
+    bool init_reported; /* the runtime has said why it cannot begin */
     uint64_t started_ns, ready_ns, idle_ns, slot_ns;
     uint64_t due_ns;     /* INIT, BUSY, ANSWERED: it is ended then */
     uint64_t armed_ns;   /* the timer; 0: off */
@@ -150,11 +149,9 @@ bool env_give(struct fn_env *e, struct fn_run *run) MUST_CHECK;
 void env_kill(struct fn_env *e);
 /* e->lock is held. */
 void env_arm(struct fn_env *e, uint64_t at_ns);
-/* By number, with a reference; NULL: it is gone. */
-struct fn_env *env_find(struct functions *f, uint64_t number);
+/* What its invocation is doing, or did last; NULL: nothing, or no memory. */
+Kist__Lineage *env_lineage(struct fn_env *e, struct arena *arena);
 /* Loop's side. */
-/* functions.c: a connection to the store from inside. Takes fd over. */
-void functions_adopt_store(struct functions *f, int fd, uint64_t number);
 void env_accept_store(struct fn_env *e);
 void env_timer(struct fn_env *e);
 void env_output(struct fn_env *e);
@@ -203,10 +200,12 @@ struct fn_conn {
 /* Connections that wait at e->listen. */
 void runtime_accept(struct fn_env *e);
 void runtime_readable(struct fn_conn *c);
+/* What has been sent made room: requests that came meanwhile. False: to be closed. */
+bool runtime_resume(struct fn_conn *c) MUST_CHECK;
 /* e->lock is held: sends what waits; false: the connection is broken. */
 bool runtime_flush(struct fn_conn *c) MUST_CHECK;
 /* e->lock is held: answers the "next" of e->waiting with e->run. */
-bool runtime_send_run(struct fn_env *e) MUST_CHECK;
+void runtime_send_run(struct fn_env *e);
 void runtime_close(struct fn_conn *c);
 
 /* ---- loop.c ---- */
@@ -263,14 +262,14 @@ struct pool {
     unsigned loop_count;
     struct shard shards[SHARDS];
     atomic_uint next_loop, running, running_shared, reserved;
-    atomic_uint_fast64_t memory, numbers;
+    atomic_uint_fast64_t memory;
     atomic_bool stopping;
     pthread_mutex_t wait_lock; /* fleets whose runs wait, in turn */
     struct fleet *wait_first, **wait_end;
     atomic_uint wait_count;
     pthread_mutex_t live_lock;
     pthread_cond_t live_none;
-    struct fn_env *live[LIVE_BUCKETS];
+    struct fn_env *live; /* whose processes may be there */
     unsigned live_count;
 };
 enum kist_err pool_open(struct functions *f, struct pool **out) MUST_CHECK;
@@ -287,6 +286,7 @@ void pool_gone(struct fn_env *e);
 /* Takes it out of the idle ones; false: somebody else did. */
 bool pool_take_idle(struct fn_env *e);
 void fleet_unref(struct fleet *fleet);
+void pool_count_reserved(struct pool *p);
 /* Those who wait get what has become free. */
 void pool_pump(struct pool *p);
 
@@ -315,16 +315,12 @@ enum kist_err code_acquire(struct code_cache *c, const uint8_t sha256[32], const
                            struct code_entry **out, const char **why) MUST_CHECK;
 void code_release(struct code_cache *c, struct code_entry *e); /* NULL is allowed */
 const char *code_dir(const struct code_entry *e);
-/* unzip.c: a zip from a reader into an existing directory. */
-struct zip_source {
-    /* > 0: bytes at *out; 0: the end; -1: damage. */
-    ptrdiff_t (*read)(void *ctx, const void **out);
-    void *ctx;
-};
-enum kist_err unzip(const struct zip_source *source, const char *dir, uint64_t *unpacked,
+/* unzip.c: into an existing directory; dir NULL: only looks. *why (static text) goes with
+ * KIST_E_INVALID and KIST_E_TOO_LARGE. */
+enum kist_err unzip(struct bytes zip, const char *dir, uint64_t *unpacked,
                     const char **why) MUST_CHECK;
 
-/* json.c: text as a JSON string's inside. */
-enum kist_err json_escape(struct buf *out, struct bytes text) MUST_CHECK;
+/* sink.c */
+void sink_init(struct functions *f);
 
 #endif

@@ -5,6 +5,7 @@
  *                              GET next: NEXT, nothing is read until work has come
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -133,7 +134,7 @@ static void copy_id(char *to, size_t max, const char *from)
     to[len] = '\0';
 }
 
-bool runtime_send_run(struct fn_env *e)
+void runtime_send_run(struct fn_env *e)
 {
     struct fn_conn *c = e->waiting;
     struct fn_run *run = e->run;
@@ -149,7 +150,7 @@ bool runtime_send_run(struct fn_env *e)
     }
     e->given = false;
     if (!c)
-        return false;
+        return;
     e->waiting = NULL;
     c->state = CONN_HEAD;
     if (run_head(run, &c->out) == KIST_OK) {
@@ -158,7 +159,6 @@ bool runtime_send_run(struct fn_env *e)
     }
     if (!e->given) /* the loop sees the end of it */
         shutdown(c->watch.fd, SHUT_RDWR);
-    return e->given;
 }
 
 /* ---- requests ---- */
@@ -189,7 +189,7 @@ static bool next_work(struct fn_conn *c)
         idle = !e->run && !retire;
     }
     if (e->run)
-        (void)runtime_send_run(e);
+        runtime_send_run(e);
     else if (idle)
         env_arm(e, e->idle_ns + FREEZE_AFTER_NS);
     pthread_mutex_unlock(&e->lock);
@@ -348,8 +348,8 @@ static bool handle(struct fn_conn *c)
     if (init)
         return init_error(c);
     if (known) {
-        struct bytes rest = bytes_of(path.ptr + sizeof(invocation) - 1,
-                                     path.len - sizeof(invocation) + 1);
+        struct bytes rest =
+            bytes_of(path.ptr + sizeof(invocation) - 1, path.len - sizeof(invocation) + 1);
         size_t slash = bytes_find(rest, BYTES_LIT("/"), 0);
         struct bytes id = bytes_of(rest.ptr, slash == SIZE_MAX ? rest.len : slash);
         struct bytes what = bytes_of(rest.ptr + id.len, rest.len - id.len);
@@ -492,6 +492,11 @@ static ssize_t receive(struct fn_conn *c)
         c->body_left -= (uint64_t)got;
     }
     return got;
+}
+
+bool runtime_resume(struct fn_conn *c)
+{
+    return process(c);
 }
 
 void runtime_readable(struct fn_conn *c)
