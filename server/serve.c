@@ -159,8 +159,7 @@ static int start_s3(struct server *s)
                                 .domain = o->domain,
                                 .services = s->services,
                                 .service_count = s->service_count,
-                                .events = s->events,
-                                .check_target = events_check_target };
+                                .events = s->events };
     struct http_config http = http_config(o, o->listen);
     const char *reason = NULL;
     http.tls_cert_file = o->tls_cert;
