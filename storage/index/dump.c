@@ -103,7 +103,7 @@ static enum kist_err show_part(struct buf *out, char part, struct bytes value)
 {
     uint64_t number = 0;
     if (!strchr("148~", part))
-        return json_bytes(out, value);
+        return schema_json_bytes(out, value);
     for (size_t i = 0; i < value.len; i++)
         number = number << 8 | value.ptr[i];
     return buf_printf(out, "%" PRIu64, part == '~' ? ~number : number);
@@ -146,7 +146,7 @@ static enum kist_err show_value(struct buf *out, const ProtobufCMessageDescripto
     if (err == KIST_OK) {
         err = buf_printf(out, ",\"%s\":", name);
         if (err == KIST_OK)
-            err = json_message(out, message);
+            err = schema_json(out, message);
     } else {
         err = buf_printf(out, ",\"damaged\":\"%s\",\"bytes\":%zu", name, value.len);
     }
@@ -159,7 +159,7 @@ enum kist_err dump_row(struct buf *out, struct bytes key, struct bytes value)
     const struct table *t = table_of(key);
     if (!t) {
         TRY(buf_append_str(out, "{\"row\":\"(unknown)\",\"key\":"));
-        TRY(json_bytes(out, key));
+        TRY(schema_json_bytes(out, key));
         return buf_printf(out, ",\"bytes\":%zu}", value.len);
     }
     TRY(buf_printf(out, "{\"row\":\"%s\"", t->name));
