@@ -139,6 +139,7 @@ static int open_functions(struct server *s)
         return complain("functions", kist_err_text(err));
     s->sinks[s->sink_count++] = functions_sink(s->functions);
     s->services[s->service_count++] = functions_service(s->functions);
+    s->services[s->service_count++] = functions_urls(s->functions);
     return 0;
 }
 
