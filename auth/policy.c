@@ -24,15 +24,16 @@ static bool is_principal(const struct principal *p, const struct policy_principa
     case PRINCIPAL_ANY:
         return true;
     case PRINCIPAL_AWS:
-        return !who->anonymous && (names_account(p->value, who->account) ||
-                                   (who->arn.len && bytes_equal(p->value, who->arn)) ||
-                                   (who->role.len && bytes_equal(p->value, who->role)));
+        return !who->anonymous && !who->service.len &&
+               (names_account(p->value, who->account) ||
+                (who->arn.len && bytes_equal(p->value, who->arn)) ||
+                (who->role.len && bytes_equal(p->value, who->role)));
     case PRINCIPAL_CANONICAL:
         return !who->anonymous && who->canonical.len && bytes_equal(p->value, who->canonical);
     case PRINCIPAL_FEDERATED:
         return who->federated.len && bytes_equal(p->value, who->federated);
     case PRINCIPAL_OTHER:
-        break;
+        return who->service.len && bytes_equal(p->value, who->service);
     }
     return false;
 }
@@ -71,10 +72,11 @@ static bool statement_fits(const struct policy *p, const struct statement *s,
     return true;
 }
 
-enum policy_verdict policy_evaluate(const struct policy *p, const struct policy_request *request)
+static enum policy_verdict evaluate_one(const struct policy *p,
+                                        const struct policy_request *request)
 {
     enum policy_verdict verdict = POLICY_SILENT;
-    for (const struct statement *s = p ? p->statements : NULL; s; s = s->next) {
+    for (const struct statement *s = p->statements; s; s = s->next) {
         if ((verdict == POLICY_ALLOW && !s->deny) || !statement_fits(p, s, request))
             continue;
         if (s->deny)
@@ -82,6 +84,27 @@ enum policy_verdict policy_evaluate(const struct policy *p, const struct policy_
         verdict = POLICY_ALLOW;
     }
     return verdict;
+}
+
+enum policy_verdict policy_evaluate(const struct policy *p, const struct policy_request *request)
+{
+    enum policy_verdict verdict = POLICY_SILENT;
+    for (; p && verdict != POLICY_DENY; p = p->more) {
+        enum policy_verdict one = evaluate_one(p, request);
+        verdict = one == POLICY_SILENT ? verdict : one;
+    }
+    return verdict;
+}
+
+struct policy *policy_empty(struct arena *arena)
+{
+    return arena_zalloc(arena, sizeof(struct policy));
+}
+
+void policy_add(struct policy *to, struct policy *more)
+{
+    more->more = to->more;
+    to->more = more;
 }
 
 /* ---- the decision ---- */

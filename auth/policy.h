@@ -15,7 +15,8 @@
 enum policy_kind {
     POLICY_RESOURCE, /* names principals: a bucket's */
     POLICY_IDENTITY, /* hangs on a principal: a user's, a session's */
-    POLICY_TRUST     /* names principals, and no resource: a role's */
+    POLICY_TRUST,    /* names principals, and no resource: a role's */
+    POLICY_FUNCTION  /* names principals; actions and resources are another service's */
 };
 
 struct policy;
@@ -28,6 +29,7 @@ struct policy_principal {
     struct bytes role;      /* arn:aws:iam::account:role/name, of a role's session */
     struct bytes federated; /* arn:aws:iam::account:oidc-provider/..., of a web identity */
     struct bytes canonical; /* S3's 64 hex digits, of the account */
+    struct bytes service;   /* lambda.amazonaws.com: it is a service, and none of the others */
 };
 
 /* The condition keys of a request, by name (any case). False: the request has no such key. A key
@@ -51,6 +53,10 @@ enum policy_verdict { POLICY_SILENT, POLICY_ALLOW, POLICY_DENY };
 enum kist_err policy_parse(struct bytes json, enum policy_kind kind, struct bytes bucket,
                            struct arena *arena, struct policy **out,
                            const char **reason) MUST_CHECK;
+/* One that says nothing; NULL: out of memory. */
+struct policy *policy_empty(struct arena *arena);
+/* Both together are one policy from now on: `to`, which more must not be a part of. */
+void policy_add(struct policy *to, struct policy *more);
 /* What one policy says; a denial anywhere in it wins. */
 enum policy_verdict policy_evaluate(const struct policy *p, const struct policy_request *request);
 

@@ -64,6 +64,7 @@ struct statement {
 struct policy {
     bool variables; /* Version 2012-10-17 */
     struct statement *statements;
+    const struct policy *more; /* policy_add() */
 };
 
 /* policy_parse.c */

@@ -161,6 +161,41 @@ static enum kist_err use_web_identity(struct credential_hold *h, const Kist__Ses
     return KIST_OK;
 }
 
+static enum kist_err add_bound(struct credential_hold *h, struct policy *bound,
+                               const char *document)
+{
+    struct policy *parsed = NULL;
+    const char *reason;
+    TRY(policy_parse(bytes_str(document), POLICY_IDENTITY, BYTES_EMPTY, &h->arena, &parsed,
+                     &reason));
+    policy_add(bound, parsed);
+    return KIST_OK;
+}
+
+/* What a session's own policies allow together bounds what it is allowed. Managed ones that have
+ * gone since allow nothing. */
+static enum kist_err bound_session(struct auth_user_store *u, struct credential_hold *h,
+                                   const Kist__Session *s)
+{
+    if (!s->policy[0] && !s->n_policies)
+        return KIST_OK;
+    struct policy *bound = policy_empty(&h->arena);
+    if (!bound)
+        return KIST_E_NOMEM;
+    if (s->policy[0])
+        TRY(add_bound(h, bound, s->policy));
+    for (size_t i = 0; i < s->n_policies; i++) {
+        Kist__IamEntity *managed = NULL;
+        enum kist_err err = get(u, h, IAM_POLICY, s->policies[i], &managed);
+        if (err == KIST_OK)
+            err = add_bound(h, bound, managed->document);
+        if (err != KIST_OK && err != KIST_E_NOT_FOUND)
+            return err;
+    }
+    h->identity.session = bound;
+    return KIST_OK;
+}
+
 static enum kist_err from_session(struct auth_user_store *u, struct credential_hold *h)
 {
     Kist__Session *s = NULL;
@@ -187,14 +222,7 @@ static enum kist_err from_session(struct auth_user_store *u, struct credential_h
         h->identity.arn = bytes_str(arn);
         h->identity.user_id = bytes_str(id);
     }
-    if (s->policy[0]) {
-        struct policy *bound = NULL;
-        const char *reason;
-        TRY(policy_parse(bytes_str(s->policy), POLICY_IDENTITY, BYTES_EMPTY, &h->arena, &bound,
-                         &reason));
-        h->identity.session = bound;
-    }
-    return KIST_OK;
+    return bound_session(u, h, s);
 }
 
 static enum kist_err derive(struct auth_user_store *u, struct bytes access_key_id,

@@ -19,12 +19,15 @@
 #include "server/cli/options.h"
 #include "server/cli/rootkey.h"
 #include "server/events/control.h"
+#include "server/events/schedule.h"
 #include "server/events/targets.h"
+#include "server/functions/functions.h"
 #include "server/http/server.h"
 #include "server/s3/s3.h"
 #include "storage/base/trace.h"
 
 #define GRACE_MS 20000
+#define SERVICES_MAX 4
 
 struct server {
     struct serve_options options;
@@ -36,11 +39,17 @@ struct server {
     struct master_keys *masters;
     struct oidc *oidc;
     struct s3_service *s3;
+    struct functions *functions;
     struct targets *targets;
+    struct events *events;
     struct control *control;
-    const struct api_service *services[1];
+    struct schedules *schedules;
+    const struct event_sink *sinks[EVENT_SINKS_MAX];
+    size_t sink_count;
+    const struct api_service *services[SERVICES_MAX];
+    size_t service_count;
     struct admin *admin;
-    struct http_server *s3_http, *admin_http;
+    struct http_server *s3_http, *inside_http, *admin_http;
 };
 
 static int complain(const char *what, const char *why)
@@ -112,17 +121,63 @@ static struct http_config http_config(const struct serve_options *o, const char 
                                  .body_rate_min = 1024 };
 }
 
+/* Before the events that it is a target of. */
+static int open_functions(struct server *s)
+{
+    struct functions_config config = { .store = s->store,
+                                       .users = s->users,
+                                       .data_dir = s->options.data,
+                                       .region = s->options.region,
+                                       .domain = s->options.domain,
+                                       .concurrency = (unsigned)s->options.function_concurrency,
+                                       .memory_bytes = s->options.function_memory_bytes,
+                                       .idle_s = (unsigned)s->options.function_idle_s,
+                                       .trust = s->options.trust_functions,
+                                       .off = !s->options.functions };
+    enum kist_err err = functions_open(&config, &s->functions);
+    if (err != KIST_OK)
+        return complain("functions", kist_err_text(err));
+    s->sinks[s->sink_count++] = functions_sink(s->functions);
+    s->services[s->service_count++] = functions_service(s->functions);
+    s->services[s->service_count++] = functions_urls(s->functions);
+    return 0;
+}
+
 static int open_events(struct server *s)
 {
-    struct targets_config config = { s->store, s->options.region };
-    enum kist_err err = targets_open(&config, &s->targets);
+    struct targets_config targets = { s->store, s->options.region };
+    enum kist_err err = targets_open(&targets, &s->targets);
+    for (size_t i = 0; err == KIST_OK && i < TARGET_SINKS; i++)
+        s->sinks[s->sink_count++] = targets_sink(s->targets, i);
+    struct events_config events = { .store = s->store,
+                                    .region = s->options.region,
+                                    .sinks = s->sinks,
+                                    .sink_count = s->sink_count };
+    if (err == KIST_OK)
+        err = events_open(&events, &s->events);
     struct control_config control = { s->store, s->options.region, s->targets };
     if (err == KIST_OK)
         err = control_open(&control, &s->control);
+    struct schedules_config schedules = { s->store, s->options.region, s->events };
+    if (err == KIST_OK)
+        err = schedules_open(&schedules, &s->schedules);
     if (err != KIST_OK)
         return complain("events", kist_err_text(err));
-    s->services[0] = control_service(s->control);
+    s->services[s->service_count++] = control_service(s->control);
+    s->services[s->service_count++] = schedules_service(s->schedules);
     return 0;
+}
+
+/* What functions ask of the store comes out of their sandboxes, in plain HTTP, and never through
+ * the address that everybody else uses. */
+static enum kist_err start_inside(struct server *s, const char **reason)
+{
+    struct http_config http = http_config(&s->options, NULL);
+    http.loops = 1;
+    enum kist_err err = http_server_start(&http, s3_handler(s->s3), &s->inside_http, reason);
+    if (err == KIST_OK)
+        functions_start(s->functions, s->inside_http);
+    return err;
 }
 
 static int start_s3(struct server *s)
@@ -136,9 +191,12 @@ static int start_s3(struct server *s)
                                 .region = o->region,
                                 .lifecycle_day_ms = (int64_t)o->lifecycle_day_s * 1000,
                                 .access_log_interval_s = (unsigned)o->access_log_interval_s,
+                                .usage_interval_s = (unsigned)o->usage_interval_s,
                                 .domain = o->domain,
                                 .services = s->services,
-                                .service_count = ARRAY_LEN(s->services) };
+                                .service_count = s->service_count,
+                                .events = s->events,
+                                .lineage_of = functions_lineage_of };
     struct http_config http = http_config(o, o->listen);
     const char *reason = NULL;
     http.tls_cert_file = o->tls_cert;
@@ -146,6 +204,8 @@ static int start_s3(struct server *s)
     if (s3_service_open(&config, &s->s3) != KIST_OK)
         return complain("s3", "out of memory");
     enum kist_err err = http_server_start(&http, s3_handler(s->s3), &s->s3_http, &reason);
+    if (err == KIST_OK)
+        err = start_inside(s, &reason);
     if (err == KIST_OK)
         err = targets_avoid(s->targets, http_server_address(s->s3_http), false);
     return err == KIST_OK ? 0 : complain(o->listen, reason ? reason : kist_err_text(err));
@@ -190,6 +250,12 @@ static void greet(const struct server *s)
     printf("kist: listening on %s://%s\n", scheme, address);
     if (s->admin_http)
         printf("kist: admin on http://%s\n", http_server_address(s->admin_http));
+    struct buf sandbox;
+    buf_init(&sandbox, 1024);
+    functions_describe(s->functions, &sandbox);
+    if (sandbox.len)
+        printf("kist: functions: %.*s\n", (int)sandbox.len, (const char *)sandbox.ptr);
+    buf_release(&sandbox);
     if (!s->options.sync)
         printf("kist: NOT SYNCING: a crash of the machine loses data\n");
     if (isatty(STDOUT_FILENO) && !s->options.root_access_key)
@@ -240,6 +306,8 @@ static int start(struct server *s)
     if (rc == 0)
         rc = open_masters(s);
     if (rc == 0)
+        rc = open_functions(s);
+    if (rc == 0)
         rc = open_events(s);
     if (rc == 0)
         rc = start_s3(s);
@@ -248,12 +316,18 @@ static int start(struct server *s)
 
 static void stop(struct server *s)
 {
-    if (s->targets)
-        targets_stop(s->targets);
+    functions_stop(s->functions);
     if (s->s3_http)
         http_server_stop(s->s3_http, GRACE_MS);
+    if (s->inside_http)
+        http_server_stop(s->inside_http, 1000);
     if (s->admin_http)
         http_server_stop(s->admin_http, 1000);
+    schedules_close(s->schedules);
+    if (s->targets)
+        targets_stop(s->targets);
+    events_close(s->events, GRACE_MS);
+    functions_close(s->functions);
     admin_close(s->admin);
     s3_service_close(s->s3);
     control_close(s->control);

@@ -1,13 +1,8 @@
 /* /-/health and /-/metrics (Prometheus text format 0.0.4). */
-#include "server/admin/admin.h"
-
 #include <inttypes.h>
 #include <stdlib.h>
 
-struct admin {
-    struct admin_config config;
-    struct http_handler handler;
-};
+#include "server/admin/internal.h"
 
 static enum kist_err metric(struct buf *out, const char *type, const char *name, uint64_t value)
 {
@@ -72,7 +67,7 @@ static enum kist_err http_metrics(struct admin *a, struct buf *out)
     return metric(out, "counter", "http_bytes_out_total", h.bytes_out);
 }
 
-static void reply(struct exchange *x, unsigned status, const char *type, struct bytes body)
+void admin_reply(struct exchange *x, unsigned status, const char *type, struct bytes body)
 {
     (void)!exchange_add_header(x, "Content-Type", bytes_str(type));
     exchange_reply_bytes(x, status, body);
@@ -90,9 +85,9 @@ static void reply_metrics(struct admin *a, struct exchange *x)
     struct bytes body = arena_copy(exchange_arena(x), buf_bytes(&out));
     buf_release(&out);
     if (err != KIST_OK || !body.ptr)
-        reply(x, 503, "text/plain", BYTES_LIT("out of memory\n"));
+        admin_reply(x, 503, "text/plain", BYTES_LIT("out of memory\n"));
     else
-        reply(x, 200, "text/plain; version=0.0.4", body);
+        admin_reply(x, 200, "text/plain; version=0.0.4", body);
 }
 
 static void reply_health(struct admin *a, struct exchange *x)
@@ -100,25 +95,27 @@ static void reply_health(struct admin *a, struct exchange *x)
     struct store_stats s;
     store_stats(a->config.store, &s);
     if (s.log.failed)
-        reply(x, 503, "text/plain", BYTES_LIT("read only: the log's disk failed\n"));
+        admin_reply(x, 503, "text/plain", BYTES_LIT("read only: the log's disk failed\n"));
     else if (!s.accepting_writes)
-        reply(x, 200, "text/plain", BYTES_LIT("ok, but no space for new data\n"));
+        admin_reply(x, 200, "text/plain", BYTES_LIT("ok, but no space for new data\n"));
     else
-        reply(x, 200, "text/plain", BYTES_LIT("ok\n"));
+        admin_reply(x, 200, "text/plain", BYTES_LIT("ok\n"));
 }
 
 static void begin(void *ctx, struct exchange *x)
 {
     const struct http_request *h = exchange_request(x);
     if (h->method != HTTP_GET && h->method != HTTP_HEAD)
-        reply(x, 405, "text/plain", BYTES_LIT("method not allowed\n"));
+        admin_reply(x, 405, "text/plain", BYTES_LIT("method not allowed\n"));
     else if (bytes_equal(h->path, BYTES_LIT("/-/health")) ||
              bytes_equal(h->path, BYTES_LIT("/-/ready")))
         reply_health(ctx, x);
     else if (bytes_equal(h->path, BYTES_LIT("/-/metrics")))
         reply_metrics(ctx, x);
+    else if (bytes_equal(h->path, BYTES_LIT("/-/usage")))
+        admin_usage(ctx, x);
     else
-        reply(x, 404, "text/plain", BYTES_LIT("try /-/health or /-/metrics\n"));
+        admin_reply(x, 404, "text/plain", BYTES_LIT("try /-/health, /-/metrics or /-/usage\n"));
 }
 
 static void end(void *ctx, struct exchange *x)

@@ -1,4 +1,4 @@
-/* Health and metrics, on an address of their own, so that no bucket name can clash. */
+/* Health, metrics and usage, on an address of their own, so that no bucket name can clash. */
 #ifndef KIST_SERVER_ADMIN_ADMIN_H
 #define KIST_SERVER_ADMIN_ADMIN_H
 

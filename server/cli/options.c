@@ -48,6 +48,17 @@ static const struct option options[] = {
       FIELD(lifecycle_offset_s) },
     { "access-log-interval", "S", "access logs are delivered so often; 0: never (60)", NUMBER,
       FIELD(access_log_interval_s) },
+    { "usage-interval", "S", "requests and transfer are recorded so often; 0: never (10)", NUMBER,
+      FIELD(usage_interval_s) },
+    { "no-functions", NULL, "run no functions", OFF, FIELD(functions) },
+    { "trust-functions", NULL, "run them although no sandbox protects the server", ON,
+      FIELD(trust_functions) },
+    { "function-concurrency", "N", "invocations at once (two per core)", NUMBER,
+      FIELD(function_concurrency) },
+    { "function-memory", "BYTES", "that functions hold together (half the machine's)", SIZE,
+      FIELD(function_memory_bytes) },
+    { "function-idle", "S", "an environment without work is ended after (300)", NUMBER,
+      FIELD(function_idle_s) },
     { "trace", "MODULES", "debug messages of these: http,s3,log,index,...", TEXT, FIELD(trace) },
     { "json", NULL, "messages as JSON", ON, FIELD(json) },
     { "no-sync", NULL, "do not sync: for measurements only, loses data", OFF, FIELD(sync) },
@@ -167,6 +178,7 @@ void serve_options_parse(int argc, char **argv, struct serve_options *out)
                                    .region = "us-east-1",
                                    .domain = "localhost",
                                    .sync = true,
+                                   .functions = true,
                                    .max_connections = 16384,
                                    .header_timeout_s = 20,
                                    .body_timeout_s = 30,
@@ -176,7 +188,8 @@ void serve_options_parse(int argc, char **argv, struct serve_options *out)
                                    .log_segment_bytes = 64U << 20,
                                    .scrub_days = 30,
                                    .lifecycle_day_s = 86400,
-                                   .access_log_interval_s = 60 };
+                                   .access_log_interval_s = 60,
+                                   .usage_interval_s = 10 };
     from_environment(out);
     for (int i = 0; i < argc;) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {

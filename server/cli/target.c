@@ -1,9 +1,8 @@
 /* kist target: webhooks and brokers that events go to, through a running server. */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "server/cli/client.h"
+#include "server/cli/client_json.h"
 #include "server/cli/tools.h"
 
 #define SECRET_MAX 256
@@ -35,33 +34,9 @@ static int __attribute__((noreturn)) mistake(void)
     exit(2);
 }
 
-/* Takes the input over; NULL after a message. */
 static json_t *ask(struct client *c, const char *action, json_t *in)
 {
-    char target[64];
-    char *body = in ? json_dumps(in, JSON_COMPACT) : NULL;
-    json_t *out = NULL;
-    struct client_request q = { .service = "kist", .method = "POST", .path = "/", .once = true };
-    snprintf(target, sizeof(target), "Kist.%s", action);
-    client_header_add(&q, "Content-Type", "application/x-amz-json-1.1");
-    client_header_add(&q, "X-Amz-Target", target);
-    q.body = bytes_str(body);
-    if (!body)
-        fprintf(stderr, "kist: target: not UTF-8\n");
-    else if (!client_do(c, &q))
-        client_complain(&q, "target");
-    else if (!(out = json_loadb((const char *)q.reply.ptr, q.reply.len, 0, NULL)))
-        fprintf(stderr, "kist: target: not an answer of kist's\n");
-    client_request_release(&q);
-    free(body);
-    json_decref(in);
-    return out;
-}
-
-static const char *text(const json_t *object, const char *name)
-{
-    const char *value = json_string_value(json_object_get(object, name));
-    return value ? value : "";
+    return client_json(c, "target", action, in);
 }
 
 /* ---- commands ---- */
@@ -71,14 +46,14 @@ static int add(struct client *c, json_t *in)
     json_t *out = ask(c, "PutTarget", in);
     const json_t *target = json_object_get(out, "Target");
     if (target)
-        printf("%s\n", text(target, "Arn"));
+        printf("%s\n", json_text(target, "Arn"));
     json_decref(out);
     return target ? 0 : 1;
 }
 
 static void list_one(const json_t *t)
 {
-    printf("%-20s %-8s %s\n", text(t, "Name"), text(t, "Kind"), text(t, "Url"));
+    printf("%-20s %-8s %s\n", json_text(t, "Name"), json_text(t, "Kind"), json_text(t, "Url"));
 }
 
 static int list(struct client *c)
@@ -116,7 +91,7 @@ static int show(struct client *c, const char *name)
 static int test(struct client *c, const char *name)
 {
     json_t *out = ask(c, "TestTarget", json_pack("{s:s}", "Name", name));
-    const char *outcome = text(out, "Outcome"), *why = text(out, "Message");
+    const char *outcome = json_text(out, "Outcome"), *why = json_text(out, "Message");
     bool delivered = strcmp(outcome, "delivered") == 0;
     if (out)
         printf("%s%s%s (%lld ms)\n", outcome, *why ? ": " : "", why,

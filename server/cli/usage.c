@@ -1,47 +1,187 @@
-/* `kist usage`: what each bucket holds, as its statistics have it. */
+/* `kist usage`: what each bucket, account and principal of a data directory holds and has asked
+ * for, as the statistics have it. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "server/cli/options.h"
 #include "server/cli/tools.h"
+#include "storage/base/codec.h"
 #include "storage/object/store.h"
+
+#define DAY_MS ((int64_t)86400000)
+
+struct sums {
+    uint64_t buckets, requests, bytes_in, bytes_out;
+    int64_t objects, versions, bytes, uploads;
+};
 
 struct usage {
     struct store *store;
-    uint64_t buckets;
-    int64_t objects, versions, bytes;
+    struct sums account; /* the one that is being shown */
+    struct bytes account_id;
     bool failed;
 };
+
+static void show(const char *name, const struct sums *s)
+{
+    printf("%-40s %12" PRId64 " %12" PRId64 " %16" PRId64 " %8" PRId64 " %12" PRIu64 " %16" PRIu64
+           " %16" PRIu64 "\n",
+           name, s->objects, s->versions, s->bytes, s->uploads, s->requests, s->bytes_in,
+           s->bytes_out);
+}
+
+static void heading(const char *what)
+{
+    printf("%-40s %12s %12s %16s %8s %12s %16s %16s\n", what, "objects", "versions", "bytes",
+           "uploads", "requests", "bytes-in", "bytes-out");
+}
+
+static enum kist_err sums_of(struct store *store, const Kist__Bucket *bucket, struct sums *out)
+{
+    struct arena arena;
+    Kist__BucketStats *s = NULL;
+    Kist__Usage *u = NULL;
+    arena_init(&arena, 64 << 10);
+    enum kist_err err = store_bucket_stats(store, bucket->id, &arena, &s);
+    if (err == KIST_OK)
+        err = store_bucket_usage(store, bucket->id, &arena, &u);
+    if (err == KIST_OK)
+        *out = (struct sums){ 1,          u->requests, u->bytes_in, u->bytes_out,
+                              s->objects, s->versions, s->bytes,    s->uploads };
+    arena_release(&arena);
+    return err;
+}
+
+static void add(struct sums *to, const struct sums *s)
+{
+    to->buckets += s->buckets;
+    to->requests += s->requests;
+    to->bytes_in += s->bytes_in;
+    to->bytes_out += s->bytes_out;
+    to->objects += s->objects;
+    to->versions += s->versions;
+    to->bytes += s->bytes;
+    to->uploads += s->uploads;
+}
 
 static bool on_bucket(void *ctx, const Kist__Bucket *bucket)
 {
     struct usage *u = ctx;
-    struct arena arena;
-    Kist__BucketStats *s = NULL;
-    arena_init(&arena, 64 << 10);
-    u->failed = store_bucket_stats(u->store, bucket->id, &arena, &s) != KIST_OK;
-    if (!u->failed) {
-        printf("%-40s %12" PRId64 " %12" PRId64 " %16" PRId64 " %8" PRId64 "\n", bucket->name,
-               s->objects, s->versions, s->bytes, s->uploads);
-        u->buckets++;
-        u->objects += s->objects;
-        u->versions += s->versions;
-        u->bytes += s->bytes;
-    }
-    arena_release(&arena);
+    struct sums sums;
+    u->failed = sums_of(u->store, bucket, &sums) != KIST_OK;
+    if (u->failed)
+        return false;
+    show(bucket->name, &sums);
+    add(&u->account, &sums);
+    return true;
+}
+
+static bool on_own_bucket(void *ctx, const Kist__Bucket *bucket)
+{
+    struct usage *u = ctx;
+    struct sums sums;
+    u->failed = sums_of(u->store, bucket, &sums) != KIST_OK;
+    if (!u->failed)
+        add(&u->account, &sums);
     return !u->failed;
+}
+
+/* What its buckets hold, and who of any account asked for them. */
+static bool on_account(void *ctx, const Kist__Account *account)
+{
+    struct usage *u = ctx;
+    u->account = (struct sums){ 0 };
+    enum kist_err err = store_list_own_buckets(u->store, bytes_str(account->canonical),
+                                               BYTES_EMPTY, BYTES_EMPTY, on_own_bucket, u);
+    char name[128];
+    snprintf(name, sizeof(name), "%s %s", account->id, account->name);
+    show(name, &u->account);
+    u->failed = u->failed || err != KIST_OK;
+    return !u->failed;
+}
+
+static void show_requests(const struct usage_row *row)
+{
+    printf("%-12.*s %-27.*s %12" PRIu64 " %16" PRIu64 " %16" PRIu64,
+           row->account.len ? (int)row->account.len : 1,
+           row->account.len ? (const char *)row->account.ptr : "-", (int)row->who.len,
+           (const char *)row->who.ptr, row->usage->requests, row->usage->bytes_in,
+           row->usage->bytes_out);
+}
+
+static bool on_principal(void *ctx, const struct usage_row *row)
+{
+    (void)ctx;
+    show_requests(row);
+    printf("\n");
+    return true;
+}
+
+static bool on_day(void *ctx, const struct usage_row *row)
+{
+    char day[TIME_ISO_LEN];
+    (void)ctx;
+    time_iso((int64_t)row->day * DAY_MS, day);
+    printf("%.10s ", day);
+    show_requests(row);
+    printf(" %s\n", row->usage->bucket[0] ? row->usage->bucket : "-");
+    return true;
+}
+
+static enum kist_err show_all(struct usage *u)
+{
+    heading("bucket");
+    TRY(store_list_buckets(u->store, BYTES_EMPTY, BYTES_EMPTY, on_bucket, u));
+    printf("%" PRIu64 " buckets, %" PRId64 " objects, %" PRId64 " versions, %" PRId64
+           " bytes\n\n",
+           u->account.buckets, u->account.objects, u->account.versions, u->account.bytes);
+    heading("account (of its buckets)");
+    TRY(store_list_accounts(u->store, on_account, u));
+    printf("\n%-12s %-27s %12s %16s %16s\n", "account", "who asked", "requests", "bytes-in",
+           "bytes-out");
+    return store_list_usage(u->store, BYTES_EMPTY, BYTES_EMPTY, on_principal, u);
+}
+
+static enum kist_err show_days(struct usage *u, uint64_t days)
+{
+    struct env *env = store_env(u->store);
+    uint64_t today = (uint64_t)(env->now_ms(env) / DAY_MS);
+    uint64_t first = days > today ? 0 : today + 1 - days;
+    printf("%-10s %-12s %-27s %12s %16s %16s %s\n", "day", "account", "who asked", "requests",
+           "bytes-in", "bytes-out", "bucket");
+    return store_list_usage_days(u->store, (uint32_t)first, on_day, u);
+}
+
+static void __attribute__((noreturn)) help(int status)
+{
+    fprintf(
+        status ? stderr : stdout,
+        "usage: kist usage [--data DIR] [--days N]\n"
+        "Prints what each bucket and account holds, and requests and transfer of each bucket,\n"
+        "account, user and role. With --days, requests and transfer of the last N days, by\n"
+        "day, user and bucket.\n");
+    exit(status);
 }
 
 int cli_usage(int argc, char **argv)
 {
-    struct usage u = { .store = cli_open_store(cli_data_dir(
-                           "usage",
-                           "Prints objects, older versions, bytes and uploads of each "
-                           "bucket.",
-                           argc, argv)) };
-    printf("%-40s %12s %12s %16s %8s\n", "bucket", "objects", "versions", "bytes", "uploads");
-    enum kist_err err = store_list_buckets(u.store, BYTES_EMPTY, BYTES_EMPTY, on_bucket, &u);
-    printf("%" PRIu64 " buckets, %" PRId64 " objects, %" PRId64 " versions, %" PRId64 " bytes\n",
-           u.buckets, u.objects, u.versions, u.bytes);
+    struct usage u = { .failed = false };
+    const char *dir = default_data_dir();
+    uint64_t days = 0;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0)
+            help(0);
+        else if (strcmp(argv[i], "--data") == 0 && i + 1 < argc)
+            dir = argv[++i];
+        else if (strcmp(argv[i], "--days") != 0 || i + 1 == argc ||
+                 bytes_to_u64(bytes_str(argv[++i]), 1000000, &days) != KIST_OK || !days)
+            help(2);
+    }
+    u.store = cli_open_store(dir);
+    enum kist_err err = days ? show_days(&u, days) : show_all(&u);
     store_close(u.store);
+    if (err != KIST_OK)
+        fprintf(stderr, "kist: usage: %s\n", kist_err_text(err));
     return err == KIST_OK && !u.failed ? 0 : 1;
 }

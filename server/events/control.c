@@ -11,7 +11,7 @@ struct control {
     struct api_service service;
 };
 
-static const struct control_call *const tables[] = { target_calls };
+static const struct control_call *const tables[] = { target_calls, trace_calls };
 
 /* ---- replies ---- */
 

@@ -42,7 +42,7 @@ struct control_call {
     /* Ends in one control_reply() or control_fail(), at once or after a wait. */
     void (*handle)(struct control_request *r);
 };
-extern const struct control_call target_calls[];
+extern const struct control_call target_calls[], trace_calls[];
 
 /* Takes json over; NULL is out of memory. */
 void control_reply(struct control_request *r, json_t *json);

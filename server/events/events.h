@@ -92,6 +92,23 @@ struct events_stats {
 };
 void events_stats(struct events *e, struct events_stats *out);
 
+/* One target's, for metrics and lists. Strings live until each() returns. */
+struct events_target {
+    const char *target;
+    uint64_t waiting, parked; /* in the store; those under way are among them */
+    uint64_t in_flight;
+    uint64_t delivered, failed, throttled, absent, refused, retried, dead_letters; /* so far */
+    int64_t oldest_ms;                                                             /* as above */
+    bool paused, is_absent;
+};
+/* Targets for which anything waits, or which are paused, in no order; each() returns false to
+ * stop. */
+enum kist_err events_each_target(struct events *e,
+                                 bool (*each)(void *ctx, const struct events_target *target),
+                                 void *ctx) MUST_CHECK;
+/* Rows were changed by others than the dispatcher: it reads from the start. */
+void events_reread(struct events *e);
+
 /* ---- names.c ---- */
 /* "ObjectCreated:Put"; NULL for kinds that S3 does not know. */
 const char *event_name(enum event_kind kind);

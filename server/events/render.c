@@ -213,7 +213,7 @@ static bool put_formless(struct json_out *j, const Kist__Event *e)
     if (e->kind == EVENT_TEST)
         put_test(j, e);
     else if (e->kind == EVENT_INVOCATION)
-        json_raw(j, NULL, schema_bytes(e->payload));
+        json_raw(j, NULL, e->payload.len ? schema_bytes(e->payload) : BYTES_LIT("{}"));
     return e->kind == EVENT_TEST || e->kind == EVENT_INVOCATION;
 }
 

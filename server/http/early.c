@@ -66,6 +66,17 @@ static bool is_worth_dropping(const struct exchange *x)
            x->request.content_length - x->body_seen <= DROP_MAX_BYTES;
 }
 
+void early_write(struct exchange *x)
+{
+    struct buf out;
+    buf_init(&out, HEAD_MAX_BYTES + x->reply_body.len);
+    if (render(x, &out) == KIST_OK) {
+        write_now(x, buf_bytes(&out));
+        x->conn->linger = true;
+    }
+    buf_release(&out);
+}
+
 enum MHD_Result reply_mid_body(struct exchange *x, size_t *left)
 {
     if (is_worth_dropping(x)) {
@@ -73,13 +84,7 @@ enum MHD_Result reply_mid_body(struct exchange *x, size_t *left)
         *left = 0;
         return MHD_YES;
     }
-    struct buf out;
-    buf_init(&out, HEAD_MAX_BYTES + x->reply_body.len);
     exchange_set_stage(x, STAGE_SENDING);
-    if (render(x, &out) == KIST_OK) {
-        write_now(x, buf_bytes(&out));
-        x->conn->linger = true;
-    }
-    buf_release(&out);
+    early_write(x);
     return MHD_NO;
 }

@@ -275,7 +275,8 @@ unsigned exchange_status(const struct exchange *x)
 
 void exchange_facts(const struct exchange *x, struct exchange_facts *out)
 {
-    *out = (struct exchange_facts){ .bytes_sent = x->bytes_sent,
+    *out = (struct exchange_facts){ .bytes_received = x->body_seen,
+                                    .bytes_sent = x->bytes_sent,
                                     .begun_ns = x->begun_ns,
                                     .replied_ns = x->replied_ns,
                                     .host_id = x->server->host_id };

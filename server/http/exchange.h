@@ -125,6 +125,7 @@ void exchange_abort(struct exchange *x);
 /* For access logs and metrics, in handler.end: 0 when no reply was made. */
 unsigned exchange_status(const struct exchange *x);
 struct exchange_facts {
+    uint64_t bytes_received;       /* of the request's body */
     uint64_t bytes_sent;           /* of the reply's body */
     uint64_t begun_ns, replied_ns; /* mono_ns(); replied_ns 0 when no reply was made */
     const char *host_id;           /* what x-amz-id-2 says */

@@ -4,7 +4,8 @@
  *   listen.c    the listening socket
  *   admit.c     refuses what MHD lets in    exchange.c  stages, waiting and waking
  *   reply.c     replies through MHD         early.c     replies in the middle of a body
- *   deadline.c  cuts slow connections       linger.c    reads on after an early reply
+ *   refusals.c  what MHD itself refuses     linger.c    reads on after an early reply
+ *   deadline.c  cuts slow connections
  *   tls.c       certificates (GnuTLS)       target.c    target and Host, no state
  *
  * Threads. Each MHD loop thread owns its connections and their exchanges. Others touch them
@@ -51,8 +52,9 @@ struct conn {
     void (*on_gone)(void *tag);
     bool linger; /* unread input may be left: read on after our end is closed */
     char peer[64];
-    struct tls_certs *certs; /* used by this connection's session */
-    _Atomic unsigned state;  /* enum conn_phase and flags; written by the loop only */
+    struct tls_certs *certs;   /* used by this connection's session */
+    struct exchange *exchange; /* since its request line; the loop's */
+    _Atomic unsigned state;    /* enum conn_phase and flags; written by the loop only */
     /* The deadline thread's, under its lock. */
     struct conn *prev, *next;
     uint64_t due_ns;     /* next look */
@@ -138,7 +140,9 @@ struct http_server {
     pthread_rwlock_t wakers;
 };
 
-/* loop.c: starts MHD with its loops on server->listen_fd. */
+/* loop.c: NULL for a connection that there was no memory for. */
+struct conn *conn_of(struct MHD_Connection *mhd);
+/* Starts MHD with its loops on server->listen_fd. */
 bool loop_start(struct http_server *server, unsigned loops);
 
 /* exchange.c */
@@ -159,6 +163,11 @@ void reply_fixed_headers(struct exchange *x, void *ctx,
                          void (*each)(void *ctx, const char *name, const char *value));
 /* early.c: MHD takes no reply in the middle of a body; this writes one past it. */
 enum MHD_Result reply_mid_body(struct exchange *x, size_t *left);
+/* Writes x->reply_body under its status; the caller has MHD close. */
+void early_write(struct exchange *x);
+/* refusals.c: MHD_queue_response(), which has another meaning in this program. */
+enum MHD_Result refusals_queue_reply(struct MHD_Connection *mhd, unsigned status,
+                                     struct MHD_Response *response);
 
 /* deadline.c */
 enum kist_err deadlines_open(const struct http_config *config, struct deadlines **out) MUST_CHECK;

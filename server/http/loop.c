@@ -25,7 +25,7 @@
  * against 2.4 GB/s on loopback). The largest target and header need 16 KiB. */
 #define CONNECTION_MEMORY_BYTES ((size_t)32 << 10)
 
-static struct conn *conn_of(struct MHD_Connection *mhd)
+struct conn *conn_of(struct MHD_Connection *mhd)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -116,6 +116,8 @@ static void *on_line(void *cls, const char *uri, struct MHD_Connection *mhd)
     struct exchange *x = conn ? exchange_new(conn, mhd) : NULL;
     char *line = (char *)(uintptr_t)uri;
     char *mark = line ? strchr(line, '?') : NULL;
+    if (x)
+        conn->exchange = x;
     if (x && line) {
         struct bytes target = bytes_str(line);
         x->line_target = line;
@@ -264,6 +266,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     if (!x)
         return;
     *context = NULL;
+    x->conn->exchange = NULL;
     conn_set_phase(x->conn, CONN_AWAIT);
     exchange_end(x);
 }
@@ -282,11 +285,13 @@ bool loop_start(struct http_server *server, unsigned loops)
         flags, 0, on_accept, server, on_request, server, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
         MHD_OPTION_URI_LOG_CALLBACK, on_line, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes,
-        server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        CONNECTION_MEMORY_BYTES, MHD_OPTION_CONNECTION_LIMIT, limit,
-        MHD_OPTION_CONNECTION_TIMEOUT, 0U,
+        server, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES,
+        MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
         /* A pool of one is no pool to MHD. */
         MHD_OPTION_THREAD_POOL_SIZE, loops > 1 ? loops : 0U,
+        /* MHD refuses the option together with MHD_USE_NO_LISTEN_SOCKET; such a server has no TLS
+         * either. */
+        server->listen_fd >= 0 ? MHD_OPTION_LISTEN_SOCKET : MHD_OPTION_END, server->listen_fd,
         server->tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, tls_cert_callback(),
         MHD_OPTION_HTTPS_PRIORITIES, tls_priorities(), MHD_OPTION_END);
     return server->daemon != NULL;

@@ -99,7 +99,8 @@ enum MHD_Result reply_queue(struct exchange *x)
         x->conn->linger = true;
     exchange_set_stage(x, STAGE_SENDING);
     conn_set_phase(x->conn, CONN_REPLY);
-    enum MHD_Result result = a.failed ? MHD_NO : MHD_queue_response(x->mhd, x->status, response);
+    enum MHD_Result result =
+        a.failed ? MHD_NO : refusals_queue_reply(x->mhd, x->status, response);
     MHD_destroy_response(response);
     return result;
 }

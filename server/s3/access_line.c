@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "server/s3/access_log.h"
+#include "server/s3/acl.h"
 
 #define LINE_MAX_BYTES ((size_t)32 << 10)
 #define DAY_MS ((int64_t)86400000)
@@ -283,6 +284,7 @@ void s3_access_log(struct s3_request *r)
                                     .source = bytes_str(r->bucket_row->name),
                                     .bucket = s3_xml_child_text(enabled, "TargetBucket"),
                                     .prefix = s3_xml_child_text(enabled, "TargetPrefix"),
+                                    .acl = r->rules->log_acl,
                                     .format = format,
                                     .day = format == ACCESS_BY_EVENT ? s3_now(r) / DAY_MS : 0 };
     buf_init(&l.out, LINE_MAX_BYTES);
@@ -300,6 +302,19 @@ static bool refuse_target(struct s3_request *r, const char *message)
     return false;
 }
 
+/* Where the target's ACLs are disabled, permissions come from policies only. */
+static bool grants_fit(struct s3_request *r, const struct s3_xml_node *grants,
+                       const Kist__Bucket *target)
+{
+    if (!grants || !grants->child)
+        return true;
+    if (target->ownership == OWNERSHIP_ENFORCED) {
+        s3_fail(r, S3_ACL_NOT_SUPPORTED);
+        return false;
+    }
+    return s3_acl_grants_check(r, grants);
+}
+
 /* https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketLogging.html */
 bool s3_logging_check(struct s3_request *r, const struct s3_xml_node *root)
 {
@@ -309,10 +324,6 @@ bool s3_logging_check(struct s3_request *r, const struct s3_xml_node *root)
     struct auth_owner owner;
     if (!enabled)
         return true;
-    if (s3_xml_child(enabled, "TargetGrants")) {
-        s3_fail_message(r, S3_NOT_IMPLEMENTED, "Grants on log objects are not implemented.");
-        return false;
-    }
     if (format && (!format->child || format->child->next)) {
         s3_fail(r, S3_MALFORMED_XML);
         return false;
@@ -323,6 +334,8 @@ bool s3_logging_check(struct s3_request *r, const struct s3_xml_node *root)
     }
     enum kist_err err = store_bucket(
         r->service->config.store, s3_xml_child_text(enabled, "TargetBucket"), r->arena, &target);
+    if (err == KIST_OK && target->name[0] == '.') /* the server's own */
+        err = KIST_E_NO_BUCKET;
     if (err == KIST_E_NO_BUCKET)
         return refuse_target(r, "The target bucket for logging does not exist");
     if (err == KIST_OK)
@@ -334,5 +347,5 @@ bool s3_logging_check(struct s3_request *r, const struct s3_xml_node *root)
     if (!bytes_equal(owner.account, r->owner.account))
         return refuse_target(r, "The owner for the bucket to be logged and the target bucket "
                                 "must be the same.");
-    return true;
+    return grants_fit(r, s3_xml_child(enabled, "TargetGrants"), target);
 }

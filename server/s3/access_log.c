@@ -48,7 +48,8 @@ static bool same_target(const struct access_target *x, const struct access_targe
 {
     return x->format == y->format && x->day == y->day && bytes_equal(x->source, y->source) &&
            bytes_equal(x->bucket, y->bucket) && bytes_equal(x->prefix, y->prefix) &&
-           bytes_equal(x->owner, y->owner) && bytes_equal(x->account, y->account);
+           bytes_equal(x->acl, y->acl) && bytes_equal(x->owner, y->owner) &&
+           bytes_equal(x->account, y->account);
 }
 
 static void buffer_free(struct access_buffer *b)
@@ -75,7 +76,7 @@ static struct access_buffer *buffer_new(const struct access_target *target)
     struct access_target *t = &b->target;
     if (copy_bytes(&b->arena, &t->owner) && copy_bytes(&b->arena, &t->account) &&
         copy_bytes(&b->arena, &t->source) && copy_bytes(&b->arena, &t->bucket) &&
-        copy_bytes(&b->arena, &t->prefix))
+        copy_bytes(&b->arena, &t->prefix) && copy_bytes(&b->arena, &t->acl))
         return b;
     buffer_free(b);
     return NULL;
@@ -183,7 +184,7 @@ static enum kist_err open_writer(struct s3_request *r, struct bytes body, sem_t 
 }
 
 static enum kist_err put(struct s3_request *r, char *bucket, char *key, struct bytes body,
-                         int64_t now_ms, sem_t *sem)
+                         Kist__Acl *acl, sem_t *sem)
 {
     static char name[] = "Content-Type", value[] = "text/plain";
     struct object_writer *w = NULL;
@@ -197,7 +198,8 @@ static enum kist_err put(struct s3_request *r, char *bucket, char *key, struct b
     type.value = value;
     object.n_headers = 1;
     object.headers = headers;
-    object.mtime_ms = now_ms;
+    object.mtime_ms = s3_now(r);
+    object.acl = acl;
     object.seal = s3_seal_record(r);
     request.bucket = bucket;
     request.key = schema_data(bytes_str(key));
@@ -236,14 +238,17 @@ static enum kist_err deliver(struct access_log *log, const struct access_buffer 
     int64_t now_ms = env->now_ms(env);
     struct s3_request r = { .service = log->service, .arena = arena };
     Kist__Bucket *bucket = NULL;
+    Kist__Acl *acl = NULL; /* the bucket's owner alone */
     char *key = object_key(log, &b->target, now_ms, arena);
     if (!key)
         return KIST_E_NOMEM;
     TRY(store_bucket(log->service->config.store, b->target.bucket, arena, &bucket));
     TRY(same_owner(&r, bucket, &b->target));
+    if (b->target.acl.len && bucket->ownership != OWNERSHIP_ENFORCED)
+        TRY(schema_unpack(&kist__acl__descriptor, b->target.acl, arena, &acl));
     if (bucket->configs >> CONFIG_ENCRYPTION & 1)
         TRY(s3_seal_service(&r));
-    enum kist_err err = put(&r, bucket->name, key, buf_bytes(&b->lines), now_ms, sem);
+    enum kist_err err = put(&r, bucket->name, key, buf_bytes(&b->lines), acl, sem);
     s3_seal_wipe(&r);
     return err;
 }

@@ -21,6 +21,7 @@ struct access_target {
     struct bytes account; /* and his account's number */
     struct bytes source;  /* bucket */
     struct bytes bucket, prefix;
+    struct bytes acl; /* struct s3_rules.log_acl */
     enum access_format format;
     int64_t day; /* ACCESS_BY_EVENT: of the events, since 1970 */
 };

@@ -265,6 +265,67 @@ static bool from_xml(struct making *m, struct bytes xml)
     return true;
 }
 
+/* ---- grants of log objects ---- */
+
+bool s3_acl_grants_check(struct s3_request *r, const struct s3_xml_node *grants)
+{
+    struct making m;
+    if (!begin(&m, r, false, r->owner.id) || !add(&m, ACL_OWNER, BYTES_EMPTY, ACL_FULL_CONTROL))
+        return false;
+    for (const struct s3_xml_node *n = grants->child; n; n = n->next)
+        if (!add_node(&m, n))
+            return false;
+    return true;
+}
+
+static void read_grant(const struct s3_xml_node *node, struct arena *arena, Kist__Grant *g)
+{
+    const struct s3_xml_node *grantee = s3_xml_child(node, "Grantee");
+    struct bytes id = s3_xml_child_text(grantee, "ID"), uri = s3_xml_child_text(grantee, "URI");
+    struct bytes name = s3_xml_child_text(node, "Permission");
+    char *copy = id.len ? arena_strndup(arena, id.ptr, id.len) : NULL;
+    kist__grant__init(g);
+    g->grantee = ACL_ACCOUNT;
+    g->id = copy ? copy : g->id;
+    for (size_t i = 0; i < ARRAY_LEN(groups); i++)
+        if (bytes_equal(uri, bytes_str(groups[i].uri)))
+            g->grantee = groups[i].grantee;
+    for (size_t i = 0; i < ARRAY_LEN(permissions); i++)
+        if (bytes_equal(name, bytes_str(permissions[i].name)))
+            g->permission = (uint32_t)permissions[i].permission;
+}
+
+enum kist_err s3_acl_pack_grants(const struct s3_xml_node *grants, struct arena *arena,
+                                 struct bytes *out)
+{
+    Kist__Acl acl = KIST__ACL__INIT;
+    Kist__Grant *room = arena_alloc(arena, ACL_GRANTS_MAX * sizeof(*room));
+    Kist__Grant *list[ACL_GRANTS_MAX];
+    struct buf packed;
+    if (!room)
+        return KIST_E_NOMEM;
+    kist__grant__init(&room[0]); /* the owner */
+    room[0].permission = ACL_FULL_CONTROL;
+    list[0] = &room[0];
+    acl.n_grants = 1;
+    acl.grants = list;
+    for (const struct s3_xml_node *n = grants->child; n && acl.n_grants < ACL_GRANTS_MAX;
+         n = n->next) {
+        read_grant(n, arena, &room[acl.n_grants]);
+        list[acl.n_grants] = &room[acl.n_grants];
+        acl.n_grants++;
+    }
+    buf_init(&packed, 64 << 10);
+    enum kist_err err = schema_pack(&acl, &packed);
+    struct bytes copy = err == KIST_OK ? arena_copy(arena, buf_bytes(&packed)) : BYTES_EMPTY;
+    buf_release(&packed);
+    if (err == KIST_OK && !copy.ptr)
+        err = KIST_E_NOMEM;
+    if (err == KIST_OK)
+        *out = copy;
+    return err;
+}
+
 /* ---- what may be set ---- */
 
 static bool is_group(const Kist__Grant *g)
@@ -433,6 +494,15 @@ void s3_put_acl(struct s3_request *r)
 
 /* ---- Get*Acl ---- */
 
+void s3_xml_open_grantee(struct s3_xml *x, bool group)
+{
+    if (buf_printf(&x->out,
+                   "<Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" "
+                   "xsi:type=\"%s\">",
+                   group ? "Group" : "CanonicalUser") != KIST_OK)
+        x->failed = true;
+}
+
 static void render_grantee(struct s3_request *r, struct s3_xml *x, const Kist__Grant *g,
                            const char *owner)
 {
@@ -440,11 +510,7 @@ static void render_grantee(struct s3_request *r, struct s3_xml *x, const Kist__G
     for (size_t i = 0; i < ARRAY_LEN(groups); i++)
         if (groups[i].grantee == g->grantee)
             uri = groups[i].uri;
-    if (buf_printf(&x->out,
-                   "<Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" "
-                   "xsi:type=\"%s\">",
-                   uri ? "Group" : "CanonicalUser") != KIST_OK)
-        x->failed = true;
+    s3_xml_open_grantee(x, uri != NULL);
     if (uri) {
         s3_xml_str(x, "URI", uri);
     } else {

@@ -17,6 +17,14 @@ bool s3_acl_of_bucket(struct s3_request *r, Kist__Bucket *bucket);
 /* Of an upload: empty for the bucket's owner. */
 char *s3_acl_initiator(struct s3_request *r);
 
+/* The grants of log objects, judged; false after an error reply. */
+bool s3_acl_grants_check(struct s3_request *r, const struct s3_xml_node *grants);
+/* The list of a log object, from grants that were judged when they came: packed, in the arena. */
+enum kist_err s3_acl_pack_grants(const struct s3_xml_node *grants, struct arena *arena,
+                                 struct bytes *out) MUST_CHECK;
+/* <Grantee> with its type. */
+void s3_xml_open_grantee(struct s3_xml *x, bool group);
+
 /* ---- acl_says.c ---- */
 /* What lists say about a question; see struct access_question. */
 struct s3_acl_answer {

@@ -297,7 +297,7 @@ static void open_writer(struct exchange *x)
         s3_fail_err(r, err);
         return;
     }
-    object_writer_hash_aside(b->writer);
+    object_writer_go_aside(b->writer);
     body_start(r);
 }
 

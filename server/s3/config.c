@@ -4,6 +4,7 @@
  * returned as it is; who acts on it (policy, CORS, website ...) reads it from there. The kind is
  * the operation's sub-resource. */
 #include "server/s3/access_log.h"
+#include "server/s3/acl.h"
 
 #define CONFIG_XML_MAX ((size_t)1 << 20)
 #define MANY 1000
@@ -115,10 +116,24 @@ static const struct s3_shape logging_format[] = {
     TREE("PartitionedPrefix", 0, 1, logging_partitioned),
     END,
 };
+static const struct s3_shape logging_grantee[] = {
+    { "DisplayName", S3_SHAPE_ANY, 0, 1, NULL, NULL },
+    TEXT("EmailAddress", 0, 1),
+    TEXT("ID", 0, 1),
+    TEXT("URI", 0, 1),
+    END,
+};
+static const struct s3_shape logging_grant[] = {
+    TREE("Grantee", 1, 1, logging_grantee), ENUM("Permission", 1, 1, "FULL_CONTROL|READ|WRITE"),
+    END
+};
+static const struct s3_shape logging_grants[] = {
+    TREE("Grant", 0, ACL_GRANTS_MAX - 1, logging_grant), END
+};
 static const struct s3_shape logging_enabled[] = {
     TEXT("TargetBucket", 1, 1),
     { "TargetPrefix", S3_SHAPE_ANY, 1, 1, NULL, NULL },
-    { "TargetGrants", S3_SHAPE_ANY, 0, 1, NULL, NULL },
+    TREE("TargetGrants", 0, 1, logging_grants),
     TREE("TargetObjectKeyFormat", 0, 1, logging_format),
     END,
 };
@@ -247,36 +262,39 @@ static bool check_quota(struct s3_request *r, const struct s3_xml_node *root)
 static const struct config_kind {
     const char *query, *root;
     const struct s3_shape *shape;
+    /* Before it is judged: names what has no name. False: out of memory. */
+    bool (*prepare)(struct s3_request *r, struct s3_xml_node *root);
     bool (*check)(struct s3_request *r, const struct s3_xml_node *root);
     const char *fallback; /* what S3 returns when nothing is set; NULL: the error below */
     enum s3_error missing;
     enum bucket_config kind;
     bool partial; /* what the shape leaves out is not built */
 } kinds[] = {
-    { "cors", "CORSConfiguration", cors, check_cors, NULL, S3_NO_SUCH_CORS, CONFIG_CORS, false },
-    { "website", "WebsiteConfiguration", website, check_website, NULL, S3_NO_SUCH_WEBSITE,
+    { "cors", "CORSConfiguration", cors, NULL, check_cors, NULL, S3_NO_SUCH_CORS, CONFIG_CORS,
+      false },
+    { "website", "WebsiteConfiguration", website, NULL, check_website, NULL, S3_NO_SUCH_WEBSITE,
       CONFIG_WEBSITE, false },
-    { "site", "SiteConfiguration", site, check_site, NULL, S3_NO_SUCH_WEBSITE, CONFIG_SITE,
+    { "site", "SiteConfiguration", site, NULL, check_site, NULL, S3_NO_SUCH_WEBSITE, CONFIG_SITE,
       false },
     { "publicAccessBlock", "PublicAccessBlockConfiguration", public_access_block, NULL, NULL,
-      S3_NO_SUCH_PUBLIC_ACCESS_BLOCK, CONFIG_PUBLIC_ACCESS_BLOCK, false },
-    { "requestPayment", "RequestPaymentConfiguration", payment, NULL,
+      NULL, S3_NO_SUCH_PUBLIC_ACCESS_BLOCK, CONFIG_PUBLIC_ACCESS_BLOCK, false },
+    { "requestPayment", "RequestPaymentConfiguration", payment, NULL, NULL,
       "<Payer>BucketOwner</Payer>", S3_ERROR_COUNT, CONFIG_REQUEST_PAYMENT, false },
-    { "object-lock", "ObjectLockConfiguration", lock, s3_lock_check,
+    { "object-lock", "ObjectLockConfiguration", lock, NULL, s3_lock_check,
       "<ObjectLockEnabled>Enabled</ObjectLockEnabled>", S3_NO_SUCH_BUCKET_LOCK,
       CONFIG_OBJECT_LOCK, false },
-    { "quota", "QuotaConfiguration", quota, check_quota, NULL, S3_NO_SUCH_QUOTA, CONFIG_QUOTA,
-      false },
-    { "logging", "BucketLoggingStatus", logging, s3_logging_check, "", S3_ERROR_COUNT,
+    { "quota", "QuotaConfiguration", quota, NULL, check_quota, NULL, S3_NO_SUCH_QUOTA,
+      CONFIG_QUOTA, false },
+    { "logging", "BucketLoggingStatus", logging, NULL, s3_logging_check, "", S3_ERROR_COUNT,
       CONFIG_LOGGING, false },
-    { "notification", "NotificationConfiguration", nothing, NULL, "", S3_ERROR_COUNT,
-      CONFIG_NOTIFICATION, true },
-    { "accelerate", "AccelerateConfiguration", nothing, NULL, "", S3_ERROR_COUNT,
+    { "notification", "NotificationConfiguration", s3_notification_shape, s3_notification_prepare,
+      s3_notification_check, "", S3_ERROR_COUNT, CONFIG_NOTIFICATION, false },
+    { "accelerate", "AccelerateConfiguration", nothing, NULL, NULL, "", S3_ERROR_COUNT,
       CONFIG_ACCELERATE, true },
-    { "encryption", "ServerSideEncryptionConfiguration", encryption, s3_encryption_check, NULL,
-      S3_NO_SUCH_ENCRYPTION, CONFIG_ENCRYPTION, false },
-    { "lifecycle", "LifecycleConfiguration", s3_lifecycle_shape, s3_lifecycle_check, NULL,
-      S3_NO_SUCH_LIFECYCLE, CONFIG_LIFECYCLE, false },
+    { "encryption", "ServerSideEncryptionConfiguration", encryption, NULL, s3_encryption_check,
+      NULL, S3_NO_SUCH_ENCRYPTION, CONFIG_ENCRYPTION, false },
+    { "lifecycle", "LifecycleConfiguration", s3_lifecycle_shape, s3_lifecycle_name_rules,
+      s3_lifecycle_check, NULL, S3_NO_SUCH_LIFECYCLE, CONFIG_LIFECYCLE, false },
 };
 
 static const struct config_kind *kind_of(const struct s3_request *r)
@@ -339,6 +357,8 @@ void s3_config_commit(struct s3_request *r, enum bucket_config kind, struct byte
     c.document = schema_data(document);
     if (kind == CONFIG_LIFECYCLE)
         c.lifecycle = r->state;
+    if (kind == CONFIG_NOTIFICATION && document.len)
+        c.notification = s3_notification_rules(r);
     if (kind == CONFIG_QUOTA && document.len) {
         const uint64_t *limits = r->state;
         c.quota_bytes = limits[0];
@@ -364,7 +384,10 @@ static void render(struct s3_xml *x, const struct s3_xml_node *node)
             s3_xml_text(x, n->name, n->text);
             continue;
         }
-        s3_xml_open(x, n->name);
+        if (strcmp(n->name, "Grantee") == 0)
+            s3_xml_open_grantee(x, s3_xml_child(n, "URI") != NULL);
+        else
+            s3_xml_open(x, n->name);
         render(x, n);
         s3_xml_close(x, n->name);
     }
@@ -384,13 +407,15 @@ static void put_config(struct s3_request *r)
         s3_fail(r, k->partial ? S3_NOT_IMPLEMENTED : S3_MALFORMED_XML);
         return;
     }
-    if (k->kind == CONFIG_LIFECYCLE && !s3_lifecycle_name_rules(r, root)) {
+    if (k->prepare && !k->prepare(r, root)) {
         s3_fail(r, S3_SLOW_DOWN);
         return;
     }
     if (k->check && !k->check(r, root))
         return;
-    if (k->partial || (k->kind == CONFIG_LOGGING && !root->child)) { /* asks for nothing */
+    bool nothing_asked =
+        !root->child && (k->kind == CONFIG_LOGGING || k->kind == CONFIG_NOTIFICATION);
+    if (k->partial || nothing_asked) {
         s3_config_commit(r, k->kind, BYTES_EMPTY, put_done);
         return;
     }
@@ -404,7 +429,8 @@ static void put_config(struct s3_request *r)
     if (failed)
         s3_fail(r, S3_SLOW_DOWN);
     else
-        s3_config_commit(r, k->kind, document, put_done);
+        s3_config_commit(r, k->kind, document,
+                         k->kind == CONFIG_NOTIFICATION ? s3_notification_done : put_done);
 }
 
 void s3_put_bucket_config(struct s3_request *r)

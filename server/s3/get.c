@@ -322,14 +322,12 @@ static void send_object(struct s3_request *r, const Kist__Object *o)
 {
     const struct get_state *g = r->state;
     add_headers(r, o, g);
-    if (r->http->method == HTTP_HEAD)
+    if (r->http->method == HTTP_HEAD || g->range.length > IN_MEMORY_MAX)
         send_reader(r);
     else if (g->range.length == 0)
         exchange_reply_bytes(r->x, g->status, BYTES_EMPTY);
-    else if (g->range.length <= IN_MEMORY_MAX)
-        send_small(r);
     else
-        send_reader(r);
+        send_small(r);
 }
 
 void s3_serve(struct s3_request *r, const struct s3_serving *how)

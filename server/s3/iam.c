@@ -385,6 +385,7 @@ static void form_read(struct s3_request *r)
     if (!call && !is_sts(r)) {
         call = find(iam_user_calls, action);
         call = call ? call : find(iam_policy_calls, action);
+        call = call ? call : find(iam_version_calls, action);
         call = call ? call : find(iam_account_calls, action);
         call = call ? call : find(iam_oidc_calls, action);
     }

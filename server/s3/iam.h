@@ -55,6 +55,15 @@ void iam_finish(struct s3_request *r, struct iam_work *w);
 void iam_finish_command(struct s3_request *r, const Kist__Command *command);
 void iam_xml_entity(struct s3_request *r, struct s3_xml *x, enum iam_kind kind,
                     const Kist__IamEntity *e);
+/* "v3"; 0 is the first. */
+char *iam_version_text(struct arena *arena, uint32_t number);
+/* The entity that PolicyArn names, authorized for the call's action; NULL after an error reply.
+ */
+Kist__IamEntity *iam_policy_of_call(struct s3_request *r, const struct iam_call *call);
+/* The policy of an account with this ARN. KIST_E_NOT_FOUND. */
+enum kist_err iam_policy_by_arn(struct s3_request *r, struct bytes account, struct bytes tenant,
+                                struct bytes arn, Kist__IamEntity **out) MUST_CHECK;
+void iam_no_policy(struct s3_request *r, struct bytes arn);
 /* Percent-encoded (RFC 3986), as AWS sends policy documents. */
 void iam_xml_document(struct s3_xml *x, const char *element, const char *document);
 
@@ -67,8 +76,16 @@ bool iam_list_has(size_t n, char **list, const char *value);
 bool iam_list_add(struct arena *arena, size_t *n, char ***list, char *value);
 void iam_list_remove(size_t *n, char **list, const char *value);
 
-/* ---- iam_users.c, iam_policies.c, iam_accounts.c, iam_oidc.c, sts.c ---- */
-extern const struct iam_call iam_user_calls[], iam_policy_calls[], iam_account_calls[],
-    iam_oidc_calls[], sts_calls[];
+/* ---- iam_tags.c ---- */
+/* Tags.member.N.Key and .Value: replace those of the same key (in any case). False after an error
+ * reply. */
+bool iam_tags_put(struct s3_request *r, Kist__IamEntity *e);
+/* TagKeys.member.N. */
+void iam_tags_remove(struct s3_request *r, Kist__IamEntity *e);
+void iam_xml_tags(struct s3_xml *x, const Kist__IamEntity *e);
+
+/* ---- iam_users.c, iam_policies.c, iam_versions.c, iam_accounts.c, iam_oidc.c, sts.c ---- */
+extern const struct iam_call iam_user_calls[], iam_policy_calls[], iam_version_calls[],
+    iam_account_calls[], iam_oidc_calls[], sts_calls[];
 
 #endif

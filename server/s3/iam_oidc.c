@@ -179,7 +179,7 @@ static void create(struct s3_request *r, const struct iam_call *call)
                  &e.audiences) ||
         !members(r, "ThumbprintList", OIDC_THUMBPRINTS_MAX, thumbprint_is_valid, &e.n_thumbprints,
                  &e.thumbprints) ||
-        !has_room(r, url, name))
+        !iam_tags_put(r, &e) || !has_room(r, url, name))
         return;
     e.name = s3_str(r, bytes_str(name));
     e.created_ms = s3_now(r);
@@ -187,6 +187,8 @@ static void create(struct s3_request *r, const struct iam_call *call)
     if (!w)
         return;
     s3_xml_str(&w->x, "OpenIDConnectProviderArn", arn);
+    if (e.n_tags)
+        iam_xml_tags(&w->x, &e);
     iam_change(r, w, IAM_OIDC_PROVIDER, &e, false);
     iam_finish(r, w);
 }
@@ -209,6 +211,7 @@ static void get(struct s3_request *r, const struct iam_call *call)
     xml_list(&w->x, "ClientIDList", e->n_audiences, e->audiences);
     xml_list(&w->x, "ThumbprintList", e->n_thumbprints, e->thumbprints);
     s3_xml_time(&w->x, "CreateDate", e->created_ms);
+    iam_xml_tags(&w->x, e);
     iam_finish(r, w);
 }
 
@@ -286,6 +289,29 @@ static void change_audience(struct s3_request *r, const struct iam_call *call)
         commit(r, call, e);
 }
 
+static void change_tags(struct s3_request *r, const struct iam_call *call)
+{
+    Kist__IamEntity *e = provider(r, call);
+    if (!e)
+        return;
+    if (strncmp(call->action, "Untag", 5) == 0)
+        iam_tags_remove(r, e);
+    else if (!iam_tags_put(r, e))
+        return;
+    commit(r, call, e);
+}
+
+static void list_tags(struct s3_request *r, const struct iam_call *call)
+{
+    const Kist__IamEntity *e = provider(r, call);
+    struct iam_work *w = e ? iam_begin(r, call) : NULL;
+    if (!w)
+        return;
+    iam_xml_tags(&w->x, e);
+    s3_xml_bool(&w->x, "IsTruncated", false);
+    iam_finish(r, w);
+}
+
 const struct iam_call iam_oidc_calls[] = {
     { "CreateOpenIDConnectProvider", create, IAM_OIDC_PROVIDER },
     { "GetOpenIDConnectProvider", get, IAM_OIDC_PROVIDER },
@@ -294,5 +320,8 @@ const struct iam_call iam_oidc_calls[] = {
     { "UpdateOpenIDConnectProviderThumbprint", update_thumbprints, IAM_OIDC_PROVIDER },
     { "AddClientIDToOpenIDConnectProvider", change_audience, IAM_OIDC_PROVIDER },
     { "RemoveClientIDFromOpenIDConnectProvider", change_audience, IAM_OIDC_PROVIDER },
+    { "TagOpenIDConnectProvider", change_tags, IAM_OIDC_PROVIDER },
+    { "UntagOpenIDConnectProvider", change_tags, IAM_OIDC_PROVIDER },
+    { "ListOpenIDConnectProviderTags", list_tags, IAM_OIDC_PROVIDER },
     { NULL, NULL, IAM_OIDC_PROVIDER },
 };

@@ -103,30 +103,47 @@ static void list_inline(struct s3_request *r, const struct iam_call *call)
 
 /* ---- managed ---- */
 
-/* arn:aws:iam::account:policy/path/name to the policy; NULL after an error reply. */
-static Kist__IamEntity *by_arn(struct s3_request *r)
+enum kist_err iam_policy_by_arn(struct s3_request *r, struct bytes account, struct bytes tenant,
+                                struct bytes arn, Kist__IamEntity **out)
 {
-    struct bytes arn = s3_param(r, "PolicyArn"), name = arn;
+    struct bytes name = arn;
     Kist__IamEntity *p = NULL;
     for (size_t i = 0; i < arn.len; i++)
         if (arn.ptr[i] == '/')
             name = bytes_of(arn.ptr + i + 1, arn.len - i - 1);
-    enum kist_err err = store_iam(r->service->config.store, r->who.identity->tenant, IAM_POLICY,
-                                  name, r->arena, &p);
-    char *own = p ? auth_iam_arn(r->who.identity->account, IAM_POLICY, p, r->arena) : NULL;
-    if (err == KIST_OK && own && bytes_equal(bytes_str(own), arn))
-        return p;
-    if (err == KIST_OK || err == KIST_E_NOT_FOUND)
-        iam_fail(r, 404, "NoSuchEntity",
-                 arena_printf(r->arena, "Policy %s does not exist or is not attachable.",
-                              s3_str(r, arn)));
-    else
+    TRY(store_iam(r->service->config.store, tenant, IAM_POLICY, name, r->arena, &p));
+    char *own = auth_iam_arn(account, IAM_POLICY, p, r->arena);
+    if (!own)
+        return KIST_E_NOMEM;
+    if (!bytes_equal(bytes_str(own), arn))
+        return KIST_E_NOT_FOUND;
+    *out = p;
+    return KIST_OK;
+}
+
+void iam_no_policy(struct s3_request *r, struct bytes arn)
+{
+    iam_fail(
+        r, 404, "NoSuchEntity",
+        arena_printf(r->arena, "Policy %s does not exist or is not attachable.", s3_str(r, arn)));
+}
+
+/* arn:aws:iam::account:policy/path/name to the policy; NULL after an error reply. */
+static Kist__IamEntity *by_arn(struct s3_request *r)
+{
+    struct bytes arn = s3_param(r, "PolicyArn");
+    const struct auth_identity *who = r->who.identity;
+    Kist__IamEntity *p = NULL;
+    enum kist_err err = iam_policy_by_arn(r, who->account, who->tenant, arn, &p);
+    if (err == KIST_E_NOT_FOUND)
+        iam_no_policy(r, arn);
+    else if (err != KIST_OK)
         iam_fail_err(r, err);
-    return NULL;
+    return p;
 }
 
 /* The call's action is asked about the policy itself. */
-static Kist__IamEntity *policy_of_call(struct s3_request *r, const struct iam_call *call)
+Kist__IamEntity *iam_policy_of_call(struct s3_request *r, const struct iam_call *call)
 {
     if (!iam_allowed(r, arena_printf(r->arena, "iam:%s", call->action),
                      s3_str(r, s3_param(r, "PolicyArn"))))
@@ -136,43 +153,27 @@ static Kist__IamEntity *policy_of_call(struct s3_request *r, const struct iam_ca
 
 static void get_policy(struct s3_request *r, const struct iam_call *call)
 {
-    Kist__IamEntity *p = policy_of_call(r, call);
+    Kist__IamEntity *p = iam_policy_of_call(r, call);
     struct iam_work *w = p ? iam_begin(r, call) : NULL;
     if (!w)
         return;
     s3_xml_open(&w->x, "Policy");
     iam_xml_entity(r, &w->x, IAM_POLICY, p);
-    s3_xml_str(&w->x, "DefaultVersionId", "v1");
-    s3_xml_number(&w->x, "AttachmentCount", p->n_members);
-    s3_xml_bool(&w->x, "IsAttachable", true);
     s3_xml_close(&w->x, "Policy");
-    iam_finish(r, w);
-}
-
-static void get_version(struct s3_request *r, const struct iam_call *call)
-{
-    Kist__IamEntity *p = policy_of_call(r, call);
-    if (p && !bytes_equal(s3_param(r, "VersionId"), BYTES_LIT("v1"))) {
-        iam_fail(r, 404, "NoSuchEntity", "This policy has one version, v1.");
-        return;
-    }
-    struct iam_work *w = p ? iam_begin(r, call) : NULL;
-    if (!w)
-        return;
-    s3_xml_open(&w->x, "PolicyVersion");
-    iam_xml_document(&w->x, "Document", p->document);
-    s3_xml_str(&w->x, "VersionId", "v1");
-    s3_xml_bool(&w->x, "IsDefaultVersion", true);
-    s3_xml_time(&w->x, "CreateDate", p->created_ms);
-    s3_xml_close(&w->x, "PolicyVersion");
     iam_finish(r, w);
 }
 
 static void delete_policy(struct s3_request *r, const struct iam_call *call)
 {
-    Kist__IamEntity *p = policy_of_call(r, call);
+    Kist__IamEntity *p = iam_policy_of_call(r, call);
     if (p && p->n_members) {
         iam_fail(r, 409, "DeleteConflict", "Cannot delete a policy attached to entities.");
+        return;
+    }
+    if (p && p->n_versions > 1) {
+        iam_fail(r, 409, "DeleteConflict",
+                 "This policy has more than one version. Before you delete a policy, you must "
+                 "delete the policy's versions. The default version is deleted with the policy.");
         return;
     }
     struct iam_work *w = p ? iam_begin(r, call) : NULL;
@@ -248,7 +249,6 @@ const struct iam_call iam_policy_calls[] = {
     { "DeleteRolePolicy", delete_inline, IAM_ROLE },
     { "ListRolePolicies", list_inline, IAM_ROLE },
     { "GetPolicy", get_policy, IAM_POLICY },
-    { "GetPolicyVersion", get_version, IAM_POLICY },
     { "DeletePolicy", delete_policy, IAM_POLICY },
     { "AttachUserPolicy", change_attachment, IAM_USER },
     { "DetachUserPolicy", change_attachment, IAM_USER },

@@ -27,6 +27,11 @@ void iam_xml_entity(struct s3_request *r, struct s3_xml *x, enum iam_kind kind,
         iam_xml_document(x, "AssumeRolePolicyDocument", e->document);
         s3_xml_number(x, "MaxSessionDuration", e->max_session_s);
     }
+    if (kind == IAM_POLICY) {
+        s3_xml_str(x, "DefaultVersionId", iam_version_text(r->arena, e->default_version));
+        s3_xml_number(x, "AttachmentCount", e->n_members);
+        s3_xml_bool(x, "IsAttachable", true);
+    }
     if (e->description[0])
         s3_xml_str(x, "Description", e->description);
 }

@@ -48,6 +48,7 @@ struct s3_service {
     struct http_handler handler;
     struct s3_rules_cache *rules;
     struct access_log *access_log;   /* NULL: none is kept */
+    struct usage_counter *usage;     /* NULL: nothing is counted */
     _Atomic uint64_t (*counters)[6]; /* by operation; the last is for unrouted requests */
 };
 
@@ -167,6 +168,9 @@ void s3_fail_message(struct s3_request *r, enum s3_error error, const char *mess
 /* InvalidArgument with ArgumentName and ArgumentValue. */
 void s3_fail_argument(struct s3_request *r, const char *name, struct bytes value,
                       const char *message);
+/* The same of several things: the elements' names are numbered then. */
+void s3_fail_arguments(struct s3_request *r, size_t n, const struct s3_param *arguments,
+                       const char *message);
 void s3_fail_err(struct s3_request *r, enum kist_err err);
 void s3_fail_auth(struct s3_request *r, enum kist_err err);
 struct bytes s3_error_xml(struct arena *arena, const struct exchange *x, const char *code,
@@ -223,8 +227,9 @@ struct s3_rules {
     const struct s3_xml_node *website;    /* NULL: none */
     const struct s3_xml_node *encryption; /* NULL: none */
     const struct s3_xml_node *logging;    /* NULL: none */
-    const char *site;                     /* the website's pages are below this prefix; NULL */
-    Kist__Lifecycle *lifecycle;           /* NULL: none */
+    struct bytes log_acl;       /* of log objects: a packed Kist__Acl; empty: the owner alone */
+    const char *site;           /* the website's pages are below this prefix; NULL */
+    Kist__Lifecycle *lifecycle; /* NULL: none */
     bool requester_pays;
     bool block_public_policy, restrict_public_buckets;
     bool block_public_acls, ignore_public_acls;
@@ -296,7 +301,7 @@ enum kist_err s3_config_xml(struct s3_request *r, enum bucket_config kind,
 /* Stores a document; an empty one removes it. */
 void s3_config_commit(struct s3_request *r, enum bucket_config kind, struct bytes document,
                       void (*then)(struct s3_request *r));
-extern const struct s3_shape s3_lifecycle_shape[];
+extern const struct s3_shape s3_lifecycle_shape[], s3_notification_shape[];
 
 /* ---- body.c ---- */
 /* Reads an XML body of at most max bytes, verifies it, then calls then(); r->body->xml has it. */
@@ -424,6 +429,18 @@ Kist__Lifecycle *s3_lifecycle_compile(const struct s3_xml_node *root, int64_t da
                                       struct arena *arena);
 /* x-amz-expiration of a current object. */
 void s3_lifecycle_header(struct s3_request *r, const Kist__Object *o);
+/* As AWS makes rules' ids: a random UUID (RFC 9562, version 4) in base64. NULL: out of memory. */
+char *s3_new_id(struct env *env, struct arena *arena);
+
+/* ---- notification.c, notification_put.c ---- */
+bool s3_notification_prepare(struct s3_request *r, struct s3_xml_node *root);
+/* Judges and compiles a NotificationConfiguration, and asks its targets; false after an error
+ * reply. */
+bool s3_notification_check(struct s3_request *r, const struct s3_xml_node *root);
+/* What was compiled; NULL: nothing was asked for. */
+Kist__Notification *s3_notification_rules(const struct s3_request *r);
+/* The configuration holds: its new targets are tried, then the reply is made. */
+void s3_notification_done(struct s3_request *r);
 
 /* ---- website.c ---- */
 /* True: the host name is a website's, and whose. */

@@ -173,20 +173,18 @@ Kist__Lifecycle *s3_lifecycle_compile(const struct s3_xml_node *root, int64_t da
 
 /* ---- naming ---- */
 
-/* As AWS makes them: a random UUID (RFC 9562, version 4) in base64. NULL: out of memory. */
-static char *new_id(struct s3_request *r)
+char *s3_new_id(struct env *env, struct arena *arena)
 {
     uint8_t u[16];
-    struct env *env = store_env(r->service->config.store);
     env->random(env, u, sizeof(u));
     u[6] = (uint8_t)((u[6] & 0x0f) | 0x40);
     u[8] = (uint8_t)((u[8] & 0x3f) | 0x80);
-    char *uuid = arena_printf(r->arena,
+    char *uuid = arena_printf(arena,
                               "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
                               "%02x%02x%02x%02x%02x%02x",
                               u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10],
                               u[11], u[12], u[13], u[14], u[15]);
-    char *id = uuid ? arena_alloc(r->arena, BASE64_LEN(strlen(uuid)) + 1) : NULL;
+    char *id = uuid ? arena_alloc(arena, BASE64_LEN(strlen(uuid)) + 1) : NULL;
     if (id)
         base64_encode(bytes_str(uuid), id);
     return id;
@@ -207,7 +205,7 @@ bool s3_lifecycle_name_rules(struct s3_request *r, struct s3_xml_node *root)
             *id = (struct s3_xml_node){ .name = "ID", .next = n->child };
             n->child = id;
         }
-        id->text = bytes_str(new_id(r));
+        id->text = bytes_str(s3_new_id(store_env(r->service->config.store), r->arena));
         if (!id->text.ptr)
             return false;
     }

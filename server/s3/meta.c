@@ -314,6 +314,43 @@ static bool has_header(const Kist__Object *o, const char *name)
     return false;
 }
 
+/* Of the object that the event behind the invocation spoke of; empty: there was none. */
+static struct bytes lineage_source(struct s3_request *r, const Kist__Lineage *l)
+{
+    struct buf out;
+    bool ok = true;
+    if (!l->bucket[0])
+        return BYTES_EMPTY;
+    buf_init(&out, 8 << 10);
+    ok = buf_append_str(&out, l->bucket) == KIST_OK && buf_append_str(&out, "/") == KIST_OK &&
+         uri_encode(&out, schema_bytes(l->key), true) == KIST_OK;
+    if (ok && l->version[0])
+        ok = buf_append_str(&out, "?versionId=") == KIST_OK &&
+             uri_encode(&out, bytes_str(l->version), false) == KIST_OK;
+    struct bytes source = ok ? arena_copy(r->arena, buf_bytes(&out)) : BYTES_EMPTY;
+    buf_release(&out);
+    return source;
+}
+
+/* Which function wrote it, and why. x-amz-meta-* is the user's, so the names are our own. */
+static void lineage_headers(struct s3_request *r, const Kist__Lineage *l)
+{
+    if (!l)
+        return;
+    struct bytes source = lineage_source(r, l);
+    if (l->function[0])
+        s3_add_header_str(r, "x-kist-lineage-function", l->function);
+    if (l->event_id[0])
+        s3_add_header_str(r, "x-kist-lineage-event", l->event_id);
+    if (source.len)
+        s3_add_header(r, "x-kist-lineage-source", source);
+    char *depth = arena_printf(r->arena, "%u", l->depth);
+    if (depth)
+        s3_add_header_str(r, "x-kist-lineage-depth", depth);
+    if (l->trace[0])
+        s3_add_header_str(r, "x-kist-lineage-trace", l->trace);
+}
+
 void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_type)
 {
     char date[TIME_HTTP_LEN];
@@ -337,6 +374,7 @@ void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_typ
         s3_add_header_str(r, "x-amz-storage-class", o->storage_class);
     s3_lock_headers(r, o);
     s3_seal_headers(r, o->seal);
+    lineage_headers(r, o->lineage);
     if (r->version == VERSION_CURRENT)
         s3_lifecycle_header(r, o);
 }

@@ -94,7 +94,7 @@ static bool name_object(struct post *p)
                          "please check the order of the fields.");
     else if (key.len > 1024)
         s3_fail(r, S3_KEY_TOO_LONG);
-    else if (!bytes_is_utf8(key) || memchr(key.ptr, 0, key.len))
+    else if (!bytes_is_utf8(key) || bytes_find(key, bytes_of("", 1), 0) != SIZE_MAX)
         s3_fail(r, S3_INVALID_URI);
     else {
         r->key = key;

@@ -205,16 +205,29 @@ void s3_fail(struct s3_request *r, enum s3_error error)
     fail(r, error, errors[error].message, kept);
 }
 
-void s3_fail_argument(struct s3_request *r, const char *name, struct bytes value,
-                      const char *message)
+void s3_fail_arguments(struct s3_request *r, size_t n, const struct s3_param *arguments,
+                       const char *message)
 {
     struct s3_xml extra = { .failed = false };
-    buf_init(&extra.out, 8 << 10);
-    s3_xml_str(&extra, "ArgumentName", name);
-    put(&extra, "ArgumentValue", value);
+    buf_init(&extra.out, 256 << 10);
+    for (size_t i = 0; i < n; i++) {
+        char *name = arena_printf(r->arena, n > 1 ? "ArgumentName%zu" : "ArgumentName", i + 1);
+        char *value = arena_printf(r->arena, n > 1 ? "ArgumentValue%zu" : "ArgumentValue", i + 1);
+        if (!name || !value)
+            break;
+        put(&extra, name, arguments[i].name);
+        put(&extra, value, arguments[i].value);
+    }
     struct bytes kept = arena_copy(r->arena, buf_bytes(&extra.out));
     buf_release(&extra.out);
     fail(r, S3_INVALID_ARGUMENT, message, kept);
+}
+
+void s3_fail_argument(struct s3_request *r, const char *name, struct bytes value,
+                      const char *message)
+{
+    struct s3_param argument = { bytes_str(name), value };
+    s3_fail_arguments(r, 1, &argument, message);
 }
 
 void s3_fail_err(struct s3_request *r, enum kist_err err)

@@ -5,6 +5,8 @@
 #include "server/s3/internal.h"
 
 #define PARAMS_MAX 64
+/* Of a form for IAM: a hundred audiences and thumbprints, fifty tags. */
+#define FORM_PARAMS_MAX 400
 
 struct bytes s3_param(const struct s3_request *r, const char *name)
 {
@@ -132,10 +134,10 @@ static size_t count_params(struct bytes query)
     return count;
 }
 
-static enum s3_error parse_params(struct s3_request *r, struct bytes q)
+static enum s3_error parse_params(struct s3_request *r, struct bytes q, size_t max)
 {
     size_t most = count_params(q);
-    if (most > PARAMS_MAX)
+    if (most > max)
         return S3_INVALID_URI;
     r->params = arena_alloc(r->arena, most * sizeof(*r->params) + 1);
     if (!r->params)
@@ -164,7 +166,7 @@ static enum s3_error parse_params(struct s3_request *r, struct bytes q)
 enum s3_error s3_parse_form(struct s3_request *r, struct bytes form)
 {
     r->param_count = 0;
-    return parse_params(r, form);
+    return parse_params(r, form, FORM_PARAMS_MAX);
 }
 
 struct bytes s3_host_bucket(const struct s3_request *r)
@@ -204,10 +206,10 @@ bool s3_set_host(struct s3_request *r)
     return host != NULL;
 }
 
-enum s3_error s3_parse_target(struct s3_request *r)
+static enum s3_error parse_target(struct s3_request *r)
 {
     struct bytes path = r->http->path;
-    enum s3_error error = parse_params(r, r->http->query);
+    enum s3_error error = parse_params(r, r->http->query, PARAMS_MAX);
     if (error != S3_ERROR_COUNT)
         return error;
     if (!r->host.ptr && !s3_set_host(r))
@@ -238,6 +240,18 @@ enum s3_error s3_parse_target(struct s3_request *r)
     return set_key(r, bytes_of(path.ptr + rest, path.len - rest));
 }
 
+/* The server's own: nobody's bucket has such a name. */
+static bool is_hidden(struct bytes bucket)
+{
+    return bucket.len > 0 && bucket.ptr[0] == '.';
+}
+
+enum s3_error s3_parse_target(struct s3_request *r)
+{
+    enum s3_error error = parse_target(r);
+    return error == S3_ERROR_COUNT && is_hidden(r->bucket) ? S3_INVALID_BUCKET_NAME : error;
+}
+
 enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *arena,
                                          struct object_id *out)
 {
@@ -253,7 +267,7 @@ enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *aren
     struct bytes whole = decode(arena, header, false);
     size_t slash = whole.ptr ? bytes_find(whole, BYTES_LIT("/"), 0) : SIZE_MAX;
     if (slash == SIZE_MAX || slash == 0 || slash + 1 == whole.len || !bytes_is_utf8(whole) ||
-        memchr(whole.ptr, 0, whole.len))
+        is_hidden(whole) || memchr(whole.ptr, 0, whole.len))
         return S3_COPY_SOURCE_BAD;
     struct object_id id = { bytes_of(whole.ptr, slash),
                             bytes_of(whole.ptr + slash + 1, whole.len - slash - 1),

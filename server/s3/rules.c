@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "server/s3/internal.h"
+#include "server/s3/acl.h"
 #include "storage/base/trace.h"
 
 #define SETS 64
@@ -87,6 +87,10 @@ static enum kist_err load(struct s3_service *s, const Kist__Bucket *bucket,
     TRY(load_xml(s, bucket, CONFIG_WEBSITE, rules, &rules->website));
     TRY(load_xml(s, bucket, CONFIG_ENCRYPTION, rules, &rules->encryption));
     TRY(load_xml(s, bucket, CONFIG_LOGGING, rules, &rules->logging));
+    const struct s3_xml_node *grants =
+        s3_xml_child(s3_xml_child(rules->logging, "LoggingEnabled"), "TargetGrants");
+    if (grants && grants->child)
+        TRY(s3_acl_pack_grants(grants, &rules->arena, &rules->log_acl));
     TRY(load_xml(s, bucket, CONFIG_PUBLIC_ACCESS_BLOCK, rules, &block));
     TRY(load_xml(s, bucket, CONFIG_LIFECYCLE, rules, &lifecycle));
     TRY(load_xml(s, bucket, CONFIG_SITE, rules, &site));

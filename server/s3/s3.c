@@ -6,6 +6,7 @@
 #include "server/s3/access_log.h"
 #include "server/s3/iam.h"
 #include "server/s3/kms.h"
+#include "server/s3/usage.h"
 #include "storage/base/trace.h"
 
 static void count(struct s3_service *s, size_t row, unsigned status)
@@ -187,6 +188,7 @@ static void end(void *ctx, struct exchange *x)
           (const char *)r->http->path.ptr, exchange_status(x));
     s3_guest_end(r);
     s3_access_log(r);
+    s3_usage_count(r);
     s3_body_release(r->body);
     object_reader_close(r->reader);
     s3_seal_wipe(r);
@@ -221,6 +223,8 @@ enum kist_err s3_service_open(const struct s3_config *config, struct s3_service 
     enum kist_err err = KIST_OK;
     if (config->access_log_interval_s)
         err = access_log_open(s, config->access_log_interval_s, &s->access_log);
+    if (err == KIST_OK && config->usage_interval_s)
+        err = usage_counter_open(config->store, config->usage_interval_s, &s->usage);
     if (err != KIST_OK) {
         s3_service_close(s);
         return err;
@@ -234,6 +238,7 @@ void s3_service_close(struct s3_service *s)
     if (!s)
         return;
     access_log_close(s->access_log);
+    usage_counter_close(s->usage);
     free(s->counters);
     s3_rules_cache_free(s->rules);
     free(s);

@@ -9,6 +9,7 @@
 #include "storage/object/store.h"
 
 struct api_service;
+struct events;
 struct master_keys;
 struct oidc;
 
@@ -18,9 +19,11 @@ struct s3_config {
     struct auth_user_store *users; /* NULL: there is only the root */
     struct master_keys *masters;   /* NULL: nothing can be encrypted */
     struct oidc *oidc;
+    struct events *events; /* who knows notifications' targets; NULL: each is refused */
     const char *region;
     int64_t lifecycle_day_ms;       /* 86400000; less in tests */
     unsigned access_log_interval_s; /* access logs are delivered so often; 0: never */
+    unsigned usage_interval_s;      /* usage is committed so often; 0: never */
     const char *domain;             /* buckets are also served as <bucket>.<domain> */
     /* Others that share the port; they outlive the service. */
     const struct api_service *const *services;

@@ -3,6 +3,8 @@
 #include "server/s3/sts.h"
 #include "auth/users.h"
 
+#define SESSION_POLICIES_MAX 10
+
 static void get_caller_identity(struct s3_request *r, const struct iam_call *call)
 {
     const struct auth_identity *who = r->who.identity;
@@ -135,6 +137,35 @@ static bool trusts(struct s3_request *r, const struct sts_role *role)
     return false;
 }
 
+/* PolicyArns.member.N.arn: managed policies of the role's account. False after an error reply. */
+static bool add_managed(struct s3_request *r, const struct sts_role *role, Kist__Session *out)
+{
+    for (size_t i = 1;; i++) {
+        char *param = arena_printf(r->arena, "PolicyArns.member.%zu.arn", i);
+        Kist__IamEntity *p = NULL;
+        if (!param || !s3_has_param(r, param))
+            return true;
+        struct bytes arn = s3_param(r, param);
+        if (i > SESSION_POLICIES_MAX) {
+            iam_fail(r, 400, "ValidationError",
+                     "1 validation error detected: Value at 'policyArns' failed to satisfy "
+                     "constraint: Member must have length less than or equal to 10");
+            return false;
+        }
+        enum kist_err err = iam_policy_by_arn(r, role->account, role->tenant, arn, &p);
+        if (err == KIST_E_NOT_FOUND) {
+            iam_fail(r, 400, "ValidationError",
+                     arena_printf(r->arena, "Policy %s does not exist.", s3_str(r, arn)));
+            return false;
+        }
+        if (err != KIST_OK ||
+            !iam_list_add(r->arena, &out->n_policies, &out->policies, p->name)) {
+            iam_fail_err(r, err == KIST_OK ? KIST_E_NOMEM : err);
+            return false;
+        }
+    }
+}
+
 bool sts_begin_session(struct s3_request *r, const struct sts_role *role,
                        struct bytes session_name, Kist__Session *out)
 {
@@ -143,6 +174,8 @@ bool sts_begin_session(struct s3_request *r, const struct sts_role *role,
     out->account = s3_str(r, role->tenant);
     out->name = role->row->name;
     out->session_name = s3_str(r, session_name);
+    if (!add_managed(r, role, out))
+        return false;
     if (!s3_param(r, "Policy").len)
         return true;
     out->policy = iam_document(r, "Policy", POLICY_IDENTITY);

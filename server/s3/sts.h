@@ -20,7 +20,7 @@ enum kist_err sts_find_role(struct s3_request *r, struct bytes arn,
 /* DurationSeconds; false after an error reply. */
 bool sts_duration(struct s3_request *r, uint64_t min, uint64_t max, uint64_t fallback,
                   uint64_t *seconds);
-/* A role's session with the Policy that the request gives it; false after an error reply. */
+/* A role's session with the policies that the request gives it; false after an error reply. */
 bool sts_begin_session(struct s3_request *r, const struct sts_role *role,
                        struct bytes session_name, Kist__Session *out);
 /* Seals the session and shows it. False after an error reply. */

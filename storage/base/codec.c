@@ -28,7 +28,7 @@ enum kist_err hex_decode(struct bytes in, uint8_t *out, size_t out_len)
         if (hex_value(in.ptr[i]) < 0)
             return KIST_E_INVALID;
     for (size_t i = 0; i < out_len; i++)
-        out[i] = (uint8_t)(hex_value(in.ptr[2 * i]) << 4 | hex_value(in.ptr[2 * i + 1]));
+        out[i] = (uint8_t)(hex_value(in.ptr[2 * i]) * 16 + hex_value(in.ptr[2 * i + 1]));
     return KIST_OK;
 }
 

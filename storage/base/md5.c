@@ -24,20 +24,38 @@ static const uint8_t turns[4][4] = {
     { 7, 12, 17, 22 }, { 5, 9, 14, 20 }, { 4, 11, 16, 23 }, { 6, 10, 15, 21 }
 };
 
-static inline uint32_t load(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof(v));
-    return le32toh(v);
-}
-
-/* Constant after unrolling: one expression a step. */
-#define MIX(i, b, c, d)                                                                          \
-    ((i) < 16   ? ((d) ^ ((b) & ((c) ^ (d))))                                                    \
-     : (i) < 32 ? ((c) ^ ((d) & ((b) ^ (c))))                                                    \
-     : (i) < 48 ? ((b) ^ (c) ^ (d))                                                              \
-                : ((c) ^ ((b) | ~(d))))
+/* Constant after unrolling: one expression a step, in which b, the last step's result, comes as
+ * late as it can. */
+#define MIX(i, sum, b, c, d)                                                                     \
+    ((i) < 16   ? (sum) + ((d) ^ ((b) & ((c) ^ (d))))                                            \
+     : (i) < 32 ? ((sum) + ((c) & ~(d))) + ((b) & (d))                                           \
+     : (i) < 48 ? (sum) + ((b) ^ ((c) ^ (d)))                                                    \
+                : (sum) + ((c) ^ ((b) | ~(d))))
 #define WORD(i) ((i) < 16 ? (i) : (i) < 32 ? 5 * (i) + 1 : (i) < 48 ? 3 * (i) + 5 : 7 * (i))
+
+/* (Little-endian machines only, as everywhere.) Words 0 to 7 from `at` on of every lane's bytes,
+ * one vector each. */
+static inline __attribute__((always_inline)) void load_words(const uint8_t *const data[MD5_LANES],
+                                                             size_t at, lanes word[8])
+{
+    lanes row[8], pair[8], four[8];
+    for (size_t lane = 0; lane < MD5_LANES; lane++)
+        memcpy(&row[lane], data[lane] + at, sizeof(lanes));
+    for (size_t i = 0; i < 8; i += 2) {
+        pair[i] = __builtin_shufflevector(row[i], row[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        pair[i + 1] = __builtin_shufflevector(row[i], row[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    for (size_t i = 0; i < 8; i += 4)
+        for (size_t k = 0; k < 2; k++) {
+            lanes x = pair[i + k], y = pair[i + k + 2];
+            four[i + 2 * k] = __builtin_shufflevector(x, y, 0, 1, 8, 9, 4, 5, 12, 13);
+            four[i + 2 * k + 1] = __builtin_shufflevector(x, y, 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    for (size_t i = 0; i < 4; i++) {
+        word[i] = __builtin_shufflevector(four[i], four[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        word[i + 4] = __builtin_shufflevector(four[i], four[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+}
 
 static inline __attribute__((always_inline)) void run_lanes(lanes state[4],
                                                             const uint8_t *const data[MD5_LANES],
@@ -45,12 +63,11 @@ static inline __attribute__((always_inline)) void run_lanes(lanes state[4],
 {
     for (size_t block = 0; block < blocks; block++) {
         lanes a = state[0], b = state[1], c = state[2], d = state[3], word[16];
-        for (size_t i = 0; i < 16; i++)
-            for (size_t lane = 0; lane < MD5_LANES; lane++)
-                word[i][lane] = load(data[lane] + block * MD5_BLOCK_BYTES + 4 * i);
+        load_words(data, block * MD5_BLOCK_BYTES, word);
+        load_words(data, block * MD5_BLOCK_BYTES + sizeof(lanes), word + 8);
 #pragma GCC unroll 64
         for (unsigned i = 0; i < 64; i++) {
-            lanes sum = a + MIX(i, b, c, d) + word[WORD(i) % 16] + sines[i];
+            lanes sum = MIX(i, a + word[WORD(i) % 16] + sines[i], b, c, d);
             uint8_t turn = turns[i / 16][i % 4];
             a = d;
             d = c;

@@ -76,6 +76,30 @@ enum kist_err pack_write(struct pack_store *s, uint32_t pack, uint64_t offset, s
     return err;
 }
 
+/* The kernel drops cached pages of what it writes directly, before and after: readers see one or
+ * the other. EINVAL: it wants another alignment than ours. */
+enum kist_err pack_write_block(struct pack_store *s, uint32_t pack, uint64_t offset,
+                               uint8_t *data, size_t len)
+{
+    struct pack *p;
+    size_t padded = (len + PACK_ALIGN - 1) & ~(size_t)(PACK_ALIGN - 1);
+    TRY(pack_get(s, pack, false, &p));
+    int fd = pack_direct_fd(s, p);
+    enum kist_err err = KIST_OK;
+    bool refused = fd < 0;
+    if (!refused) {
+        memset(data + len, 0, padded - len);
+        err = file_pwrite(fd, data, padded, offset);
+        refused = err != KIST_OK && errno == EINVAL;
+        s->no_direct = s->no_direct || refused;
+    }
+    if (refused)
+        err = file_pwrite(p->fd, data, len, offset);
+    p->written++;
+    pack_put(s, p);
+    return err;
+}
+
 void pack_write_hint(struct pack_store *s, uint32_t pack, uint64_t offset, uint64_t length)
 {
     struct pack *p;

@@ -70,6 +70,12 @@ unsigned pack_next_lane(struct pack_store *s);
 /* To the page cache. */
 enum kist_err pack_write(struct pack_store *s, uint32_t pack, uint64_t offset,
                          struct bytes data) MUST_CHECK;
+/* To the disk where the file system knows how, past the page cache, so that large bodies cost no
+ * copy and push out nothing that is read; else as pack_write(). offset and data are multiples of
+ * PACK_ALIGN, and there is room at data, which is filled with zeros, up to the next one. Nobody
+ * else writes to these pages. Durable after pack_sync(), too. */
+enum kist_err pack_write_block(struct pack_store *s, uint32_t pack, uint64_t offset,
+                               uint8_t *data, size_t len) MUST_CHECK;
 /* Asks the disk to begin writing; only a hint. */
 void pack_write_hint(struct pack_store *s, uint32_t pack, uint64_t offset, uint64_t length);
 /* Everything written to the pack before the call is durable after it, its name too. Concurrent

@@ -43,6 +43,8 @@ static void pack_free(struct pack_store *s, struct pack *p)
     *slot_of(s, p->id) = p->chain;
     s->open_files--;
     close(p->fd);
+    if (p->direct_fd >= 0)
+        close(p->direct_fd);
     pthread_mutex_destroy(&p->sync_lock);
     free(p);
 }
@@ -74,6 +76,7 @@ static enum kist_err pack_open_file(struct pack_store *s, uint32_t id, bool crea
     if (!path || !p)
         return KIST_E_NOMEM;
     p->id = id;
+    p->direct_fd = -1;
     p->fd = open(path, O_RDWR | O_CLOEXEC);
     p->name_synced = p->fd >= 0;
     if (p->fd < 0 && errno == ENOENT && create)
@@ -121,6 +124,20 @@ void pack_put(struct pack_store *s, struct pack *p)
         evict(s);
     }
     pthread_mutex_unlock(&s->files_lock);
+}
+
+int pack_direct_fd(struct pack_store *s, struct pack *p)
+{
+    if (p->direct_fd >= 0 || s->no_direct)
+        return p->direct_fd;
+    CLEANUP_FREE char *path = pack_path(s, p->id);
+    pthread_mutex_lock(&s->files_lock);
+    if (p->direct_fd < 0 && path) {
+        p->direct_fd = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
+        s->no_direct = p->direct_fd < 0 && errno == EINVAL;
+    }
+    pthread_mutex_unlock(&s->files_lock);
+    return p->direct_fd;
 }
 
 enum kist_err pack_hold(struct pack_store *s, uint32_t pack)

@@ -14,6 +14,7 @@
 struct pack {
     uint32_t id;
     int fd;
+    _Atomic int direct_fd; /* O_DIRECT; -1: not asked for yet, or refused */
     /* under store->files_lock */
     unsigned users;
     unsigned holds; /* each is a user, too */
@@ -43,9 +44,10 @@ struct pack_store {
     struct pack *table[PACK_TABLE_SIZE];
     struct pack *lru_old, *lru_new;
     size_t open_files;
-    struct buf dirty; /* uint32_t ids with body_dirty */
-    struct buf sweep; /* uint32_t ids, see pack_sweep_count() */
-    bool replayed;    /* sweep is settled */
+    _Atomic bool no_direct; /* the file system refused it */
+    struct buf dirty;       /* uint32_t ids with body_dirty */
+    struct buf sweep;       /* uint32_t ids, see pack_sweep_count() */
+    bool replayed;          /* sweep is settled */
     /* lanes_lock is taken inside a lane's lock */
     pthread_mutex_t lanes_lock;
     uint32_t next_pack;
@@ -57,6 +59,8 @@ struct pack_store {
 enum kist_err pack_get(struct pack_store *s, uint32_t id, bool create,
                        struct pack **out) MUST_CHECK;
 void pack_put(struct pack_store *s, struct pack *p);
+/* A descriptor that goes past the page cache, or -1. */
+int pack_direct_fd(struct pack_store *s, struct pack *p);
 /* The ids of held packs, appended as uint32_t. */
 enum kist_err pack_files_held(struct pack_store *s, struct buf *out) MUST_CHECK;
 void pack_files_close(struct pack_store *s);

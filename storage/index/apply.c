@@ -161,6 +161,8 @@ static enum kist_err dispatch(struct apply *a, const Kist__Command *c)
         return apply_change_events(a, c->change_events);
     case KIST__COMMAND__OF_PAUSE_EVENTS:
         return apply_pause_events(a, c->pause_events);
+    case KIST__COMMAND__OF_ADD_USAGE:
+        return apply_add_usage(a, c->add_usage);
     case KIST__COMMAND__OF__NOT_SET:
     case _KIST__COMMAND__OF__CASE_IS_INT_SIZE:
         break;

@@ -121,8 +121,9 @@ enum record_kind {
     RECORD_FUNCTION_URL, /* by its id, in the first account */
     RECORD_LAYER_VERSION,
     RECORD_EVENT_TARGET,
-    RECORD_SCHEDULE,
-    RECORD_SCHEDULE_STATE,
+    RECORD_SCHEDULE,      /* group/name */
+    RECORD_SCHEDULE_TURN, /* of all accounts, in the first one */
+    RECORD_SCHEDULE_GROUP,
     RECORD_BACKFILL, /* an event replay that is under way */
     RECORD_KIND_END
 };

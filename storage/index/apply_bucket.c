@@ -74,6 +74,8 @@ enum kist_err apply_delete_bucket(struct apply *a, const Kist__DeleteBucket *c)
     apply_drop(a, &key);
     row_stats(&key, bucket->id);
     apply_drop(a, &key);
+    row_usage_bucket(&key, bucket->id);
+    apply_drop(a, &key);
     return KIST_OK;
 }
 

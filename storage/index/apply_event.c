@@ -249,8 +249,8 @@ static enum kist_err drop_old_traces(struct apply *a, int64_t now_ms)
     return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
 
-/* All that may refuse it is asked before anything is written. */
-static enum kist_err check_change(struct apply *a, const Kist__ChangeEvents *c)
+/* All that may be wrong is found before anything is written. */
+enum kist_err apply_change_events(struct apply *a, Kist__ChangeEvents *c)
 {
     struct row_event_parts parts;
     for (size_t i = 0; i < c->n_settled; i++)
@@ -259,14 +259,7 @@ static enum kist_err check_change(struct apply *a, const Kist__ChangeEvents *c)
     for (size_t i = 0; i < c->n_added; i++)
         if (c->added[i]->kind >= EVENT_KIND_COUNT || !c->added[i]->target[0])
             return KIST_E_INVALID;
-    return c->record ? apply_check_record(a, c->record) : KIST_OK;
-}
-
-enum kist_err apply_change_events(struct apply *a, Kist__ChangeEvents *c)
-{
-    TRY(check_change(a, c));
-    if (c->record)
-        TRY(apply_set_record(a, c->record));
+    TRY(apply_records(a, c->n_records, c->records));
     for (size_t i = 0; i < c->n_settled; i++)
         TRY(settle(a, c->settled[i]));
     for (size_t i = 0; i < c->n_added; i++)

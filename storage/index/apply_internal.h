@@ -52,10 +52,10 @@ enum kist_err apply_count(struct apply *a, uint64_t bucket_id,
 
 /* apply_data.c: chunks, extents, garbage */
 /* Takes over what a command brings along: its chunks, and the riding body as an extent owned
- * by data_id, which is then put into *data. object: NULL for parts. */
+ * by data_id, which is then put into *out. object: NULL for parts. */
 enum kist_err apply_adopt(struct apply *a, size_t count, Kist__NewChunk **chunks,
                           uint64_t data_id, uint32_t body_crc, const Kist__Object *object,
-                          Kist__Data **data) MUST_CHECK;
+                          Kist__Data **out) MUST_CHECK;
 /* The verdict went against the command: its chunks and body are freed. */
 enum kist_err apply_disown(struct apply *a, size_t count, Kist__NewChunk **chunks) MUST_CHECK;
 /* Queues dereferenced data. NULL and empty data are nothing. */
@@ -118,6 +118,9 @@ enum kist_err apply_put_acl(struct apply *a, const Kist__PutAcl *c) MUST_CHECK;
 enum kist_err apply_find(struct apply *a, const Kist__Bucket *bucket, ProtobufCBinaryData key,
                          uint64_t version, struct row_key *row, Kist__Object **out) MUST_CHECK;
 
+/* apply_usage.c */
+enum kist_err apply_add_usage(struct apply *a, const Kist__AddUsage *c) MUST_CHECK;
+
 /* apply_account.c */
 enum kist_err apply_put_account(struct apply *a, const Kist__PutAccount *c) MUST_CHECK;
 enum kist_err apply_delete_account(struct apply *a, const Kist__DeleteAccount *c) MUST_CHECK;
@@ -151,10 +154,9 @@ enum kist_err apply_change_events(struct apply *a, Kist__ChangeEvents *c) MUST_C
 enum kist_err apply_pause_events(struct apply *a, const Kist__PauseEvents *c) MUST_CHECK;
 
 /* apply_record.c */
+/* All of them, or none: KIST_E_CONFLICT. */
+enum kist_err apply_records(struct apply *a, size_t count, Kist__RecordChange **changes) MUST_CHECK;
 enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c) MUST_CHECK;
-/* One of them inside another command: check before anything is written, then set. */
-enum kist_err apply_check_record(struct apply *a, const Kist__RecordChange *c) MUST_CHECK;
-enum kist_err apply_set_record(struct apply *a, Kist__RecordChange *c) MUST_CHECK;
 
 /* apply_lifecycle.c */
 /* Enters what became of a key into the index of what is due, or takes it out again. Both do

@@ -20,29 +20,26 @@ static enum kist_err check(struct apply *a, const Kist__RecordChange *c, struct 
     return (now ? now->changed : 0) == c->expected ? KIST_OK : KIST_E_CONFLICT;
 }
 
-enum kist_err apply_check_record(struct apply *a, const Kist__RecordChange *c)
+enum kist_err apply_records(struct apply *a, size_t count, Kist__RecordChange **changes)
 {
     struct row_key row;
-    return check(a, c, &row);
-}
-
-enum kist_err apply_set_record(struct apply *a, Kist__RecordChange *c)
-{
-    struct row_key row;
-    row_record(&row, (uint8_t)c->kind, bytes_str(c->account), bytes_str(c->name));
-    if (!c->record) {
-        apply_drop(a, &row);
-        return KIST_OK;
+    for (size_t i = 0; i < count; i++)
+        TRY(check(a, changes[i], &row));
+    for (size_t i = 0; i < count; i++) {
+        Kist__RecordChange *change = changes[i];
+        row_record(&row, (uint8_t)change->kind, bytes_str(change->account),
+                   bytes_str(change->name));
+        if (change->record) {
+            change->record->changed = a->input->index;
+            TRY(apply_set(a, &row, change->record));
+        } else {
+            apply_drop(a, &row);
+        }
     }
-    c->record->changed = a->input->index;
-    return apply_set(a, &row, c->record);
+    return KIST_OK;
 }
 
 enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c)
 {
-    for (size_t i = 0; i < c->n_changes; i++)
-        TRY(apply_check_record(a, c->changes[i]));
-    for (size_t i = 0; i < c->n_changes; i++)
-        TRY(apply_set_record(a, c->changes[i]));
-    return KIST_OK;
+    return apply_records(a, c->n_changes, c->changes);
 }

@@ -173,6 +173,39 @@ void row_token_age(struct row_key *k, int64_t time_ms, uint64_t bucket_id, struc
     row_add(k, token);
 }
 
+void row_usage(struct row_key *k, enum usage_by by)
+{
+    uint8_t letter = (uint8_t)by;
+    row_start(k, ROW_USAGE);
+    row_add(k, bytes_of(&letter, 1));
+}
+
+void row_usage_bucket(struct row_key *k, uint64_t bucket_id)
+{
+    row_usage(k, USAGE_BY_BUCKET);
+    row_add_u64(k, bucket_id);
+}
+
+void row_usage_day(struct row_key *k, uint32_t day, struct bytes account, struct bytes who,
+                   uint64_t bucket_id)
+{
+    row_usage(k, USAGE_BY_DAY);
+    row_add_u32(k, day);
+    row_add(k, account);
+    row_add(k, bytes_of("", 1));
+    row_add(k, who);
+    row_add(k, bytes_of("", 1));
+    row_add_u64(k, bucket_id);
+}
+
+void row_usage_principal(struct row_key *k, struct bytes account, struct bytes who)
+{
+    row_usage(k, USAGE_BY_PRINCIPAL);
+    row_add(k, account);
+    row_add(k, bytes_of("", 1));
+    row_add(k, who);
+}
+
 void row_garbage(struct row_key *k, uint64_t index, uint32_t counter)
 {
     row_start(k, ROW_GARBAGE);

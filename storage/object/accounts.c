@@ -60,29 +60,6 @@ enum kist_err store_account_first(struct store *s, struct arena *arena, Kist__Ac
 
 /* ---- lists ---- */
 
-/* Calls each() with the rows from `start` on that begin with `base`. */
-static enum kist_err each_row(struct store *s, const struct row_key *start,
-                              const struct row_key *base,
-                              enum kist_err (*each)(void *ctx, struct walk *w, bool *more),
-                              void *ctx)
-{
-    struct walk w = { .cursor = NULL };
-    bool more = true;
-    arena_init(&w.rows, WALK_ROW_MAX);
-    TRY(kv_read_begin(s->kv, &w.read));
-    enum kist_err err = kv_cursor_open(&w.read, &w.cursor);
-    if (err == KIST_OK)
-        err = kv_cursor_seek(w.cursor, row_bytes(start), &w.row, &w.value);
-    while (err == KIST_OK && more && bytes_starts_with(w.row, row_bytes(base))) {
-        arena_clear(&w.rows);
-        err = each(ctx, &w, &more);
-        if (err == KIST_OK)
-            err = kv_cursor_next(w.cursor, &w.row, &w.value);
-    }
-    walk_close(&w);
-    return err == KIST_E_NOT_FOUND ? KIST_OK : err;
-}
-
 struct account_list {
     bool (*each)(void *ctx, const Kist__Account *account);
     void *ctx;
@@ -108,7 +85,7 @@ enum kist_err store_list_accounts(struct store *s,
     struct account_list l = { each, ctx };
     struct row_key base;
     row_start(&base, ROW_ACCOUNT);
-    return each_row(s, &base, &base, on_account, &l);
+    return walk_rows(s, &base, &base, on_account, &l);
 }
 
 struct bucket_list {
@@ -184,7 +161,7 @@ enum kist_err store_list_own_buckets(struct store *s, struct bytes canonical, st
     row_account_bucket(&start, canonical, bytes_compare(after, prefix) > 0 ? after : prefix);
     if (after.len && bytes_compare(after, prefix) >= 0)
         row_add(&start, bytes_of("", 1));
-    return each_row(s, &start, &base, on_own_bucket, &l);
+    return walk_rows(s, &start, &base, on_own_bucket, &l);
 }
 
 /* ---- waiting ---- */

@@ -1,127 +1,147 @@
-/* MD5 of large bodies, many at once, beside the event loops.
+/* MD5 of large bodies and SHA-256 of their chunks, many at once, beside the event loops.
  *
- *   loop: pieces --> block being filled --whole--> queue --> thread: up to 8 streams, one step
- *                    (two blocks a stream)                   for all, newcomers join between
+ *   aside: blocks --> a line for each body --> thread: up to 8 lines, one step for all;
+ *                                              newcomers join between steps
  *
- * A step costs the same for one stream as for eight, so it begins when most open streams have a
- * block for it, or when one cannot go on without it: its other block is full, too, or its body
- * has ended. Memory stays bounded, and that wait is the back-pressure. A lone stream's block
- * begins at once. */
+ * A step of MD5 costs the same for one line as for eight, so it begins when most open lines have
+ * a block for it, or when somebody waits for one. A lone line's block begins at once. */
 #include <assert.h>
 #include <stdlib.h>
 
-#include "storage/base/md5.h"
 #include "storage/object/store_internal.h"
 
-#define HASH_BLOCK_BYTES ((size_t)128 << 10)
-#define STREAM_BYTES (2 * (HASH_BLOCK_BYTES + MD5_PAD_MAX))
-/* How long a newcomer may wait to join, in 64-byte blocks. */
-#define STEP_BLOCKS ((size_t)512)
+/* How long a newcomer may wait to join, in 64-byte blocks; it stays in the nearest cache for the
+ * second hash. */
+#define STEP_BLOCKS ((size_t)256)
 
 struct hasher {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     pthread_t thread;
-    struct budget *budget;
-    struct hash_stream *first, **last;
-    size_t queued, open;
-    size_t stuck; /* streams that wait */
+    bool threaded;
+    struct hash_line *first, **last; /* lines with jobs, of which none is being done */
+    size_t queued, urgent, open;
     bool stop;
 };
 
-struct hash_stream {
-    struct hasher *hasher;
-    struct md5 md5;
-    uint64_t bytes;
-    uint8_t *blocks;
-    size_t filled;
-    unsigned filling; /* 0 or 1 */
-    bool ended;       /* the padded end was submitted */
-    /* hasher->lock */
-    bool busy, orphan;
-    void (*wake)(void *user);
-    void *user;
-    struct hash_stream *next;
-    /* the thread's, while busy */
-    const uint8_t *at;
-    size_t left_blocks;
-};
-
-static void stream_free(struct hash_stream *s)
-{
-    pthread_mutex_lock(&s->hasher->lock);
-    s->hasher->open--;
-    pthread_mutex_unlock(&s->hasher->lock);
-    budget_give(s->hasher->budget, STREAM_BYTES);
-    free(s->blocks);
-    free(s);
-}
-
 /* ---- the thread ---- */
 
-static void done(struct hash_stream *s)
+static void job_begin(struct hash_line *l)
 {
-    struct hasher *h = s->hasher;
-    pthread_mutex_lock(&h->lock);
-    void (*wake)(void *) = s->wake;
-    void *user = s->user;
-    bool orphan = s->orphan;
-    h->stuck -= wake != NULL;
-    s->wake = NULL;
-    s->busy = false;
-    pthread_mutex_unlock(&h->lock);
-    if (orphan)
-        stream_free(s);
-    else if (wake)
-        wake(user);
+    const struct hash_job *j = l->first;
+    if (j->of_chunk && l->chunk_bytes == 0)
+        sha256_init(&l->chunk);
+    l->at = j->data;
+    l->left_blocks = j->len / MD5_BLOCK_BYTES;
 }
 
-static bool worth_a_step(const struct hasher *h)
+/* Whole blocks of 64 bytes are done; only a body's last job has more. */
+static void job_end(struct hash_line *l)
 {
-    size_t most = h->open - h->open / 4;
-    return h->queued > 0 &&
-           (h->stuck > 0 || h->stop || h->queued >= (most < MD5_LANES ? most : MD5_LANES));
-}
-
-/* Fills the lanes; false when there is nothing left to do, ever. */
-static bool gather(struct hasher *h, struct hash_stream *active[MD5_LANES], size_t *count)
-{
-    pthread_mutex_lock(&h->lock);
-    while (*count == 0 && !worth_a_step(h) && !h->stop)
-        pthread_cond_wait(&h->wake, &h->lock);
-    while (*count < MD5_LANES && h->first) {
-        active[(*count)++] = h->first;
-        h->first = h->first->next;
-        h->queued--;
-        if (!h->first)
-            h->last = &h->first;
+    const struct hash_job *j = l->first;
+    size_t tail = j->len % MD5_BLOCK_BYTES;
+    l->bytes += j->len;
+    l->chunk_bytes += j->of_chunk ? j->len : 0;
+    if (j->chunk_hash) {
+        sha256_final(&l->chunk, l->at, tail, l->chunk_bytes, j->chunk_hash);
+        l->chunk_bytes = 0;
     }
-    pthread_mutex_unlock(&h->lock);
-    return *count > 0;
+    if (j->ends) {
+        uint8_t last[MD5_BLOCK_BYTES + MD5_PAD_MAX];
+        const uint8_t *data = last;
+        struct md5 *md5 = &l->md5;
+        memcpy(last, l->at, tail);
+        md5_blocks(&md5, &data, 1, md5_pad(last, tail, l->bytes) / MD5_BLOCK_BYTES);
+    }
 }
 
-static void step(struct hash_stream *const active[MD5_LANES], size_t count)
+static void step(struct hash_line *const *active, size_t count)
 {
-    struct md5 *states[MD5_LANES];
-    const uint8_t *from[MD5_LANES];
-    size_t blocks = STEP_BLOCKS;
+    struct md5 *md5[MD5_LANES] = { NULL };
+    struct sha256 *sha[MD5_LANES];
+    const uint8_t *from[MD5_LANES] = { NULL }, *chunk_from[MD5_LANES];
+    size_t blocks = STEP_BLOCKS, chunks = 0;
+    assert(count > 0 && count <= MD5_LANES);
     for (size_t i = 0; i < count; i++) {
-        states[i] = &active[i]->md5;
+        md5[i] = &active[i]->md5;
         from[i] = active[i]->at;
+        if (active[i]->first->of_chunk) {
+            sha[chunks] = &active[i]->chunk;
+            chunk_from[chunks++] = active[i]->at;
+        }
         if (active[i]->left_blocks < blocks)
             blocks = active[i]->left_blocks;
     }
-    md5_blocks(states, from, count, blocks);
+    md5_blocks(md5, from, count, blocks);
+    sha256_blocks(sha, chunk_from, chunks, blocks);
     for (size_t i = 0; i < count; i++) {
         active[i]->at += blocks * MD5_BLOCK_BYTES;
         active[i]->left_blocks -= blocks;
     }
 }
 
+static bool worth_a_step(const struct hasher *h)
+{
+    size_t most = h->open - h->open / 4;
+    return h->queued > 0 &&
+           (h->urgent > 0 || h->stop || h->queued >= (most < MD5_LANES ? most : MD5_LANES));
+}
+
+static void enqueue(struct hasher *h, struct hash_line *l)
+{
+    l->next = NULL;
+    *h->last = l;
+    h->last = &l->next;
+    h->queued++;
+    h->urgent += l->urgent;
+    l->queued = true;
+}
+
+static struct hash_line *dequeue(struct hasher *h)
+{
+    struct hash_line *l = h->first;
+    h->first = l->next;
+    if (!h->first)
+        h->last = &h->first;
+    h->queued--;
+    h->urgent -= l->urgent;
+    l->queued = l->urgent = false;
+    return l;
+}
+
+/* Fills the lanes; false when there is nothing left to do, ever. */
+static bool gather(struct hasher *h, struct hash_line *active[MD5_LANES], size_t *count)
+{
+    pthread_mutex_lock(&h->lock);
+    while (*count == 0 && !worth_a_step(h) && !h->stop)
+        pthread_cond_wait(&h->wake, &h->lock);
+    while (*count < MD5_LANES && h->first) {
+        active[*count] = dequeue(h);
+        job_begin(active[(*count)++]);
+    }
+    pthread_mutex_unlock(&h->lock);
+    return *count > 0;
+}
+
+/* The line may be gone after its last job's done(). */
+static void finish(struct hasher *h, struct hash_line *l)
+{
+    struct hash_job *j = l->first;
+    job_end(l);
+    pthread_mutex_lock(&h->lock);
+    l->first = j->next;
+    if (l->first)
+        enqueue(h, l);
+    else
+        l->last = &l->first;
+    pthread_mutex_unlock(&h->lock);
+    j->done(j);
+}
+
 static void *hasher_main(void *arg)
 {
     struct hasher *h = arg;
-    struct hash_stream *active[MD5_LANES];
+    struct hash_line *active[MD5_LANES];
     size_t count = 0;
     while (gather(h, active, &count)) {
         step(active, count);
@@ -130,14 +150,15 @@ static void *hasher_main(void *arg)
                 i++;
                 continue;
             }
-            done(active[i]);
+            struct hash_line *l = active[i];
             active[i] = active[--count];
+            finish(h, l);
         }
     }
     return NULL;
 }
 
-enum kist_err hasher_open(struct budget *budget, struct hasher **out)
+enum kist_err hasher_open(bool threaded, struct hasher **out)
 {
     struct hasher *h = calloc(1, sizeof(*h));
     if (!h)
@@ -145,146 +166,98 @@ enum kist_err hasher_open(struct budget *budget, struct hasher **out)
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->wake, NULL);
     h->last = &h->first;
-    h->budget = budget;
-    if (pthread_create(&h->thread, NULL, hasher_main, h) != 0) {
+    h->threaded = threaded;
+    if (threaded && pthread_create(&h->thread, NULL, hasher_main, h) != 0) {
         free(h);
         return KIST_E_NOMEM;
     }
-    pthread_setname_np(h->thread, "md5");
+    if (threaded)
+        pthread_setname_np(h->thread, "hash");
     *out = h;
     return KIST_OK;
 }
 
-void hasher_close(struct hasher *h)
+void hasher_stop(struct hasher *h)
 {
-    if (!h)
+    if (!h || !h->threaded)
         return;
     pthread_mutex_lock(&h->lock);
     h->stop = true;
     pthread_cond_signal(&h->wake);
     pthread_mutex_unlock(&h->lock);
     pthread_join(h->thread, NULL);
+}
+
+void hasher_free(struct hasher *h)
+{
+    if (!h)
+        return;
+    assert(h->open == 0);
     pthread_cond_destroy(&h->wake);
     pthread_mutex_destroy(&h->lock);
     free(h);
 }
 
-/* ---- streams ---- */
+/* ---- lines ---- */
 
-struct hash_stream *hash_stream_open(struct hasher *h)
+void hash_line_open(struct hasher *h, struct hash_line *l)
 {
-    if (!h || !budget_try(h->budget, STREAM_BYTES))
-        return NULL;
-    struct hash_stream *s = calloc(1, sizeof(*s));
-    uint8_t *blocks = malloc(STREAM_BYTES);
-    if (!s || !blocks) {
-        budget_give(h->budget, STREAM_BYTES);
-        free(s);
-        free(blocks);
-        return NULL;
-    }
+    *l = (struct hash_line){ .hasher = h };
+    l->last = &l->first;
+    md5_init(&l->md5);
     pthread_mutex_lock(&h->lock);
     h->open++;
     pthread_mutex_unlock(&h->lock);
-    s->hasher = h;
-    s->blocks = blocks;
-    md5_init(&s->md5);
-    return s;
 }
 
-static void nobody(void *user)
+void hash_line_close(struct hash_line *l)
 {
-    (void)user;
-}
-
-void hash_stream_close(struct hash_stream *s)
-{
-    if (!s)
-        return;
-    pthread_mutex_lock(&s->hasher->lock);
-    bool busy = s->busy;
-    s->orphan = true;
-    s->hasher->stuck += busy && !s->wake;
-    s->wake = busy ? nobody : NULL;
-    pthread_cond_signal(&s->hasher->wake);
-    pthread_mutex_unlock(&s->hasher->lock);
-    if (!busy)
-        stream_free(s);
-}
-
-static uint8_t *block_of(const struct hash_stream *s, unsigned which)
-{
-    return s->blocks + which * (STREAM_BYTES / 2);
-}
-
-/* False: the other block is in work, and wake(user) follows. */
-static bool is_free(struct hash_stream *s, void (*wake)(void *), void *user)
-{
-    pthread_mutex_lock(&s->hasher->lock);
-    bool busy = s->busy;
-    if (busy) {
-        s->hasher->stuck += s->wake == NULL;
-        s->wake = wake;
-        s->user = user;
-        pthread_cond_signal(&s->hasher->wake);
-    }
-    pthread_mutex_unlock(&s->hasher->lock);
-    return !busy;
-}
-
-/* Hands over the whole 64-byte blocks of what is filled; the rest moves to the other block. */
-static void submit(struct hash_stream *s)
-{
-    struct hasher *h = s->hasher;
-    uint8_t *block = block_of(s, s->filling), *other = block_of(s, !s->filling);
-    size_t whole = s->filled & ~(MD5_BLOCK_BYTES - 1);
-    memcpy(other, block + whole, s->filled - whole);
-    s->filling = !s->filling;
-    s->filled -= whole;
-    s->at = block;
-    s->left_blocks = whole / MD5_BLOCK_BYTES;
+    struct hasher *h = l->hasher;
     pthread_mutex_lock(&h->lock);
-    s->busy = true;
-    s->next = NULL;
-    *h->last = s;
-    h->last = &s->next;
-    h->queued++;
+    assert(!l->first && !l->queued);
+    h->open--;
     if (worth_a_step(h))
         pthread_cond_signal(&h->wake);
     pthread_mutex_unlock(&h->lock);
 }
 
-bool hash_stream_ready(struct hash_stream *s, size_t bytes, void (*wake)(void *), void *user)
+static void hash_now(struct hash_line *l, struct hash_job *j)
 {
-    if (s->filled + bytes <= HASH_BLOCK_BYTES)
-        return true;
-    if (!is_free(s, wake, user))
-        return false;
-    submit(s);
-    return true;
+    l->first = j;
+    for (job_begin(l); l->left_blocks > 0;)
+        step(&l, 1);
+    job_end(l);
+    l->first = NULL;
+    j->done(j);
 }
 
-void hash_stream_write(struct hash_stream *s, struct bytes piece)
+void hash_submit(struct hash_line *l, struct hash_job *j)
 {
-    assert(s->filled + piece.len <= HASH_BLOCK_BYTES);
-    memcpy(block_of(s, s->filling) + s->filled, piece.ptr, piece.len);
-    s->filled += piece.len;
-    s->bytes += piece.len;
+    struct hasher *h = l->hasher;
+    j->next = NULL;
+    if (!h->threaded) {
+        hash_now(l, j);
+        return;
+    }
+    pthread_mutex_lock(&h->lock);
+    bool idle = !l->first;
+    *l->last = j;
+    l->last = &j->next;
+    if (idle)
+        enqueue(h, l);
+    if (worth_a_step(h))
+        pthread_cond_signal(&h->wake);
+    pthread_mutex_unlock(&h->lock);
 }
 
-bool hash_stream_end(struct hash_stream *s, void (*wake)(void *), void *user)
+void hash_hurry(struct hash_line *l)
 {
-    if (!is_free(s, wake, user))
-        return false;
-    if (s->ended)
-        return true;
-    s->ended = true;
-    s->filled = md5_pad(block_of(s, s->filling), s->filled, s->bytes);
-    submit(s);
-    return is_free(s, wake, user);
-}
-
-void hash_stream_value(const struct hash_stream *s, uint8_t out[16])
-{
-    md5_value(&s->md5, out);
+    struct hasher *h = l->hasher;
+    pthread_mutex_lock(&h->lock);
+    if (l->queued && !l->urgent) {
+        l->urgent = true;
+        h->urgent++;
+        pthread_cond_signal(&h->wake);
+    }
+    pthread_mutex_unlock(&h->lock);
 }

@@ -167,10 +167,9 @@ static enum kist_err open_all(struct store *s)
     TRY(open_dirs(s));
     store_measure_free(s);
     TRY(open_index(s));
-    if (!s->config.manual) {
+    if (!s->config.manual)
         TRY(worker_pool_open("store", WORKERS, &s->workers));
-        TRY(hasher_open(&s->budget, &s->hasher));
-    }
+    TRY(hasher_open(!s->config.manual, &s->hasher));
     TRY(open_log(s));
     TRY(sweep_resume_lanes(s));
     TRY(checkpoint_start(s));
@@ -230,6 +229,7 @@ void store_close(struct store *s)
     upkeep_stop(&s->scrub);
     upkeep_stop(&s->expire);
     upkeep_stop(&s->reclaim);
+    hasher_stop(s->hasher); /* it feeds the workers */
     worker_pool_close(s->workers);
     upkeep_stop(&s->checkpoint);
     checkpoint_last(s);
@@ -239,7 +239,7 @@ void store_close(struct store *s)
     if (s->held_pack)
         pack_unhold(s->packs, s->held_pack);
     pack_store_close(s->packs);
-    hasher_close(s->hasher);
+    hasher_free(s->hasher);
     free_store(s);
 }
 

@@ -75,9 +75,10 @@ enum kist_err object_writer_open(struct store *s, uint64_t length, unsigned dige
  * Before the first write. hide_etag: the ETag is not the MD5. */
 enum kist_err object_writer_seal(struct object_writer *w, const uint8_t key[SEAL_KEY_BYTES],
                                  bool hide_etag) MUST_CHECK;
-/* Has MD5 computed beside the caller where that gains something. From then on each write needs
- * object_writer_ready() first, and the last one object_writer_end(). */
-void object_writer_hash_aside(struct object_writer *w);
+/* Has a large body hashed and written beside the caller where that gains something. After
+ * object_writer_seal(); from then on each write needs object_writer_ready() first, and the last
+ * one object_writer_end(). */
+void object_writer_go_aside(struct object_writer *w);
 /* True: a write of so many bytes (at most 128 KiB) can be taken now. False: wake(user) follows,
  * once, then ask again. */
 bool object_writer_ready(struct object_writer *w, size_t bytes, void (*wake)(void *user),
@@ -105,7 +106,26 @@ enum kist_err store_bucket(struct store *s, struct bytes name, struct arena *are
                            Kist__Bucket **out) MUST_CHECK;
 enum kist_err store_bucket_stats(struct store *s, uint64_t bucket_id, struct arena *arena,
                                  Kist__BucketStats **out) MUST_CHECK;
-/* Buckets in name order with name > after and this prefix; each() returns false to stop. */
+/* Requests to a bucket, and their transfer. */
+enum kist_err store_bucket_usage(struct store *s, uint64_t bucket_id, struct arena *arena,
+                                 Kist__Usage **out) MUST_CHECK;
+/* The same by who asked: in the order of accounts (12 digits; empty: nobody who was known) and
+ * principals ("root", "user/NAME", "role/NAME", "anonymous"), behind (after, after_who). */
+struct usage_row {
+    struct bytes account, who;
+    uint64_t bucket_id; /* of a day's row: 0 for none */
+    uint32_t day;       /* since 1970 */
+    const Kist__Usage *usage;
+};
+enum kist_err store_list_usage(struct store *s, struct bytes after, struct bytes after_who,
+                               bool (*each)(void *ctx, const struct usage_row *row),
+                               void *ctx) MUST_CHECK;
+/* By day, account, principal and bucket, from the first day on. */
+enum kist_err store_list_usage_days(struct store *s, uint32_t first_day,
+                                    bool (*each)(void *ctx, const struct usage_row *row),
+                                    void *ctx) MUST_CHECK;
+/* Buckets in name order with name > after and this prefix; each() returns false to stop. The
+ * server's own, whose names begin with a dot, are left out. */
 enum kist_err store_list_buckets(struct store *s, struct bytes prefix, struct bytes after,
                                  bool (*each)(void *ctx, const Kist__Bucket *bucket),
                                  void *ctx) MUST_CHECK;
@@ -347,14 +367,20 @@ enum kist_err store_scrub(struct store *s,
                           void *ctx, struct scrub_report *out) MUST_CHECK;
 
 /* Checks every cross-reference of the index and what the packs hold: objects and parts against
- * chunks and extents, reference counts, statistics, space that nothing refers to. Each finding
- * is told to report(). For a store that nobody uses. */
+ * chunks and extents, reference counts, statistics, queues against their events, space that
+ * nothing refers to. Each finding is told to report(). For a store that nobody uses. */
 struct fsck_report {
-    uint64_t objects, versions, uploads, parts, chunks, extents, garbage, freed;
+    uint64_t objects, versions, uploads, parts, chunks, extents, garbage, freed, events;
     uint64_t live_bytes, pack_bytes, problems;
 };
 enum kist_err store_fsck(struct store *s, void (*report)(void *ctx, const char *finding),
                          void *ctx, struct fsck_report *out) MUST_CHECK;
+
+/* The rows of the index, then the commands in the log, each as one line of JSON without its end;
+ * secrets are hidden. Of a directory that nobody has open (KIST_E_LOCKED), which it leaves as it
+ * is. each() returns false to stop. KIST_E_NOT_FOUND: no data directory. */
+enum kist_err store_dump(const char *dir, bool (*each)(void *ctx, struct bytes line),
+                         void *ctx) MUST_CHECK;
 
 /* Manual mode: one step of the log, and (when asked) a checkpoint and a reclaim round. */
 bool store_step(struct store *s);

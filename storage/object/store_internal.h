@@ -13,6 +13,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "storage/base/md5.h"
+#include "storage/base/sha256.h"
 #include "storage/base/worker.h"
 #include "storage/chunk/pack.h"
 #include "storage/index/rows.h"
@@ -38,28 +40,72 @@ void budget_release(struct budget *b);
 /* KIST_E_BUSY: wake(user) follows. KIST_E_NOMEM. */
 enum kist_err budget_take(struct budget *b, size_t bytes, void (*wake)(void *),
                           void *user) MUST_CHECK;
-/* For what only makes things faster: half of the budget is left to those who must wait for it. */
-bool budget_try(struct budget *b, size_t bytes) MUST_CHECK;
+/* For what only makes things faster: while no more than a share-th of the budget is used, so that
+ * the rest is left to those who must wait for it. */
+bool budget_try(struct budget *b, size_t bytes, size_t share) MUST_CHECK;
 void budget_give(struct budget *b, size_t bytes);
 
-/* ---- hasher.c: MD5 of several bodies at once, on a thread of its own ---- */
+/* ---- hasher.c: MD5 and SHA-256 of several bodies at once, on a thread of its own ---- */
 struct hasher;
-enum kist_err hasher_open(struct budget *budget, struct hasher **out) MUST_CHECK;
-/* All streams are closed. NULL is allowed. */
-void hasher_close(struct hasher *h);
-struct hash_stream;
-/* NULL when there is no hasher, or no memory for more than must be. */
-struct hash_stream *hash_stream_open(struct hasher *h);
-/* At any time. NULL is allowed. */
-void hash_stream_close(struct hash_stream *s);
-/* Makes room for so many bytes, at most 128 KiB. False: wake(user) follows, then ask again. */
-bool hash_stream_ready(struct hash_stream *s, size_t bytes, void (*wake)(void *user),
-                       void *user) MUST_CHECK;
-/* Only what hash_stream_ready() has made room for. */
-void hash_stream_write(struct hash_stream *s, struct bytes piece);
-/* After the last byte: true when the value is there, false as above. */
-bool hash_stream_end(struct hash_stream *s, void (*wake)(void *user), void *user) MUST_CHECK;
-void hash_stream_value(const struct hash_stream *s, uint8_t out[16]);
+/* threaded: false hashes at once, where it is asked to. */
+enum kist_err hasher_open(bool threaded, struct hasher **out) MUST_CHECK;
+/* Does what is queued; after it nothing may be submitted. NULL is allowed. */
+void hasher_stop(struct hasher *h);
+/* All lines are closed. NULL is allowed. */
+void hasher_free(struct hasher *h);
+/* A body's bytes, job by job. A job's length is a multiple of 64 unless it ends the body. */
+struct hash_job {
+    const uint8_t *data;
+    size_t len;
+    bool of_chunk;       /* SHA-256, too: only where sha256_is_here() */
+    uint8_t *chunk_hash; /* not NULL: the chunk ends here, and its SHA-256 goes there */
+    bool ends;           /* the MD5 is whole after it */
+    void (*done)(struct hash_job *job); /* on the hasher's thread */
+    struct hash_job *next;
+};
+struct hash_line {
+    struct hasher *hasher;
+    struct md5 md5;
+    struct sha256 chunk;
+    uint64_t bytes, chunk_bytes; /* hashed so far */
+    const uint8_t *at;
+    size_t left_blocks;
+    /* the hasher's lock */
+    struct hash_job *first, **last;
+    bool queued, urgent;
+    struct hash_line *next;
+};
+void hash_line_open(struct hasher *h, struct hash_line *l);
+void hash_line_close(struct hash_line *l); /* without jobs */
+void hash_submit(struct hash_line *l, struct hash_job *j);
+/* Somebody waits: its next job goes without company. */
+void hash_hurry(struct hash_line *l);
+
+/* ---- aside.c: hashes and writes a large body beside its event loop ---- */
+struct aside;
+/* stores: what comes goes to a pack, too. NULL when memory is short. */
+struct aside *aside_open(struct store *s, uint64_t length, bool stores);
+/* At any time; closed(user) follows, or was called. */
+void aside_close(struct aside *a, void (*closed)(void *user), void *user);
+/* Makes room for so many bytes, at most PACK_BLOCK_BYTES. False: wake(user) follows, then ask
+ * again. */
+bool aside_ready(struct aside *a, size_t bytes, void (*wake)(void *user), void *user) MUST_CHECK;
+/* Only what aside_ready() has made room for; where it stores, at most to the block's end. */
+enum kist_err aside_write(struct aside *a, struct bytes piece) MUST_CHECK;
+/* The block is whole, or the body's last: where it goes. */
+struct aside_place {
+    uint32_t pack;
+    uint64_t offset;
+    bool hash;           /* its chunk's SHA-256 is wanted */
+    uint8_t *chunk_hash; /* see struct hash_job */
+};
+void aside_submit(struct aside *a, const struct aside_place *place);
+/* After the last byte: true when all is hashed and written, false as above. */
+bool aside_end(struct aside *a, void (*wake)(void *user), void *user) MUST_CHECK;
+/* What went wrong so far. */
+enum kist_err aside_error(struct aside *a) MUST_CHECK;
+bool aside_stores(const struct aside *a);
+void aside_md5(const struct aside *a, uint8_t out[16]);
 
 /* ---- pins.c: data that readers still want ---- */
 #define PIN_SHARDS 64
@@ -105,7 +151,7 @@ struct store {
     struct apply *apply;
     struct log *log;
     struct worker_pool *workers;
-    struct hasher *hasher; /* NULL in manual mode */
+    struct hasher *hasher;
     struct budget budget;
     struct pins pins;
     struct upkeep checkpoint;

@@ -89,3 +89,23 @@ enum kist_err walk_begin(struct walk *w, struct bytes after, const struct row_ke
     row_add(&to, w->prefix);
     return walk_seek(w, &to);
 }
+
+enum kist_err walk_rows(struct store *s, const struct row_key *start, const struct row_key *base,
+                        enum kist_err (*each)(void *ctx, struct walk *w, bool *more), void *ctx)
+{
+    struct walk w = { .cursor = NULL };
+    bool more = true;
+    arena_init(&w.rows, WALK_ROW_MAX);
+    TRY(kv_read_begin(s->kv, &w.read));
+    enum kist_err err = kv_cursor_open(&w.read, &w.cursor);
+    if (err == KIST_OK)
+        err = kv_cursor_seek(w.cursor, row_bytes(start), &w.row, &w.value);
+    while (err == KIST_OK && more && bytes_starts_with(w.row, row_bytes(base))) {
+        arena_clear(&w.rows);
+        err = each(ctx, &w, &more);
+        if (err == KIST_OK)
+            err = kv_cursor_next(w.cursor, &w.row, &w.value);
+    }
+    walk_close(&w);
+    return err == KIST_E_NOT_FOUND ? KIST_OK : err;
+}

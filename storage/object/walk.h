@@ -32,4 +32,10 @@ enum kist_err walk_begin(struct walk *w, struct bytes after,
 /* The common prefix that a key belongs to, or an empty slice. */
 struct bytes walk_common_prefix(struct bytes key, struct bytes prefix, struct bytes delimiter);
 
+/* Of any table: calls each() with the rows from `start` on that begin with `base`, until it says
+ * that no more are wanted. */
+enum kist_err walk_rows(struct store *s, const struct row_key *start, const struct row_key *base,
+                        enum kist_err (*each)(void *ctx, struct walk *w, bool *more),
+                        void *ctx) MUST_CHECK;
+
 #endif

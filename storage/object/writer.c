@@ -3,6 +3,7 @@
  *   small:  pieces --> buffer (from the budget) ------------------------> rides in the log
  *   large:  pieces --> pack, chunk by chunk of CHUNK_BYTES, hashed as they pass; nothing is
  *           kept in memory but the chunk list. An unknown length starts small and spills.
+ *           From 1 MiB on they pass through aside.c, which hashes and writes them elsewhere.
  *   sealed: the same, but what goes to the log or the pack is encrypted block by block, and a
  *           chunk's address is the hash of that; the body's digests are of the plaintext.
  *
@@ -15,14 +16,14 @@
 #include <stdlib.h>
 
 /* Below this, a hop to another thread costs more than it gains. */
-#define HASH_ASIDE_MIN ((uint64_t)1 << 20)
+#define ASIDE_MIN ((uint64_t)1 << 20)
 
 struct object_writer {
     struct store *store;
     uint64_t length; /* announced; UINT64_MAX: unknown */
     uint64_t size;   /* so far */
     struct digest_set whole;
-    struct hash_stream *md5; /* computed aside; NULL: in whole */
+    struct aside *aside; /* has the MD5, and stores what is not sealed; NULL: all is done here */
     uint8_t finals[DIGEST_KIND_COUNT][DIGEST_MAX_LEN];
     unsigned finals_done;
     /* small */
@@ -36,12 +37,15 @@ struct object_writer {
     struct buf held;              /* uint32_t: packs */
     bool open;                    /* current is being filled */
     struct writer_chunk current;
+    uint32_t current_max; /* as far as is known */
+    enum { HASH_HERE, HASH_WHOLE, HASH_ASIDE } current_hash;
     uint64_t stored; /* bytes in packs */
     /* sealed */
     struct sealer *sealer; /* NULL: not */
     uint64_t block;        /* that is open, or comes next */
     uint32_t block_filled; /* its plaintext so far; 0: not begun */
     bool hide_etag;
+    bool keep; /* the extents, when it is freed */
     uint8_t key[SEAL_KEY_BYTES];
 };
 
@@ -110,6 +114,11 @@ static bool whole_is_chunk(const struct object_writer *w)
     return !w->sealer && w->chunks.len == 0 && (w->whole.kinds & DIGEST_BIT(DIGEST_SHA256));
 }
 
+static bool stores_aside(const struct object_writer *w)
+{
+    return w->aside && aside_stores(w->aside);
+}
+
 /* Bytes that will still go to packs, as far as is known. */
 static uint64_t stored_rest(const struct object_writer *w)
 {
@@ -125,7 +134,12 @@ static enum kist_err chunk_open(struct object_writer *w)
     memset(&w->current, 0, sizeof(w->current));
     TRY(pack_reserve(w->store->packs, w->lane, bytes, &w->current.pack, &w->current.offset));
     TRY(hold_pack(w, w->current.pack));
-    if (!whole_is_chunk(w))
+    w->current_max = (uint32_t)bytes;
+    if (whole_is_chunk(w))
+        w->current_hash = HASH_WHOLE;
+    else
+        w->current_hash = stores_aside(w) && sha256_is_here() ? HASH_ASIDE : HASH_HERE;
+    if (w->current_hash == HASH_HERE)
         digest_set_restart(&w->chunk_hash, DIGEST_SHA256);
     w->open = true;
     return KIST_OK;
@@ -135,33 +149,55 @@ static enum kist_err chunk_seal(struct object_writer *w)
 {
     if (!w->open)
         return KIST_OK;
-    if (!whole_is_chunk(w))
+    if (w->current_hash == HASH_HERE)
         digest_set_final(&w->chunk_hash, DIGEST_SHA256, w->current.hash);
-    else if (!digest_set_peek(&w->whole, DIGEST_SHA256, w->current.hash))
+    else if (w->current_hash == HASH_WHOLE &&
+             !digest_set_peek(&w->whole, DIGEST_SHA256, w->current.hash))
         return KIST_E_NOMEM;
     TRY(buf_append(&w->chunks, &w->current, sizeof(w->current)));
     w->open = false;
-    pack_write_hint(w->store->packs, w->current.pack, w->current.offset, w->current.length);
+    if (!stores_aside(w))
+        pack_write_hint(w->store->packs, w->current.pack, w->current.offset, w->current.length);
     return KIST_OK;
 }
 
-static void block_crcs(struct object_writer *w, struct bytes piece)
+static void block_crc(struct object_writer *w, struct bytes part)
 {
-    while (piece.len) {
-        size_t room = PACK_BLOCK_BYTES - w->current.length % PACK_BLOCK_BYTES;
-        size_t n = piece.len < room ? piece.len : room;
-        uint32_t block = (w->current.length) / PACK_BLOCK_BYTES;
-        w->current.crcs[block] = crc32c_update(w->current.crcs[block], piece.ptr, n);
-        w->current.length += (uint32_t)n;
-        piece = bytes_of(piece.ptr + n, piece.len - n);
-    }
+    uint32_t *crc = &w->current.crcs[w->current.length / PACK_BLOCK_BYTES];
+    *crc = crc32c_update(*crc, part.ptr, part.len);
+    w->current.length += (uint32_t)part.len;
 }
 
 static void hash_whole(struct object_writer *w, struct bytes piece)
 {
     digest_set_update(&w->whole, piece.ptr, piece.len);
-    if (w->md5)
-        hash_stream_write(w->md5, piece);
+}
+
+static enum kist_err store_part(struct object_writer *w, struct bytes part)
+{
+    if (stores_aside(w))
+        return aside_write(w->aside, part);
+    return pack_write(w->store->packs, w->current.pack, w->current.offset + w->current.length,
+                      part);
+}
+
+/* Where a block or a chunk ends. The list of chunks does not move any more: see go_aside(). */
+static enum kist_err part_end(struct object_writer *w)
+{
+    bool whole = w->current.length == w->current_max;
+    uint32_t begin = (w->current.length - 1) / PACK_BLOCK_BYTES * PACK_BLOCK_BYTES;
+    struct aside_place place = { .pack = w->current.pack,
+                                 .offset = w->current.offset + begin,
+                                 .hash = w->current_hash == HASH_ASIDE };
+    bool submit = stores_aside(w) && (whole || w->current.length % PACK_BLOCK_BYTES == 0);
+    if (whole)
+        TRY(chunk_seal(w));
+    if (whole && place.hash)
+        place.chunk_hash = w->chunks.ptr + w->chunks.len - sizeof(w->current) +
+                           offsetof(struct writer_chunk, hash);
+    if (submit)
+        aside_submit(w->aside, &place);
+    return KIST_OK;
 }
 
 /* stored counts what went before this piece: chunk_open() relies on it; and chunk_seal() on
@@ -171,19 +207,19 @@ static enum kist_err store_piece(struct object_writer *w, struct bytes piece, bo
     while (piece.len) {
         if (!w->open)
             TRY(chunk_open(w));
-        size_t room = CHUNK_BYTES - w->current.length;
+        size_t block = PACK_BLOCK_BYTES - w->current.length % PACK_BLOCK_BYTES;
+        size_t room = w->current_max - w->current.length;
+        room = room < block ? room : block;
         size_t n = piece.len < room ? piece.len : room;
         struct bytes part = bytes_of(piece.ptr, n);
-        TRY(pack_write(w->store->packs, w->current.pack, w->current.offset + w->current.length,
-                       part));
+        TRY(store_part(w, part));
         if (!hashed)
             hash_whole(w, part);
-        if (!whole_is_chunk(w))
+        if (w->current_hash == HASH_HERE)
             digest_set_update(&w->chunk_hash, part.ptr, part.len);
-        block_crcs(w, part);
+        block_crc(w, part);
         w->stored += n;
-        if (w->current.length == CHUNK_BYTES)
-            TRY(chunk_seal(w));
+        TRY(part_end(w));
         piece = bytes_of(piece.ptr + n, piece.len - n);
     }
     return KIST_OK;
@@ -224,6 +260,8 @@ static enum kist_err write_chunks(struct object_writer *w, struct bytes piece, b
         return store_piece(w, piece, hashed);
     if (!hashed)
         hash_whole(w, piece);
+    if (w->aside)
+        TRY(aside_write(w->aside, piece));
     return seal_piece(w, piece);
 }
 
@@ -242,6 +280,8 @@ enum kist_err object_writer_write(struct object_writer *w, struct bytes piece)
 {
     if (w->length != UINT64_MAX && piece.len > w->length - w->size)
         return KIST_E_TOO_LARGE;
+    if (w->aside)
+        TRY(aside_error(w->aside));
     bool fits = w->size + piece.len <= SMALL_BODY_MAX &&
                 (w->length == UINT64_MAX || w->length <= SMALL_BODY_MAX);
     if (!w->large && fits) {
@@ -257,23 +297,27 @@ enum kist_err object_writer_write(struct object_writer *w, struct bytes piece)
     return write_chunks(w, piece, false);
 }
 
-void object_writer_hash_aside(struct object_writer *w)
+void object_writer_go_aside(struct object_writer *w)
 {
-    if (w->length == UINT64_MAX || w->length < HASH_ASIDE_MIN || w->size > 0)
+    if (w->length == UINT64_MAX || w->length < ASIDE_MIN || w->size > 0)
         return;
-    w->md5 = hash_stream_open(w->store->hasher);
-    if (w->md5)
+    /* Hashes are put into the list from elsewhere: it must not move. */
+    size_t chunks = (size_t)(w->length / CHUNK_BYTES) + 1;
+    if (!w->sealer && buf_reserve(&w->chunks, chunks * sizeof(struct writer_chunk)) != KIST_OK)
+        return;
+    w->aside = aside_open(w->store, w->length, !w->sealer);
+    if (w->aside)
         digest_set_drop(&w->whole, DIGEST_MD5);
 }
 
 bool object_writer_ready(struct object_writer *w, size_t bytes, void (*wake)(void *), void *user)
 {
-    return !w->md5 || hash_stream_ready(w->md5, bytes, wake, user);
+    return !w->aside || aside_ready(w->aside, bytes, wake, user);
 }
 
 bool object_writer_end(struct object_writer *w, void (*wake)(void *), void *user)
 {
-    return !w->md5 || hash_stream_end(w->md5, wake, user);
+    return !w->aside || aside_end(w->aside, wake, user);
 }
 
 uint64_t object_writer_size(const struct object_writer *w)
@@ -284,8 +328,8 @@ uint64_t object_writer_size(const struct object_writer *w)
 void object_writer_digest(struct object_writer *w, enum digest_kind kind, uint8_t *out)
 {
     if (!(w->finals_done & DIGEST_BIT(kind))) {
-        if (kind == DIGEST_MD5 && w->md5)
-            hash_stream_value(w->md5, w->finals[kind]);
+        if (kind == DIGEST_MD5 && w->aside)
+            aside_md5(w->aside, w->finals[kind]);
         else
             digest_set_final(&w->whole, kind, w->finals[kind]);
         w->finals_done |= DIGEST_BIT(kind);
@@ -304,6 +348,8 @@ static enum kist_err seal_body(struct object_writer *w)
 
 enum kist_err writer_end(struct object_writer *w)
 {
+    if (w->aside)
+        TRY(aside_error(w->aside));
     if (!w->large)
         return w->sealer && w->body.len ? seal_body(w) : KIST_OK;
     if (w->block_filled)
@@ -353,13 +399,12 @@ static void punch(struct object_writer *w, const struct writer_chunk *c)
                       (c->length + PACK_ALIGN - 1) & ~(PACK_ALIGN - 1));
 }
 
-void writer_free(struct object_writer *w, bool keep)
+static void drop(void *user)
 {
-    if (!w)
-        return;
+    struct object_writer *w = user;
     const struct writer_chunk *chunks;
     size_t count = writer_chunks(w, &chunks);
-    for (size_t i = 0; i < count && !keep; i++)
+    for (size_t i = 0; i < count && !w->keep; i++)
         punch(w, &chunks[i]);
     if (w->open)
         punch(w, &w->current);
@@ -369,7 +414,6 @@ void writer_free(struct object_writer *w, bool keep)
         pack_unhold(w->store->packs, pack);
     }
     budget_return(w);
-    hash_stream_close(w->md5);
     digest_set_release(&w->whole);
     digest_set_release(&w->chunk_hash);
     sealer_close(w->sealer);
@@ -377,6 +421,18 @@ void writer_free(struct object_writer *w, bool keep)
     buf_release(&w->chunks);
     buf_release(&w->held);
     free(w);
+}
+
+/* What is under way aside must not be written after it was punched. */
+void writer_free(struct object_writer *w, bool keep)
+{
+    if (!w)
+        return;
+    w->keep = keep;
+    if (w->aside)
+        aside_close(w->aside, drop, w);
+    else
+        drop(w);
 }
 
 void object_writer_abort(struct object_writer *w)

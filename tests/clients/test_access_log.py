@@ -170,6 +170,51 @@ class AccessLog(Semantics):
         time.sleep(2.5)
         self.assertNotIn("Contents", b.s3.list_objects_v2(Bucket="to-go"))
 
+    def test_grants(self):
+        """Who else may read the logs, where the target has lists of that kind."""
+        made = kist_account("create", "logs-c", server=self.server)
+        b = Account(self.server, made["access-key"], made["secret-key"])
+        everybody = "http://acs.amazonaws.com/groups/global/AllUsers"
+        by_id = {"Grantee": {"Type": "CanonicalUser", "ID": b.canonical}, "Permission": "READ"}
+        by_group = {"Grantee": {"Type": "Group", "URI": everybody}, "Permission": "READ"}
+
+        def grant(*grants, target="granted-logs"):
+            self.s3.put_bucket_logging(Bucket="granted", BucketLoggingStatus={"LoggingEnabled": {
+                "TargetBucket": target, "TargetPrefix": "g/", "TargetGrants": grants}})
+
+        self.s3.create_bucket(Bucket="granted")
+        self.s3.create_bucket(Bucket="granted-logs", ObjectOwnership="BucketOwnerPreferred")
+        self.fails("AccessControlListNotSupported", 400, grant, by_id, target="logs")
+        grant(target="logs")                                # none are no grants
+        grant(by_id, by_group)
+        told = self.s3.get_bucket_logging(Bucket="granted")["LoggingEnabled"]["TargetGrants"]
+        self.assertEqual(told, [by_id, by_group])
+        self.s3.list_objects_v2(Bucket="granted")
+        self.lines("g/", 2, bucket="granted-logs")
+        for key in self.keys("g/", bucket="granted-logs"):
+            acl = self.s3.get_object_acl(Bucket="granted-logs", Key=key)
+            grants = [(g["Grantee"].get("ID") or g["Grantee"]["URI"], g["Permission"])
+                      for g in acl["Grants"]]
+            self.assertEqual(grants, [(acl["Owner"]["ID"], "FULL_CONTROL"), (b.canonical, "READ"),
+                                      (everybody, "READ")])
+            b.s3.get_object(Bucket="granted-logs", Key=key)["Body"].read()
+        # What the target allows when it is delivered counts.
+        self.s3.put_bucket_ownership_controls(Bucket="granted-logs", OwnershipControls={
+            "Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]})
+        self.s3.list_objects_v2(Bucket="granted")
+        self.lines("g/", 3, bucket="granted-logs")
+        self.fails("AccessDenied", 403, b.s3.get_object, Bucket="granted-logs", Key=key)
+        self.s3.put_bucket_ownership_controls(Bucket="granted-logs", OwnershipControls={
+            "Rules": [{"ObjectOwnership": "BucketOwnerPreferred"}]})
+        nobody = {"Grantee": {"Type": "CanonicalUser", "ID": "f" * 64}, "Permission": "READ"}
+        email = {"Grantee": {"Type": "AmazonCustomerByEmail", "EmailAddress": "a@example.org"},
+                 "Permission": "READ"}
+        group = {"Grantee": {"Type": "Group", "URI": "http://example.org/"}, "Permission": "READ"}
+        self.fails("InvalidArgument", 400, grant, nobody)
+        self.fails("InvalidArgument", 400, grant, group)
+        self.fails("MethodNotAllowed", 405, grant, email)
+        self.fails("MalformedXML", 400, grant, {**by_id, "Permission": "WRITE_ACP"})
+
     def test_stops_when_told(self):
         self.enable("stops", "stop/")
         self.s3.put_object(Bucket="stops", Key="a", Body=b"x")

@@ -80,6 +80,87 @@ class Iam(Identities):
         document = self.iam.get_policy_version(PolicyArn=arn, VersionId="v1")
         self.assertEqual(document["PolicyVersion"]["Document"], ALLOW_READ)
 
+    def test_versions_of_a_policy(self):
+        _, s3 = self.user("versioned")
+        iam, read, deny = self.iam, json.dumps(ALLOW_READ), json.dumps(DENY_ALL)
+        arn = iam.create_policy(PolicyName="versions", PolicyDocument=read)["Policy"]["Arn"]
+        iam.attach_user_policy(UserName="versioned", PolicyArn=arn)
+        s3.get_object(Bucket=self.bucket, Key="k")
+        made = iam.create_policy_version(PolicyArn=arn, PolicyDocument=deny)["PolicyVersion"]
+        self.assertEqual((made["VersionId"], made["IsDefaultVersion"]), ("v2", False))
+        s3.get_object(Bucket=self.bucket, Key="k")                  # v1 is in force
+        iam.set_default_policy_version(PolicyArn=arn, VersionId="v2")
+        self.denied(s3.get_object, Bucket=self.bucket, Key="k")     # at once
+        self.assertEqual(iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"], "v2")
+        made = iam.create_policy_version(PolicyArn=arn, PolicyDocument=read, SetAsDefault=True)
+        self.assertTrue(made["PolicyVersion"]["IsDefaultVersion"])
+        s3.get_object(Bucket=self.bucket, Key="k")
+        for _ in range(2):
+            iam.create_policy_version(PolicyArn=arn, PolicyDocument=deny)
+        self.fails("LimitExceeded", 409, iam.create_policy_version, PolicyArn=arn,
+                   PolicyDocument=read)
+        listed = iam.list_policy_versions(PolicyArn=arn)["Versions"]
+        self.assertEqual([(v["VersionId"], v["IsDefaultVersion"]) for v in listed],
+                         [("v5", False), ("v4", False), ("v3", True), ("v2", False),
+                          ("v1", False)])
+        document = iam.get_policy_version(PolicyArn=arn, VersionId="v2")["PolicyVersion"]
+        self.assertEqual(document["Document"], DENY_ALL)
+        self.fails("DeleteConflict", 409, iam.delete_policy_version, PolicyArn=arn,
+                   VersionId="v3")
+        self.fails("NoSuchEntity", 404, iam.delete_policy_version, PolicyArn=arn, VersionId="v9")
+        self.fails("NoSuchEntity", 404, iam.set_default_policy_version, PolicyArn=arn,
+                   VersionId="v9")
+        self.fails("MalformedPolicyDocument", 400, iam.create_policy_version, PolicyArn=arn,
+                   PolicyDocument="{}")
+        iam.delete_policy_version(PolicyArn=arn, VersionId="v5")
+        made = iam.create_policy_version(PolicyArn=arn, PolicyDocument=read)["PolicyVersion"]
+        self.assertEqual(made["VersionId"], "v6")                   # no number comes twice
+        iam.detach_user_policy(UserName="versioned", PolicyArn=arn)
+        self.fails("DeleteConflict", 409, iam.delete_policy, PolicyArn=arn)
+        for version in ("v1", "v2", "v4", "v6"):
+            iam.delete_policy_version(PolicyArn=arn, VersionId=version)
+        iam.delete_policy(PolicyArn=arn)
+
+    def test_managed_session_policies(self):
+        """What inline and managed ones allow together bounds the role."""
+        key, _ = self.user("bounded")
+        arn = self.iam.get_user(UserName="bounded")["User"]["Arn"]
+        role = self.iam.create_role(RoleName="bound", AssumeRolePolicyDocument=json.dumps({
+            "Version": "2012-10-17", "Statement": {
+                "Effect": "Allow", "Principal": {"AWS": arn}, "Action": "sts:AssumeRole"}}))
+        role_arn = role["Role"]["Arn"]
+        self.iam.put_role_policy(RoleName="bound", PolicyName="p", PolicyDocument=json.dumps(
+            {"Version": "2012-10-17", "Statement": {
+                "Effect": "Allow", "Action": "s3:*", "Resource": "*"}}))
+        allow = lambda action: json.dumps({"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": action, "Resource": "*"}})
+        get, put = [self.iam.create_policy(PolicyName=f"session-{name}",
+                                           PolicyDocument=allow(f"s3:{name}"))["Policy"]["Arn"]
+                    for name in ("GetObject", "PutObject")]
+        sts = self.client("sts", key["AccessKeyId"], key["SecretAccessKey"])
+
+        def session(*arns, **more):
+            given = sts.assume_role(RoleArn=role_arn, RoleSessionName="bounded", **more,
+                                    PolicyArns=[{"arn": arn} for arn in arns])["Credentials"]
+            return self.client("s3", given["AccessKeyId"], given["SecretAccessKey"],
+                               given["SessionToken"])
+
+        s3 = session(get)
+        s3.get_object(Bucket=self.bucket, Key="k")
+        self.denied(s3.put_object, Bucket=self.bucket, Key="s", Body=b"x")
+        both = session(get, put)
+        both.get_object(Bucket=self.bucket, Key="k")
+        both.put_object(Bucket=self.bucket, Key="s", Body=b"x")
+        self.denied(both.list_objects_v2, Bucket=self.bucket)
+        mixed = session(get, Policy=allow("s3:ListBucket"))
+        mixed.get_object(Bucket=self.bucket, Key="k")
+        mixed.list_objects_v2(Bucket=self.bucket)
+        self.denied(mixed.put_object, Bucket=self.bucket, Key="s", Body=b"x")
+        self.iam.delete_policy(PolicyArn=get)                       # what is gone allows nothing
+        self.denied(s3.get_object, Bucket=self.bucket, Key="k")
+        self.fails("ValidationError", 400, session, get)
+        self.fails("ValidationError", 400, session, *[put] * 11)
+
     def test_bucket_policy_for_a_user(self):
         _, s3 = self.user("guest")
         arn = self.iam.get_user(UserName="guest")["User"]["Arn"]

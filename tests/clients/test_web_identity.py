@@ -325,6 +325,42 @@ class WebIdentity(Identities):
         self.fails("NoSuchEntity", 404, self.iam.get_open_id_connect_provider,
                    OpenIDConnectProviderArn=arn)
 
+    def test_tags_of_a_provider(self):
+        iam = self.iam
+        arn = iam.create_open_id_connect_provider(
+            Url="https://id.example.com/tagged", ClientIDList=[], ThumbprintList=[],
+            Tags=[{"Key": "Team", "Value": "a b+c"}])["OpenIDConnectProviderArn"]
+        self.addCleanup(iam.delete_open_id_connect_provider, OpenIDConnectProviderArn=arn)
+        tags = lambda: {t["Key"]: t["Value"] for t in iam.list_open_id_connect_provider_tags(
+            OpenIDConnectProviderArn=arn)["Tags"]}
+        put = lambda *pairs: iam.tag_open_id_connect_provider(
+            OpenIDConnectProviderArn=arn, Tags=[{"Key": k, "Value": v} for k, v in pairs])
+        self.assertEqual(tags(), {"Team": "a b+c"})
+        put(("cost", ""), ("team", "b"))                # in any case the same key
+        self.assertEqual(tags(), {"team": "b", "cost": ""})
+        told = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+        self.assertEqual(len(told["Tags"]), 2)
+        iam.untag_open_id_connect_provider(OpenIDConnectProviderArn=arn,
+                                           TagKeys=["TEAM", "absent"])
+        self.assertEqual(tags(), {"cost": ""})
+        self.fails("InvalidInput", 400, put, ("aws:x", "1"))
+        self.fails("InvalidInput", 400, put, ("x", "1"), ("X", "2"))
+        put(*[(f"k{i}", "v") for i in range(49)])
+        self.fails("LimitExceeded", 409, put, ("one-more", "v"))
+        self.fails("NoSuchEntity", 404, iam.tag_open_id_connect_provider,
+                   OpenIDConnectProviderArn=arn + "x", Tags=[{"Key": "k", "Value": "v"}])
+
+    def test_managed_session_policies(self):
+        none = json.dumps({"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}})
+        arn = self.iam.create_policy(PolicyName="web-bound", PolicyDocument=none)["Policy"]["Arn"]
+        s3 = self.session_client(self.take(self.issuer.token(self.rsa),
+                                           PolicyArns=[{"arn": arn}]))
+        s3.list_objects_v2(Bucket=self.bucket)
+        self.denied(s3.get_object, Bucket=self.bucket, Key="k")
+        self.refused("ValidationError", 400, self.issuer.token(self.rsa),
+                     PolicyArns=[{"arn": arn + "x"}])
+
     def test_bad_providers(self):
         for url in ("http://id.example.com", "https://", "ftp://127.0.0.1", "id.example.com",
                     "https://u@id.example.com", "https://id.example.com/?q", "https:///a",

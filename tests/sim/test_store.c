@@ -3,12 +3,13 @@
  *   workload (one thread, manual store) --> journal --> cut at a random position --> reopen
  *
  * Puts, multipart uploads, copies and deletes; in every second workload renames and appends, in
- * the others versions, which are
- * suspended and enabled again, and with lifecycle rules that remove noncurrent versions and
- * abandoned uploads. After the cut every key must hold what was last acknowledged before it, or
- * what the one change in flight would make of it; and once garbage is reclaimed fsck must find
- * nothing.
- * KIST_SIM_ROUNDS cuts (200), KIST_SIM_SEED repeats one workload.
+ * the others versions, with lifecycle rules
+ * that remove noncurrent versions and abandoned uploads; half of these suspend and enable them
+ * again, the other half lock some (locks.h). After the cut every key must hold what was last
+ * acknowledged before it, or what the one change in flight would make of it; what was locked is
+ * there, whole and not to be deleted, also after the rules have acted; and once garbage is
+ * reclaimed fsck must find nothing. KIST_SIM_ROUNDS cuts (200), KIST_SIM_SEED repeats one
+ * workload.
  */
 #include <ftw.h>
 #include <stdio.h>
@@ -18,6 +19,8 @@
 
 #include "storage/object/store.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/events_model.h"
+#include "tests/sim/locks.h"
 
 #define KEYS 10
 #define STEPS 60
@@ -44,7 +47,9 @@ struct world {
     struct change changes[2 * STEPS + 1];
     size_t count;
     size_t bucket_acknowledged;
-    bool versions;
+    bool versions, locking;
+    struct locks locks;
+    struct events_model events;
     int64_t now_ms; /* of commands */
 };
 
@@ -178,8 +183,6 @@ static bool set_rules(struct world *w)
     return submit(w, &command, &ignored);
 }
 
-static const uint8_t wrapping_key[SEAL_KEY_BYTES] = "the key above all simulated keys";
-
 /* A third of the contents is encrypted, under a new data key each time; tails as their object. */
 static bool is_sealed(struct state s)
 {
@@ -195,7 +198,7 @@ static Kist__Seal *seal_for(struct world *w, struct state s, struct sealing *out
 {
     if (!is_sealed(s))
         return NULL;
-    if (seal_new_key(store_env(w->store), wrapping_key, out->key, out->wrapped) != KIST_OK)
+    if (seal_new_key(store_env(w->store), sim_wrapping_key, out->key, out->wrapped) != KIST_OK)
         abort();
     kist__seal__init(&out->seal);
     out->seal.kind = SEAL_S3;
@@ -215,12 +218,16 @@ static struct object_writer *write_bytes(struct world *w, struct state s,
     }
     if (is_sealed(s) && object_writer_seal(writer, sealing->key, s.seed % 100 > 5) != KIST_OK)
         abort();
+    object_writer_go_aside(writer);
     fill(s, bytes);
     for (uint64_t at = 0; at < s.length; at += 50000) {
         size_t n = s.length - at < 50000 ? (size_t)(s.length - at) : 50000;
-        if (object_writer_write(writer, bytes_of(bytes + at, n)) != KIST_OK)
+        if (!object_writer_ready(writer, n, NULL, NULL) ||
+            object_writer_write(writer, bytes_of(bytes + at, n)) != KIST_OK)
             abort();
     }
+    if (!object_writer_end(writer, NULL, NULL))
+        abort();
     free(bytes);
     return writer;
 }
@@ -469,7 +476,7 @@ static bool step_append(struct world *w, struct change *c, char *key, bool *ok)
     return true;
 }
 
-static bool step(struct world *w)
+static bool change_one(struct world *w)
 {
     uint64_t r = next_random(&w->random) >> 8;
     char key[16];
@@ -478,15 +485,18 @@ static bool step(struct world *w)
     if (r % 10 == 1)
         return store_reclaim(w->store) == KIST_OK;
     w->now_ms += (int64_t)(r / 1000 % 700);
-    if (w->versions && r % 70 == 2)
+    snprintf(key, sizeof(key), "key-%u", (unsigned)(r / 10 % KEYS));
+    if (w->versions && !w->locking && r % 70 == 2)
         return set_versioning(w, r / 70 % 2 ? VERSIONING_ENABLED : VERSIONING_SUSPENDED);
     if (w->versions && r % 40 == 3) /* with the wall clock: all that has days is due */
-        return store_expire(w->store) == KIST_OK && all_hold(w);
+        return store_expire(w->store) == KIST_OK && all_hold(w) &&
+               locks_hold(w->store, &w->locks, disk_mark());
+    if (w->locking && (r % 10 == 2 || r % 10 == 3))
+        return locks_step(w->store, &w->locks, r / 100, key, w->now_ms);
     struct change *c = &w->changes[w->count];
     c->key = (unsigned)(r / 10 % KEYS);
     c->state = r % 10 < 4 ? (struct state){ 0 } : random_state(w);
     c->begun = disk_mark();
-    snprintf(key, sizeof(key), "key-%u", c->key);
     bool ok, counts = true;
     if (r % 10 == 5 && step_append(w, c, key, &ok))
         return ok;
@@ -515,6 +525,32 @@ static bool step(struct world *w)
     return ok;
 }
 
+/* A change, and what it told. */
+static bool step(struct world *w)
+{
+    char keys[2][16];
+    struct telling tellings[2];
+    bool had[KEYS];
+    size_t before = w->count, begun = disk_mark(), n = 0;
+    uint64_t r = next_random(&w->random) >> 8;
+    if (r % 5 == 0)
+        return events_step(w->store, &w->events, r / 5);
+    for (unsigned key = 0; key < KEYS; key++)
+        had[key] = current(w, key).seed != 0;
+    if (!change_one(w))
+        return false;
+    for (size_t i = before; i < w->count; i++) {
+        const struct change *c = &w->changes[i];
+        if (!c->state.seed && !had[c->key] && !w->versions)
+            continue; /* nothing was there: nothing is told */
+        snprintf(keys[n], sizeof(keys[n]), "key-%u", c->key);
+        tellings[n] = (struct telling){ keys[n], c->state.seed != 0 };
+        n++;
+    }
+    bool quiet = before == w->count && w->versions; /* lifecycle, or who tries locks */
+    return events_follow(w->store, &w->events, begun, quiet ? NULL : tellings, n);
+}
+
 /* ---- after the cut ---- */
 
 static bool holds(struct store *s, unsigned number, struct state want)
@@ -535,7 +571,7 @@ static bool holds(struct store *s, unsigned number, struct state want)
         size_t got = 0;
         fill_all(want, wanted);
         if (is_sealed(want))
-            err = object_reader_unseal(r, wrapping_key);
+            err = object_reader_unseal(r, sim_wrapping_key);
         for (uint64_t at = 0; at < length && err == KIST_OK; at += got)
             err = object_reader_read(r, at, found + at, (size_t)(length - at), true, &got);
         same = err == KIST_OK && memcmp(wanted, found, (size_t)length) == 0;
@@ -573,6 +609,19 @@ static bool keys_are_right(struct world *w, struct store *s, size_t cut)
     return with == KEYS;
 }
 
+/* The change in flight and what it told are one: both are there, or none. */
+static bool events_are_right(struct world *w, struct store *s, size_t cut)
+{
+    int in_flight = 0;
+    if (!events_hold(s, &w->events, cut, &in_flight))
+        return false;
+    if (!in_flight || wrong_key(w, s, cut, in_flight > 0) == KEYS)
+        return true;
+    printf("    the change in flight is %s, and its event is not\n",
+           in_flight > 0 ? "lost" : "there");
+    return false;
+}
+
 static void tell(void *ctx, const char *finding)
 {
     (void)ctx;
@@ -593,7 +642,11 @@ static bool check(struct world *w, const char *dir, size_t cut)
         printf("    open: %s\n", kist_err_text(err));
         return false;
     }
-    bool ok = keys_are_right(w, s, cut);
+    bool ok =
+        keys_are_right(w, s, cut) && locks_hold(s, &w->locks, cut) && events_are_right(w, s, cut);
+    if (store_expire(s) != KIST_OK || !locks_refuse(s, &w->locks, cut, w->now_ms) ||
+        !locks_hold(s, &w->locks, cut))
+        ok = false;
     if (store_reclaim(s) != KIST_OK || store_fsck(s, tell, NULL, &report) != KIST_OK ||
         report.problems)
         ok = false;
@@ -624,8 +677,11 @@ static bool run_workload(struct world *w, const char *live, uint64_t seed)
     if (store_open(&config, &w->store) != KIST_OK || !make_bucket(w))
         return false;
     w->versions = seed % 2;
+    w->locking = seed % 4 == 3;
     w->now_ms = 1;
     if (w->versions && (!set_versioning(w, VERSIONING_ENABLED) || !set_rules(w)))
+        return false;
+    if (w->locking && !locks_enable(w->store))
         return false;
     w->bucket_acknowledged = disk_mark();
     for (int i = 0; i < STEPS; i++)

@@ -1,0 +1,734 @@
+/* The API of schedules. A request is read into a Schedule, judged, and written with its next turn
+ * in one step. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "server/events/schedule_internal.h"
+#include "storage/base/codec.h"
+
+#define BODY_MAX ((size_t)512 << 10)
+#define PAGE_MAX 100
+#define GROUP_STEP 100
+#define NAME_MAX_LEN 64
+
+struct work {
+    struct schedules *s;
+    struct api_call *call;
+    struct store_op op;
+    bool op_used;
+    void (*then)(struct work *w);
+    Kist__Schedule schedule;
+    struct schedule_turn turn;
+    struct buf body;
+    struct bytes name, group; /* of the path and the query */
+    uint64_t expected;
+    int64_t now_ms;
+};
+
+/* ---- replies ---- */
+
+static void reply(struct work *w, unsigned status, json_t *json)
+{
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    struct bytes body = text ? arena_copy(w->call->arena, bytes_str(text)) : BYTES_LIT("{}");
+    free(text);
+    json_decref(json);
+    (void)!exchange_add_header(w->call->x, "Content-Type", BYTES_LIT("application/json"));
+    exchange_reply_bytes(w->call->x, status, body);
+}
+
+static void fail(struct work *w, unsigned status, const char *type, const char *message)
+{
+    exchange_clear_headers(w->call->x);
+    (void)!exchange_add_header(w->call->x, "x-amzn-ErrorType", bytes_str(type));
+    reply(w, status, json_pack("{s:s}", "Message", message));
+}
+
+static void fail_err(struct work *w, enum kist_err err)
+{
+    if (err == KIST_E_CONFLICT)
+        fail(w, 409, "ConflictException", "The schedule was changed, or exists already.");
+    else if (err == KIST_E_NOT_FOUND)
+        fail(w, 404, "ResourceNotFoundException",
+             arena_printf(w->call->arena, "Schedule %.*s does not exist.", (int)w->name.len,
+                          (const char *)w->name.ptr));
+    else
+        fail(w, err == KIST_E_BUSY || err == KIST_E_SHUTDOWN ? 503 : 500,
+             "InternalServerException", kist_err_text(err));
+}
+
+static struct bytes refuse(void *ctx, struct exchange *x, unsigned status, const char *code,
+                           const char *message)
+{
+    char *text = arena_printf(exchange_arena(x), "{\"Message\":\"%s\"}", message);
+    (void)ctx, (void)status;
+    (void)!exchange_add_header(x, "Content-Type", BYTES_LIT("application/json"));
+    (void)!exchange_add_header(x, "x-amzn-ErrorType", bytes_str(code));
+    return bytes_str(text ? text : "{}");
+}
+
+/* ---- what a request says ---- */
+
+static char *copy(struct work *w, struct bytes b)
+{
+    char *text = b.len ? arena_strndup(w->call->arena, b.ptr, b.len) : NULL;
+    return text ? text : (char *)"";
+}
+
+static struct bytes decoded(struct work *w, struct bytes raw)
+{
+    size_t len = 0;
+    uint8_t *out = arena_alloc(w->call->arena, raw.len + 1);
+    if (!out || uri_decode(raw, false, out, &len) != KIST_OK)
+        return BYTES_EMPTY;
+    return bytes_of(out, len);
+}
+
+static struct bytes param(struct work *w, const char *name)
+{
+    struct bytes query = w->call->http->query, wanted = bytes_str(name);
+    for (size_t at = 0; at < query.len;) {
+        size_t end = bytes_find(query, BYTES_LIT("&"), at);
+        end = end == SIZE_MAX ? query.len : end;
+        struct bytes part = bytes_of(query.ptr + at, end - at);
+        size_t eq = bytes_find(part, BYTES_LIT("="), 0);
+        if (eq != SIZE_MAX && bytes_equal(bytes_of(part.ptr, eq), wanted))
+            return decoded(w, bytes_of(part.ptr + eq + 1, part.len - eq - 1));
+        at = end + 1;
+    }
+    return BYTES_EMPTY;
+}
+
+static bool name_fits(struct bytes name)
+{
+    if (name.len == 0 || name.len > NAME_MAX_LEN)
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        uint8_t c = name.ptr[i];
+        bool alnum = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+        if (!alnum && c != '-' && c != '_' && c != '.')
+            return false;
+    }
+    return true;
+}
+
+static char *text_of(struct work *w, const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text ? copy(w, bytes_str(text)) : (char *)"";
+}
+
+static char *arn_of(struct work *w, const char *kind, struct bytes group, struct bytes name)
+{
+    const struct auth_identity *who = w->call->who;
+    return arena_printf(w->call->arena, "arn:aws:scheduler:%s:%s:%s/%s%s%s", w->s->config.region,
+                        copy(w, who->account), kind, copy(w, group), name.len ? "/" : "",
+                        copy(w, name));
+}
+
+/* False after an error reply. */
+static bool allowed(struct work *w, const char *action, const char *arn)
+{
+    const struct auth_identity *who = w->call->who;
+    if (who->account.len && w->call->allowed(w->call, action, bytes_str(arn), who->account, NULL))
+        return true;
+    fail(w, 403, "AccessDeniedException",
+         arena_printf(w->call->arena,
+                      "User: %.*s is not authorized to perform: %s on resource: %s",
+                      (int)who->arn.len, (const char *)who->arn.ptr, action, arn));
+    return false;
+}
+
+static int64_t date_of(const json_t *root, const char *name)
+{
+    return (int64_t)(json_number_value(json_object_get(root, name)) * 1000);
+}
+
+static bool read_target(struct work *w, const json_t *target, Kist__Schedule *to)
+{
+    const json_t *policy = json_object_get(target, "RetryPolicy");
+    const json_t *retries = json_object_get(policy, "MaximumRetryAttempts");
+    const char *input = json_string_value(json_object_get(target, "Input"));
+    to->target = text_of(w, target, "Arn");
+    to->role = text_of(w, target, "RoleArn");
+    to->dead_letter = text_of(w, json_object_get(target, "DeadLetterConfig"), "Arn");
+    to->age_max_s =
+        (uint32_t)json_integer_value(json_object_get(policy, "MaximumEventAgeInSeconds"));
+    if (json_is_integer(retries) &&
+        (json_integer_value(retries) < 0 || json_integer_value(retries) > 185))
+        return false;
+    to->retries = json_is_integer(retries) ? (int32_t)json_integer_value(retries) + 1 : 0;
+    if (input)
+        to->input = schema_data(bytes_str(copy(w, bytes_str(input))));
+    return to->target[0] && to->input.len <= SCHEDULE_INPUT_MAX &&
+           (!to->age_max_s || (to->age_max_s >= 60 && to->age_max_s <= 86400));
+}
+
+static bool read_missed(const char *text, uint32_t *out)
+{
+    static const char *const names[] = { "ONCE", "SKIP", "ALL" };
+    *out = SCHEDULE_MISSED_ONCE;
+    for (uint32_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(text, names[i]) == 0)
+            *out = i;
+    return !text[0] || strcmp(text, names[*out]) == 0;
+}
+
+static char *new_revision(struct work *w)
+{
+    uint8_t random[16];
+    char hex[33];
+    struct env *env = store_env(w->s->config.store);
+    env->random(env, random, sizeof(random));
+    hex_encode(bytes_of(random, sizeof(random)), hex);
+    return copy(w, bytes_str(hex));
+}
+
+/* NULL, or what is wrong. */
+static const char *read_schedule(struct work *w, const json_t *root, Kist__Schedule *to)
+{
+    struct cron cron;
+    const json_t *window = json_object_get(root, "FlexibleTimeWindow");
+    const char *mode = json_string_value(json_object_get(window, "Mode"));
+    char *state = text_of(w, root, "State"), *after = text_of(w, root, "ActionAfterCompletion");
+    kist__schedule__init(to);
+    to->name = copy(w, w->name);
+    to->group = copy(w, w->group);
+    to->expression = text_of(w, root, "ScheduleExpression");
+    to->time_zone = text_of(w, root, "ScheduleExpressionTimezone");
+    to->description = text_of(w, root, "Description");
+    to->start_ms = date_of(root, "StartDate");
+    to->end_ms = date_of(root, "EndDate");
+    to->disabled = strcmp(state, "DISABLED") == 0;
+    to->delete_after = strcmp(after, "DELETE") == 0;
+    to->revision = new_revision(w);
+    to->modified_ms = w->now_ms;
+    if (cron_parse(bytes_str(to->expression), bytes_str(to->time_zone), &cron) != KIST_OK)
+        return "Invalid Schedule Expression, or time zone.";
+    if (!mode || (strcmp(mode, "OFF") != 0 && strcmp(mode, "FLEXIBLE") != 0))
+        return "FlexibleTimeWindow with a Mode of OFF or FLEXIBLE is required.";
+    to->window_minutes =
+        (uint32_t)json_integer_value(json_object_get(window, "MaximumWindowInMinutes"));
+    if ((strcmp(mode, "FLEXIBLE") == 0) != (to->window_minutes > 0) || to->window_minutes > 1440)
+        return "MaximumWindowInMinutes must be 1 to 1440 with Mode FLEXIBLE, and absent "
+               "otherwise.";
+    if ((state[0] && !to->disabled && strcmp(state, "ENABLED") != 0) ||
+        (after[0] && !to->delete_after && strcmp(after, "NONE") != 0) ||
+        !read_missed(text_of(w, root, "KistMissedRuns"), &to->missed))
+        return "State, ActionAfterCompletion or KistMissedRuns is none of its values.";
+    if (to->start_ms < 0 || to->end_ms < 0 || (to->end_ms && to->end_ms <= to->start_ms) ||
+        strlen(to->description) > 512)
+        return "StartDate, EndDate or Description is out of bounds.";
+    if (!read_target(w, json_object_get(root, "Target"), to))
+        return "Target is missing or out of bounds.";
+    return NULL;
+}
+
+/* ---- writing ---- */
+
+static void resume(struct exchange *x)
+{
+    struct work *w = api_call_of(x)->state;
+    if (w->op.err == KIST_OK)
+        w->then(w);
+    else
+        fail_err(w, w->op.err);
+}
+
+static void committed(struct store_op *op)
+{
+    struct work *w = op->user;
+    exchange_wake(w->call->x, resume);
+}
+
+static void commit(struct work *w, Kist__RecordChange **changes, size_t count,
+                   void (*then)(struct work *w))
+{
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__PutRecords put = KIST__PUT_RECORDS__INIT;
+    put.n_changes = count;
+    put.changes = changes;
+    command.of_case = KIST__COMMAND__OF_PUT_RECORDS;
+    command.put_records = &put;
+    if (w->op_used)
+        store_op_release(&w->op);
+    store_op_init(&w->op, committed, w);
+    w->op_used = true;
+    w->then = then;
+    exchange_wait(w->call->x);
+    store_submit(w->s->config.store, &w->op, &command);
+}
+
+static void written(struct work *w)
+{
+    schedules_note(w->s);
+    reply(w, 200, json_pack("{s:s}", "ScheduleArn", arn_of(w, "schedule", w->group, w->name)));
+}
+
+static char *full_name(struct work *w)
+{
+    char *name =
+        arena_printf(w->call->arena, "%.*s/%.*s", (int)w->group.len, (const char *)w->group.ptr,
+                     (int)w->name.len, (const char *)w->name.ptr);
+    return name ? name : (char *)"";
+}
+
+static void write_schedule(struct work *w)
+{
+    Kist__RecordChange change = KIST__RECORD_CHANGE__INIT, *changes[2] = { &change, NULL };
+    Kist__Record record = KIST__RECORD__INIT;
+    char *account = copy(w, w->call->who->tenant);
+    buf_init(&w->body, SCHEDULE_INPUT_MAX + 65536);
+    if (schema_pack(&w->schedule, &w->body) != KIST_OK) {
+        fail(w, 400, "ValidationException", "The schedule is too large.");
+        return;
+    }
+    change.kind = RECORD_SCHEDULE;
+    change.account = account;
+    change.name = full_name(w);
+    change.expected = w->expected;
+    change.record = &record;
+    record.created_ms = w->schedule.created_ms;
+    record.body = schema_data(buf_bytes(&w->body));
+    bool turn = schedule_turn_after(
+        &w->schedule, account, schedule_begin(&w->schedule, w->now_ms), w->call->arena, &w->turn);
+    changes[1] = &w->turn.change;
+    commit(w, changes, turn ? 2 : 1, written);
+}
+
+/* *record NULL: there is none. */
+static enum kist_err existing(struct work *w, Kist__Record **record, Kist__Schedule **schedule)
+{
+    *record = NULL;
+    enum kist_err err = store_record(w->s->config.store, RECORD_SCHEDULE, w->call->who->tenant,
+                                     bytes_str(full_name(w)), w->call->arena, record);
+    if (err != KIST_OK)
+        return err;
+    return schema_unpack(&kist__schedule__descriptor, schema_bytes((*record)->body),
+                         w->call->arena, schedule);
+}
+
+static bool group_exists(struct work *w)
+{
+    Kist__Record *record;
+    return bytes_equal(w->group, BYTES_LIT("default")) ||
+           store_record(w->s->config.store, RECORD_SCHEDULE_GROUP, w->call->who->tenant, w->group,
+                        w->call->arena, &record) == KIST_OK;
+}
+
+static void put_schedule(struct work *w, json_t *root, bool update)
+{
+    Kist__Record *record = NULL;
+    Kist__Schedule *old = NULL;
+    enum kist_err err = existing(w, &record, &old);
+    if (err != KIST_OK && err != KIST_E_NOT_FOUND) {
+        fail_err(w, err);
+        return;
+    }
+    if (update != (record != NULL)) {
+        fail_err(w, update ? KIST_E_NOT_FOUND : KIST_E_CONFLICT);
+        return;
+    }
+    const char *wrong = read_schedule(w, root, &w->schedule);
+    if (!wrong && !group_exists(w)) {
+        fail(w, 404, "ResourceNotFoundException", "Schedule group does not exist.");
+        return;
+    }
+    if (!wrong && w->s->config.events &&
+        events_check_target(w->s->config.events, bytes_str(w->schedule.target), BYTES_EMPTY,
+                            w->call->who->account) != KIST_OK)
+        wrong = "The target does not exist, or is none of this account's.";
+    if (wrong) {
+        fail(w, 400, "ValidationException", wrong);
+        return;
+    }
+    w->schedule.created_ms = old ? old->created_ms : w->now_ms;
+    w->expected = record ? record->changed : 0;
+    write_schedule(w);
+}
+
+static void put(struct work *w, bool update)
+{
+    json_error_t error;
+    json_t *root = json_loadb((const char *)w->call->body.ptr, w->call->body.len,
+                              JSON_REJECT_DUPLICATES, &error);
+    const char *group = json_string_value(json_object_get(root, "GroupName"));
+    w->group = group ? bytes_str(copy(w, bytes_str(group))) : BYTES_LIT("default");
+    if (!json_is_object(root) || !name_fits(w->name) || !name_fits(w->group))
+        fail(w, 400, "ValidationException", "The body is not an object, or a name does not fit.");
+    else if (allowed(w, update ? "scheduler:UpdateSchedule" : "scheduler:CreateSchedule",
+                     arn_of(w, "schedule", w->group, w->name)))
+        put_schedule(w, root, update);
+    json_decref(root);
+}
+
+/* ---- reading ---- */
+
+static json_t *describe(struct work *w, const Kist__Schedule *o, bool whole)
+{
+    static const char *const missed[] = { "ONCE", "SKIP", "ALL" };
+    struct bytes group = bytes_str(o->group), name = bytes_str(o->name);
+    json_t *target = json_pack("{s:s}", "Arn", o->target);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:o}", "Arn",
+                             arn_of(w, "schedule", group, name), "Name", o->name, "GroupName",
+                             o->group, "State", o->disabled ? "DISABLED" : "ENABLED",
+                             "CreationDate", (double)o->created_ms / 1000, "LastModificationDate",
+                             (double)o->modified_ms / 1000, "Target", target);
+    if (!json || !whole)
+        return json;
+    json_object_set_new(json, "ScheduleExpression", json_string(o->expression));
+    json_object_set_new(json, "ScheduleExpressionTimezone",
+                        json_string(o->time_zone[0] ? o->time_zone : "UTC"));
+    json_object_set_new(json, "ActionAfterCompletion",
+                        json_string(o->delete_after ? "DELETE" : "NONE"));
+    json_object_set_new(json, "KistMissedRuns", json_string(missed[o->missed % 3]));
+    json_object_set_new(json, "FlexibleTimeWindow",
+                        o->window_minutes
+                            ? json_pack("{s:s, s:i}", "Mode", "FLEXIBLE",
+                                        "MaximumWindowInMinutes", (int)o->window_minutes)
+                            : json_pack("{s:s}", "Mode", "OFF"));
+    if (o->description[0])
+        json_object_set_new(json, "Description", json_string(o->description));
+    if (o->start_ms)
+        json_object_set_new(json, "StartDate", json_real((double)o->start_ms / 1000));
+    if (o->end_ms)
+        json_object_set_new(json, "EndDate", json_real((double)o->end_ms / 1000));
+    if (o->role[0])
+        json_object_set_new(target, "RoleArn", json_string(o->role));
+    if (o->input.len)
+        json_object_set_new(target, "Input",
+                            json_stringn((const char *)o->input.data, o->input.len));
+    if (o->dead_letter[0])
+        json_object_set_new(target, "DeadLetterConfig",
+                            json_pack("{s:s}", "Arn", o->dead_letter));
+    json_object_set_new(target, "RetryPolicy",
+                        json_pack("{s:i, s:i}", "MaximumEventAgeInSeconds",
+                                  o->age_max_s ? (int)o->age_max_s : 86400,
+                                  "MaximumRetryAttempts", o->retries ? o->retries - 1 : 185));
+    return json;
+}
+
+static void get(struct work *w)
+{
+    Kist__Record *record;
+    Kist__Schedule *schedule = NULL;
+    if (!allowed(w, "scheduler:GetSchedule", arn_of(w, "schedule", w->group, w->name)))
+        return;
+    enum kist_err err = existing(w, &record, &schedule);
+    if (err == KIST_OK)
+        reply(w, 200, describe(w, schedule, true));
+    else
+        fail_err(w, err);
+}
+
+static void removed(struct work *w)
+{
+    reply(w, 200, NULL);
+}
+
+static void delete_one(struct work *w)
+{
+    Kist__Record *record;
+    Kist__Schedule *schedule = NULL;
+    Kist__RecordChange change = KIST__RECORD_CHANGE__INIT, *changes[1] = { &change };
+    if (!allowed(w, "scheduler:DeleteSchedule", arn_of(w, "schedule", w->group, w->name)))
+        return;
+    enum kist_err err = existing(w, &record, &schedule);
+    if (err != KIST_OK) {
+        fail_err(w, err);
+        return;
+    }
+    change.kind = RECORD_SCHEDULE;
+    change.account = copy(w, w->call->who->tenant);
+    change.name = full_name(w);
+    change.expected = record->changed;
+    commit(w, changes, 1, removed);
+}
+
+struct listing {
+    struct work *w;
+    json_t *list;
+    size_t max;
+    struct bytes prefix, state, last;
+    bool more, groups;
+};
+
+static bool on_record(void *ctx, struct bytes name, const Kist__Record *record)
+{
+    struct listing *l = ctx;
+    struct bytes body = arena_copy(l->w->call->arena, schema_bytes(record->body));
+    Kist__Schedule *o = NULL;
+    if (json_array_size(l->list) == l->max) {
+        l->more = true;
+        return false;
+    }
+    l->last = arena_copy(l->w->call->arena, name);
+    if (l->groups) {
+        json_array_append_new(l->list,
+                              json_pack("{s:s, s:s, s:s, s:f}", "Arn",
+                                        arn_of(l->w, "schedule-group", l->last, BYTES_EMPTY),
+                                        "Name", copy(l->w, name), "State", "ACTIVE",
+                                        "CreationDate", (double)record->created_ms / 1000));
+        return true;
+    }
+    if (!body.ptr ||
+        schema_unpack(&kist__schedule__descriptor, body, l->w->call->arena, &o) != KIST_OK)
+        return false;
+    bool fits =
+        bytes_starts_with(bytes_str(o->name), l->prefix) &&
+        (!l->state.len || bytes_equal(l->state, BYTES_LIT("DISABLED")) == (o->disabled != 0));
+    if (fits)
+        json_array_append_new(l->list, describe(l->w, o, false));
+    return true;
+}
+
+static void list(struct work *w, bool groups)
+{
+    uint64_t max = PAGE_MAX;
+    struct bytes asked = param(w, "MaxResults"), group = param(w, "ScheduleGroup");
+    struct bytes token = param(w, "NextToken"), prefix = BYTES_EMPTY;
+    if (!allowed(w, groups ? "scheduler:ListScheduleGroups" : "scheduler:ListSchedules",
+                 arn_of(w, groups ? "schedule-group" : "schedule",
+                        group.len ? group : BYTES_LIT("*"), BYTES_EMPTY)))
+        return;
+    if (asked.len && (bytes_to_u64(asked, PAGE_MAX, &max) != KIST_OK || max == 0)) {
+        fail(w, 400, "ValidationException", "MaxResults must be 1 to 100.");
+        return;
+    }
+    struct listing l = { .w = w,
+                         .list = json_array(),
+                         .max = max,
+                         .groups = groups,
+                         .prefix = param(w, "NamePrefix"),
+                         .state = param(w, "State") };
+    if (group.len)
+        prefix = bytes_str(
+            arena_printf(w->call->arena, "%.*s/", (int)group.len, (const char *)group.ptr));
+    else if (groups)
+        prefix = l.prefix;
+    if (groups && !token.len && bytes_starts_with(BYTES_LIT("default"), prefix))
+        json_array_append_new(
+            l.list, json_pack("{s:s, s:s, s:s}", "Arn",
+                              arn_of(w, "schedule-group", BYTES_LIT("default"), BYTES_EMPTY),
+                              "Name", "default", "State", "ACTIVE"));
+    enum kist_err err =
+        store_list_records(w->s->config.store, groups ? RECORD_SCHEDULE_GROUP : RECORD_SCHEDULE,
+                           w->call->who->tenant, prefix, token, on_record, &l);
+    if (err != KIST_OK) {
+        json_decref(l.list);
+        fail_err(w, err);
+        return;
+    }
+    json_t *out = json_pack("{s:o}", groups ? "ScheduleGroups" : "Schedules", l.list);
+    if (l.more)
+        json_object_set_new(out, "NextToken", json_stringn((const char *)l.last.ptr, l.last.len));
+    reply(w, 200, out);
+}
+
+/* ---- groups ---- */
+
+static Kist__RecordChange *group_change(struct work *w)
+{
+    Kist__RecordChange *change = arena_alloc(w->call->arena, sizeof(*change));
+    if (!change)
+        return NULL;
+    kist__record_change__init(change);
+    change->kind = RECORD_SCHEDULE_GROUP;
+    change->account = copy(w, w->call->who->tenant);
+    change->name = copy(w, w->group);
+    return change;
+}
+
+static void group_written(struct work *w)
+{
+    reply(w, 200,
+          json_pack("{s:s}", "ScheduleGroupArn",
+                    arn_of(w, "schedule-group", w->group, BYTES_EMPTY)));
+}
+
+static void create_group(struct work *w)
+{
+    Kist__Record record = KIST__RECORD__INIT;
+    Kist__RecordChange *change = group_change(w);
+    if (!allowed(w, "scheduler:CreateScheduleGroup",
+                 arn_of(w, "schedule-group", w->group, BYTES_EMPTY)))
+        return;
+    if (!change || bytes_equal(w->group, BYTES_LIT("default"))) {
+        fail_err(w, change ? KIST_E_CONFLICT : KIST_E_NOMEM);
+        return;
+    }
+    record.created_ms = w->now_ms;
+    change->record = &record;
+    commit(w, &change, 1, group_written);
+}
+
+static void get_group(struct work *w)
+{
+    Kist__Record *record = NULL;
+    const char *arn = arn_of(w, "schedule-group", w->group, BYTES_EMPTY);
+    if (!allowed(w, "scheduler:GetScheduleGroup", arn))
+        return;
+    bool named = bytes_equal(w->group, BYTES_LIT("default"));
+    enum kist_err err =
+        named ? KIST_OK
+              : store_record(w->s->config.store, RECORD_SCHEDULE_GROUP, w->call->who->tenant,
+                             w->group, w->call->arena, &record);
+    if (err != KIST_OK) {
+        w->name = w->group;
+        fail_err(w, err);
+        return;
+    }
+    double created = record ? (double)record->created_ms / 1000 : 0;
+    reply(w, 200,
+          json_pack("{s:s, s:s, s:s, s:f, s:f}", "Arn", arn, "Name", copy(w, w->group), "State",
+                    "ACTIVE", "CreationDate", created, "LastModificationDate", created));
+}
+
+struct members {
+    struct work *w;
+    Kist__RecordChange changes[GROUP_STEP + 1], *list[GROUP_STEP + 1];
+    size_t count;
+    bool more;
+};
+
+static bool on_member(void *ctx, struct bytes name, const Kist__Record *record)
+{
+    struct members *m = ctx;
+    (void)record;
+    if (m->count == GROUP_STEP) {
+        m->more = true;
+        return false;
+    }
+    Kist__RecordChange *c = &m->changes[m->count];
+    kist__record_change__init(c);
+    c->kind = RECORD_SCHEDULE;
+    c->account = copy(m->w, m->w->call->who->tenant);
+    c->name = copy(m->w, name);
+    c->any = true;
+    m->list[m->count++] = c;
+    return true;
+}
+
+/* In steps, each of which may be the last that happens: what is left is still in the group. */
+static void delete_members(struct work *w)
+{
+    struct members *m = arena_zalloc(w->call->arena, sizeof(*m));
+    Kist__RecordChange *group = group_change(w);
+    if (!m || !group) {
+        fail_err(w, KIST_E_NOMEM);
+        return;
+    }
+    m->w = w;
+    char *prefix = arena_printf(w->call->arena, "%s/", group->name);
+    enum kist_err err =
+        store_list_records(w->s->config.store, RECORD_SCHEDULE, w->call->who->tenant,
+                           bytes_str(prefix), BYTES_EMPTY, on_member, m);
+    if (err != KIST_OK) {
+        fail_err(w, err);
+        return;
+    }
+    group->any = true;
+    if (!m->more)
+        m->list[m->count++] = group;
+    commit(w, m->list, m->count, m->more ? delete_members : removed);
+}
+
+static void delete_group(struct work *w)
+{
+    if (!allowed(w, "scheduler:DeleteScheduleGroup",
+                 arn_of(w, "schedule-group", w->group, BYTES_EMPTY)))
+        return;
+    if (bytes_equal(w->group, BYTES_LIT("default")))
+        fail(w, 400, "ValidationException", "The default group cannot be deleted.");
+    else if (!group_exists(w))
+        fail(w, 404, "ResourceNotFoundException", "Schedule group does not exist.");
+    else
+        delete_members(w);
+}
+
+/* ---- routes ---- */
+
+static void route_group(struct work *w, enum http_method method)
+{
+    w->group = w->name;
+    w->name = BYTES_EMPTY;
+    if (!name_fits(w->group))
+        fail(w, 400, "ValidationException", "A group's name is 1 to 64 of [0-9a-zA-Z-_.].");
+    else if (method == HTTP_POST)
+        create_group(w);
+    else if (method == HTTP_GET)
+        get_group(w);
+    else if (method == HTTP_DELETE)
+        delete_group(w);
+    else
+        fail(w, 405, "ValidationException", "Method not allowed.");
+}
+
+static void route_schedule(struct work *w, enum http_method method)
+{
+    struct bytes group = param(w, "groupName");
+    w->group = group.len ? group : BYTES_LIT("default");
+    if (method == HTTP_POST || method == HTTP_PUT)
+        put(w, method == HTTP_PUT);
+    else if (!name_fits(w->name) || !name_fits(w->group))
+        fail(w, 400, "ValidationException", "A name is 1 to 64 of [0-9a-zA-Z-_.].");
+    else if (method == HTTP_GET)
+        get(w);
+    else if (method == HTTP_DELETE)
+        delete_one(w);
+    else
+        fail(w, 405, "ValidationException", "Method not allowed.");
+}
+
+static void call(void *ctx, struct api_call *c)
+{
+    static const struct bytes schedules = { (const uint8_t *)"/schedules", 10 };
+    static const struct bytes groups = { (const uint8_t *)"/schedule-groups", 16 };
+    struct work *w = arena_zalloc(c->arena, sizeof(*w));
+    if (!w) {
+        exchange_abort(c->x);
+        return;
+    }
+    w->s = ctx;
+    w->call = c;
+    w->now_ms = c->now_ms;
+    c->state = w;
+    bool group = bytes_starts_with(c->http->path, groups);
+    size_t skip = group ? groups.len : schedules.len;
+    struct bytes rest = bytes_of(c->http->path.ptr + skip, 0);
+    bool known = group || bytes_starts_with(c->http->path, schedules);
+    if (known)
+        rest.len = c->http->path.len - skip;
+    if (known && rest.len > 1 && rest.ptr[0] == '/') {
+        w->name = decoded(w, bytes_of(rest.ptr + 1, rest.len - 1));
+        (group ? route_group : route_schedule)(w, c->http->method);
+    } else if (known && rest.len <= 1 && c->http->method == HTTP_GET) {
+        list(w, group);
+    } else {
+        fail(w, 404, "UnknownOperationException", "No such operation, or not built.");
+    }
+}
+
+static void end(void *ctx, struct api_call *c)
+{
+    struct work *w = c->state;
+    (void)ctx;
+    if (!w)
+        return;
+    if (w->op_used)
+        store_op_release(&w->op);
+    schedule_turn_release(&w->turn);
+    buf_release(&w->body);
+}
+
+void schedule_api_init(struct schedules *s)
+{
+    s->service = (struct api_service){ .ctx = s,
+                                       .name = "scheduler",
+                                       .body_max = BODY_MAX,
+                                       .call = call,
+                                       .end = end,
+                                       .refuse = refuse };
+}

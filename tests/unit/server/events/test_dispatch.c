@@ -1,0 +1,589 @@
+/* The dispatcher on a real store: nothing is lost, nothing waits for the wrong reason. */
+#include "fixture.h"
+
+#include "storage/index/rows.h"
+
+static char target_a[] = QUEUE_ARN "a", target_b[] = QUEUE_ARN "b";
+static char function_f[] = FUNCTION_ARN "f";
+
+static void set_one_rule(char *target)
+{
+    Kist__NotificationRule r = rule(target, ""), *rules[] = { &r };
+    set_rules(rules, 1);
+}
+
+static void put_many(const char *prefix, size_t count)
+{
+    char key[40];
+    for (size_t i = 0; i < count; i++) {
+        snprintf(key, sizeof(key), "%s%05zu", prefix, i);
+        put_object(key);
+    }
+}
+
+/* How often a key was delivered, with success or not. */
+static size_t times_seen(const char *key)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < fix.seen_count; i++)
+        n += strcmp(fix.seen[i].key, key) == 0;
+    return n;
+}
+
+/* ---- delivery ---- */
+
+START_TEST(all_are_delivered_once)
+{
+    set_one_rule(target_a);
+    put_many("x", 300);
+    start_events(0);
+    put_many("y", 200);
+    wait_queues(0, 0);
+    ck_assert_uint_eq(fix.seen_count, 500);
+    for (size_t i = 1; i < fix.seen_count; i++)
+        ck_assert_str_ne(fix.seen[i].id, fix.seen[i - 1].id);
+    struct events_stats stats;
+    events_stats(fix.events, &stats);
+    ck_assert_uint_eq(stats.delivered, 500);
+    ck_assert_int_eq(stats.oldest_ms, 0);
+}
+END_TEST
+
+static bool count_span(void *ctx, const Kist__Span *span)
+{
+    (void)span;
+    ++*(size_t *)ctx;
+    return true;
+}
+
+START_TEST(spans_come_with_settlements)
+{
+    size_t spans = 0;
+    set_one_rule(target_a);
+    start_events(0);
+    put_many("x", 3);
+    wait_queues(0, 0);
+    ck_assert_int_eq(store_list_spans(fix.store, BYTES_LIT("0123456789abcdef0123456789abcdef"),
+                                      count_span, &spans),
+                     KIST_OK);
+    ck_assert_uint_eq(spans, 3);
+}
+END_TEST
+
+static bool hold_all(const Kist__Event *event)
+{
+    (void)event;
+    return true;
+}
+
+START_TEST(the_window_is_bounded)
+{
+    fix.policy.concurrency = 7;
+    fix.hold = hold_all;
+    set_one_rule(target_a);
+    put_many("x", 50);
+    start_events(0);
+    for (size_t i = 0; i < 50; i++) {
+        wait_seen(i + 7 < 50 ? i + 7 : 50);
+        ck_assert(release_held(EVENT_DELIVERED));
+    }
+    wait_queues(0, 0);
+    ck_assert_uint_eq(fix.in_flight_max, 7);
+    ck_assert_uint_eq(fix.seen_count, 50);
+}
+END_TEST
+
+static bool hold_a(const Kist__Event *event)
+{
+    return strcmp(event->target, target_a) == 0;
+}
+
+/* A target that never answers fills its own window, and the total one. */
+START_TEST(a_full_target_holds_up_no_other)
+{
+    Kist__NotificationRule a = rule(target_a, ""), b = rule(target_b, ""), *rules[] = { &a, &b };
+    set_rules(rules, 2);
+    fix.hold = hold_a;
+    put_many("x", 200);
+    start_events(16);
+    wait_seen(216);
+    wait_queues(200, 0);
+    size_t of_b = 0;
+    for (size_t i = 0; i < fix.seen_count; i++)
+        of_b += strcmp(fix.seen[i].target, target_b) == 0;
+    ck_assert_uint_eq(of_b, 200);
+    ck_assert_uint_eq(fix.held_count, 16);
+    pthread_mutex_lock(&fix.lock);
+    fix.hold = NULL;
+    pthread_mutex_unlock(&fix.lock);
+    while (release_held(EVENT_DELIVERED))
+        continue;
+    wait_queues(0, 0);
+}
+END_TEST
+
+/* ---- restarts ---- */
+
+/* Deliveries that were under way when the dispatcher ended come again; those that were settled
+ * do not. */
+START_TEST(unanswered_ones_come_again)
+{
+    set_one_rule(target_a);
+    fix.policy.concurrency = 10;
+    fix.hold = hold_all;
+    put_many("x", 30);
+    start_events(0);
+    wait_seen(10);
+    for (size_t i = 0; i < 5; i++)
+        ck_assert(release_held(EVENT_DELIVERED));
+    wait_queues(25, 0);
+    stop_events(0);
+    size_t before = fix.seen_count;
+    ck_assert_uint_ge(before, 15);
+    /* Answers that nobody waits for any more are forgotten. */
+    while (release_held(EVENT_DELIVERED))
+        continue;
+    store_close(fix.store);
+    fix.hold = NULL;
+    start_store();
+    wait_queues(25, 0);
+    start_events(0);
+    wait_queues(0, 0);
+    ck_assert_uint_eq(fix.seen_count, before + 25);
+    for (size_t i = 5; i < 30; i++) {
+        char key[40];
+        snprintf(key, sizeof(key), "x%05zu", i);
+        ck_assert_uint_ge(times_seen(key), 1);
+    }
+    ck_assert_uint_eq(times_seen("x00000"), 1);
+    ck_assert_uint_eq(times_seen("x00029"), 1);
+}
+END_TEST
+
+/* ---- failures ---- */
+
+static enum event_outcome fails_once(const Kist__Event *event, unsigned attempt)
+{
+    (void)event;
+    return attempt == 1 ? EVENT_FAILED : EVENT_DELIVERED;
+}
+
+START_TEST(failures_are_tried_again)
+{
+    fix.answer = fails_once;
+    set_one_rule(target_a);
+    put_many("x", 200);
+    start_events(0);
+    wait_queues(0, 0);
+    ck_assert_uint_eq(fix.seen_count, 400);
+    for (size_t i = 0; i < fix.seen_count; i++)
+        for (size_t k = i + 1; k < fix.seen_count; k++)
+            if (strcmp(fix.seen[i].key, fix.seen[k].key) == 0) {
+                ck_assert_str_eq(fix.seen[i].id, fix.seen[k].id);
+                ck_assert_uint_eq(fix.seen[k].attempt, 2);
+            }
+}
+END_TEST
+
+static enum event_outcome always_fails(const Kist__Event *event, unsigned attempt)
+{
+    (void)event, (void)attempt;
+    return EVENT_FAILED;
+}
+
+static bool copy_error(void *ctx, const struct event_item *item)
+{
+    snprintf(ctx, 256, "%s", item->event->error);
+    return true;
+}
+
+START_TEST(without_a_dead_letter_they_are_parked)
+{
+    char error[256] = "";
+    fix.answer = always_fails;
+    set_one_rule(target_a);
+    put_many("x", 3);
+    start_events(0);
+    wait_queues(0, 3);
+    ck_assert_uint_eq(fix.seen_count, 9); /* two retries each */
+    ck_assert_int_eq(store_list_later_events(fix.store, bytes_str(target_a), 0, INT64_MAX,
+                                             copy_error, error),
+                     KIST_OK);
+    ck_assert_str_eq(error, "RetriesExhausted: the test says so");
+}
+END_TEST
+
+START_TEST(a_rule_says_how_often)
+{
+    Kist__NotificationRule r = rule(target_a, ""), *rules[] = { &r };
+    r.retries = 1; /* none */
+    fix.answer = always_fails;
+    set_rules(rules, 1);
+    put_object("x");
+    start_events(0);
+    wait_queues(0, 1);
+    ck_assert_uint_eq(fix.seen_count, 1);
+}
+END_TEST
+
+static enum event_outcome refuses(const Kist__Event *event, unsigned attempt)
+{
+    (void)event, (void)attempt;
+    return EVENT_REFUSED;
+}
+
+START_TEST(refused_ones_are_not_tried_again)
+{
+    fix.answer = refuses;
+    set_one_rule(target_a);
+    put_object("x");
+    start_events(0);
+    wait_queues(0, 1);
+    ck_assert_uint_eq(fix.seen_count, 1);
+}
+END_TEST
+
+static unsigned absences;
+
+static enum event_outcome absent_for_a_while(const Kist__Event *event, unsigned attempt)
+{
+    (void)event;
+    ck_assert_uint_eq(attempt, 1); /* none is counted */
+    return absences && absences-- ? EVENT_ABSENT : EVENT_DELIVERED;
+}
+
+START_TEST(an_absent_target_is_waited_for)
+{
+    absences = 3;
+    fix.answer = absent_for_a_while;
+    fix.policy.retries = 0;
+    set_one_rule(target_a);
+    put_many("x", 100);
+    start_events(0);
+    wait_queues(0, 0);
+    ck_assert_uint_ge(fix.seen_count, 103);
+    ck_assert_uint_le(fix.seen_count, 103 + 64);
+}
+END_TEST
+
+static unsigned throttles;
+
+static enum event_outcome no_room_at_first(const Kist__Event *event, unsigned attempt)
+{
+    (void)event;
+    ck_assert_uint_eq(attempt, 1);
+    return throttles && throttles-- ? EVENT_THROTTLED : EVENT_DELIVERED;
+}
+
+START_TEST(throttled_ones_come_later)
+{
+    throttles = 3;
+    fix.answer = no_room_at_first;
+    fix.policy.retries = 0;
+    set_one_rule(function_f);
+    put_many("x", 20);
+    start_events(0);
+    wait_queues(0, 0);
+    ck_assert_uint_eq(fix.seen_count, 23);
+}
+END_TEST
+
+static bool nothing_exists(struct bytes arn)
+{
+    (void)arn;
+    return false;
+}
+
+START_TEST(a_target_that_is_gone_parks_them)
+{
+    fix.exists = nothing_exists;
+    set_one_rule(target_a);
+    put_many("x", 5);
+    start_events(0);
+    wait_queues(0, 5);
+    ck_assert_uint_eq(fix.seen_count, 0);
+    ck_assert_int_eq(events_check_target(fix.events, bytes_str(target_a), BYTES_LIT("b"),
+                                         BYTES_LIT("000000000001")),
+                     KIST_E_NOT_FOUND);
+}
+END_TEST
+
+/* ---- dead letters ---- */
+
+static bool copy_key(void *ctx, struct bytes key, const Kist__Object *object)
+{
+    (void)object;
+    snprintf(ctx, 200, "%.*s", (int)key.len, (const char *)key.ptr);
+    return true;
+}
+
+static size_t list_letters(const char *bucket, char last[200])
+{
+    struct arena arena;
+    struct list_query query = { .prefix = BYTES_LIT("dead/"), .max = 1000 };
+    struct list_page page = { .each = copy_key, .ctx = last };
+    arena_init(&arena, 1 << 20);
+    last[0] = 0;
+    ck_assert_int_eq(store_list(fix.store, bytes_str(bucket), &query, &arena, &page), KIST_OK);
+    arena_release(&arena);
+    return last[0] != 0;
+}
+
+START_TEST(dead_letters_go_into_a_bucket)
+{
+    char key[200], text[8192];
+    create_bucket("letters");
+    fix.policy.dead_letter = "s3://letters/dead";
+    fix.answer = always_fails;
+    set_one_rule(function_f);
+    put_object("a b");
+    start_events(0);
+    wait_queues(0, 0);
+    ck_assert(list_letters("letters", key));
+    ck_assert_ptr_nonnull(strstr(key, "/f/"));
+    ck_assert_ptr_nonnull(strstr(key, fix.seen[0].id));
+    ck_assert(read_object("letters", key, text, sizeof(text)));
+    ck_assert_ptr_nonnull(strstr(text, "\"condition\":\"RetriesExhausted\""));
+    ck_assert_ptr_nonnull(strstr(text, "\"approximateInvokeCount\":3"));
+    ck_assert_ptr_nonnull(strstr(text, "\"functionArn\":\"" FUNCTION_ARN "f\""));
+    ck_assert_ptr_nonnull(strstr(text, "\"key\":\"a+b\""));
+    ck_assert_ptr_nonnull(strstr(text, "\"errorMessage\":\"the test says so\""));
+}
+END_TEST
+
+START_TEST(a_dead_letter_bucket_that_is_gone_parks_them)
+{
+    fix.policy.dead_letter = "s3://nowhere/dead";
+    fix.answer = always_fails;
+    set_one_rule(target_a);
+    put_many("x", 4);
+    start_events(0);
+    wait_queues(0, 4);
+}
+END_TEST
+
+static enum event_outcome f_fails(const Kist__Event *event, unsigned attempt)
+{
+    (void)attempt;
+    return strcmp(event->target, function_f) == 0 ? EVENT_REFUSED : EVENT_DELIVERED;
+}
+
+START_TEST(dead_letters_go_to_another_target)
+{
+    Kist__NotificationRule r = rule(function_f, ""), *rules[] = { &r };
+    r.dead_letter = target_b;
+    fix.answer = f_fails;
+    set_rules(rules, 1);
+    put_object("x");
+    start_events(0);
+    wait_seen(2);
+    wait_queues(0, 0);
+    ck_assert_str_eq(fix.seen[1].target, target_b);
+    ck_assert_ptr_nonnull(strstr(fix.payload, "\"condition\":\"Refused\""));
+}
+END_TEST
+
+START_TEST(success_is_told)
+{
+    fix.policy.on_success = target_b;
+    set_one_rule(function_f);
+    put_object("x");
+    start_events(0);
+    wait_seen(2);
+    pthread_mutex_lock(&fix.lock);
+    fix.policy.on_success = NULL; /* or b tells itself, until it counts as a loop */
+    pthread_mutex_unlock(&fix.lock);
+    events_target_changed(fix.events, bytes_str(target_b));
+    wait_queues(0, 0);
+    ck_assert_str_eq(fix.seen[1].target, target_b);
+    ck_assert_ptr_nonnull(strstr(fix.payload, "\"condition\":\"Success\""));
+    ck_assert_ptr_nonnull(strstr(fix.payload, "\"responsePayload\":{\"answer\":42}"));
+}
+END_TEST
+
+START_TEST(loops_end_after_sixteen_steps)
+{
+    set_one_rule(function_f);
+    put_object_of("b", "fifteen", 15);
+    put_object_of("b", "sixteen", 16);
+    start_events(0);
+    wait_queues(0, 1);
+    ck_assert_uint_eq(fix.seen_count, 1);
+    ck_assert_str_eq(fix.seen[0].key, "fifteen");
+}
+END_TEST
+
+/* A rule that tells a failing target of its own dead letters comes to an end. */
+START_TEST(dead_letters_about_dead_letters_end)
+{
+    Kist__NotificationRule r = rule(function_f, ""), *rules[] = { &r };
+    fix.policy.dead_letter = "s3://b/dead";
+    fix.policy.retries = 0;
+    fix.answer = refuses;
+    set_rules(rules, 1);
+    put_object("x");
+    start_events(0);
+    wait_queues(0, 1);
+    ck_assert_uint_eq(fix.seen_count, 16);
+}
+END_TEST
+
+/* ---- order ---- */
+
+static unsigned first_fails;
+
+/* The first event of "bad" fails four times. */
+static enum event_outcome bad_fails_first(const Kist__Event *event, unsigned attempt)
+{
+    (void)attempt;
+    bool bad = event->key.len == 3 && memcmp(event->key.data, "bad", 3) == 0;
+    return bad && first_fails && first_fails-- ? EVENT_FAILED : EVENT_DELIVERED;
+}
+
+static void set_ordered_rule(void)
+{
+    Kist__NotificationRule r = rule(target_a, ""), *rules[] = { &r };
+    r.ordered = true;
+    set_rules(rules, 1);
+}
+
+START_TEST(order_is_kept_over_failures)
+{
+    first_fails = 4;
+    fix.policy.retries = -1;
+    fix.answer = bad_fails_first;
+    set_ordered_rule();
+    for (size_t i = 0; i < 100; i++) { /* more than a chain keeps */
+        put_object("bad");
+        if (i % 10 == 0)
+            put_object("good");
+    }
+    start_events(0);
+    wait_queues(0, 0);
+    ck_assert_uint_eq(fix.seen_count, 114);
+    char first[37] = "";
+    for (size_t i = 0, n = 0; i < fix.seen_count; i++) {
+        if (strcmp(fix.seen[i].key, "bad") != 0)
+            continue;
+        if (n == 0)
+            memcpy(first, fix.seen[i].id, sizeof(first));
+        if (n <= 4)
+            ck_assert_str_eq(fix.seen[i].id, first);
+        else
+            ck_assert_str_ne(fix.seen[i].id, first);
+        n++;
+    }
+}
+END_TEST
+
+static bool hold_bad(const Kist__Event *event)
+{
+    return event->key.len == 3 && memcmp(event->key.data, "bad", 3) == 0;
+}
+
+START_TEST(one_of_a_key_at_a_time)
+{
+    fix.hold = hold_bad;
+    set_ordered_rule();
+    for (size_t i = 0; i < 80; i++)
+        put_object("bad");
+    put_many("x", 40);
+    start_events(0);
+    wait_seen(41);
+    wait_queues(80, 0);
+    ck_assert_uint_eq(fix.held_count, 1);
+    /* Over a restart, too. */
+    stop_events(0);
+    while (release_held(EVENT_DELIVERED))
+        continue;
+    start_events(0);
+    for (size_t i = 0; i < 80; i++) {
+        wait_seen(42 + i);
+        ck_assert_uint_eq(fix.held_count, 1);
+        ck_assert(release_held(EVENT_DELIVERED));
+    }
+    wait_queues(0, 0);
+    ck_assert_uint_eq(fix.in_flight_max, 1);
+    ck_assert_uint_eq(fix.seen_count, 121);
+}
+END_TEST
+
+START_TEST(ordered_ones_wait_for_an_absent_target)
+{
+    absences = 2;
+    fix.answer = absent_for_a_while;
+    set_ordered_rule();
+    for (size_t i = 0; i < 40; i++)
+        put_object("bad");
+    put_many("x", 40);
+    start_events(0);
+    wait_queues(0, 0);
+    ck_assert_uint_ge(fix.seen_count, 82);
+}
+END_TEST
+
+/* ---- hands ---- */
+
+static void pause_target(char *target, bool paused)
+{
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__PauseEvents pause = KIST__PAUSE_EVENTS__INIT;
+    pause.target = target;
+    pause.paused = paused;
+    command.of_case = KIST__COMMAND__OF_PAUSE_EVENTS;
+    command.pause_events = &pause;
+    ck_assert_int_eq(store_commit(fix.store, &command), KIST_OK);
+}
+
+START_TEST(a_paused_target_gets_none)
+{
+    Kist__NotificationRule a = rule(target_a, ""), b = rule(target_b, ""), *rules[] = { &a, &b };
+    set_rules(rules, 2);
+    pause_target(target_a, true);
+    start_events(0);
+    put_many("x", 10);
+    wait_seen(10);
+    wait_queues(10, 0);
+    for (size_t i = 0; i < fix.seen_count; i++)
+        ck_assert_str_eq(fix.seen[i].target, target_b);
+    pause_target(target_a, false);
+    wait_queues(0, 0);
+    ck_assert_uint_eq(fix.seen_count, 20);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dispatch");
+    TCase *c = tcase_create("dispatch");
+    tcase_add_checked_fixture(c, setup, teardown);
+    tcase_set_timeout(c, 300);
+    tcase_add_test(c, all_are_delivered_once);
+    tcase_add_test(c, spans_come_with_settlements);
+    tcase_add_test(c, the_window_is_bounded);
+    tcase_add_test(c, a_full_target_holds_up_no_other);
+    tcase_add_test(c, unanswered_ones_come_again);
+    tcase_add_test(c, failures_are_tried_again);
+    tcase_add_test(c, without_a_dead_letter_they_are_parked);
+    tcase_add_test(c, a_rule_says_how_often);
+    tcase_add_test(c, refused_ones_are_not_tried_again);
+    tcase_add_test(c, an_absent_target_is_waited_for);
+    tcase_add_test(c, throttled_ones_come_later);
+    tcase_add_test(c, a_target_that_is_gone_parks_them);
+    tcase_add_test(c, dead_letters_go_into_a_bucket);
+    tcase_add_test(c, a_dead_letter_bucket_that_is_gone_parks_them);
+    tcase_add_test(c, dead_letters_go_to_another_target);
+    tcase_add_test(c, success_is_told);
+    tcase_add_test(c, loops_end_after_sixteen_steps);
+    tcase_add_test(c, dead_letters_about_dead_letters_end);
+    tcase_add_test(c, order_is_kept_over_failures);
+    tcase_add_test(c, one_of_a_key_at_a_time);
+    tcase_add_test(c, ordered_ones_wait_for_an_absent_target);
+    tcase_add_test(c, a_paused_target_gets_none);
+    suite_add_tcase(suite, c);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failures = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failures ? 1 : 0;
+}
