@@ -110,7 +110,7 @@ class Targets(TwoAccounts):
     def test_what_is_wrong(self):
         for url, options, message in (
                 ("nothing", (), "URL"), ("ftp://h/x", (), "kind"), ("http://h/\x01", (), "URL"),
-                ("http:///x", (), "URL"), ("http://h/x", ("--form", "xml"), "form"),
+                ("http://", (), "URL"), ("http://h/x", ("--form", "xml"), "form"),
                 ("http://h/x", ("--option", "a=b"), "option"),
                 ("http://h/x", ("--option", "timeout=0"), "timeout"),
                 ("http://h/x", ("--concurrency", "100000"), "Concurrency"),
