@@ -107,6 +107,8 @@ enum kist_err events_each_target(struct events *e,
                                  void *ctx) MUST_CHECK;
 /* Rows were changed by others than the dispatcher: it reads from the start. */
 void events_reread(struct events *e);
+/* A record of a replay was written by others. */
+void events_replays_changed(struct events *e);
 
 /* ---- names.c ---- */
 /* "ObjectCreated:Put"; NULL for kinds that S3 does not know. */
