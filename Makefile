@@ -28,7 +28,23 @@ CPPFLAGS += -I. -I$(BUILD)/gen -D_GNU_SOURCE
 ALL_CFLAGS := -std=c17 -fno-common -fno-omit-frame-pointer -pthread $(WARN) $(OPT) $(SAN) \
               $(shell pkg-config --cflags libmicrohttpd libxml-2.0 libprotobuf-c 2>/dev/null) $(CFLAGS)
 ALL_LDFLAGS := -pthread $(SAN) $(LDFLAGS)
-LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl -licui18n -licuuc -lm
+# Brokers that events can go to: each is built in where its library is (README, Dependencies), and
+# BROKERS= leaves them out.
+ALL_BROKERS := hiredis libnats libmosquitto librabbitmq rdkafka
+BROKERS ?= $(ALL_BROKERS)
+BROKER_PKGS := $(foreach p,$(BROKERS),$(if $(shell pkg-config --exists $(p) 2>/dev/null && echo y),$(p)))
+FILE_hiredis := redis
+FILE_libnats := nats
+FILE_libmosquitto := mqtt
+FILE_librabbitmq := amqp
+FILE_rdkafka := kafka
+CPPFLAGS += $(foreach p,$(BROKER_PKGS),-DHAVE_$(FILE_$(p)) \
+              $(subst -I,-isystem ,$(shell pkg-config --cflags $(p))))
+NOT_BUILT := $(foreach p,$(filter-out $(BROKER_PKGS),$(ALL_BROKERS)),\
+             server/events/target_$(FILE_$(p)).c)
+LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl \
+        -licui18n -licuuc -lseccomp -lm \
+        $(foreach p,$(BROKER_PKGS),$(shell pkg-config --libs $(p)))
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 
 # The layers, lowest first. A layer's archive may use only those before it; unit tests of a
@@ -61,13 +77,20 @@ $(BUILD)/obj/%.o: %.c | $(GEN)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# Which brokers there were when it was built: where that changes, what lists them is built again.
+$(BUILD)/brokers: FORCE
+	@mkdir -p $(@D)
+	@echo '$(BROKER_PKGS)' | cmp -s - $@ || echo '$(BROKER_PKGS)' > $@
+$(BUILD)/obj/server/events/target_settings.o: $(BUILD)/brokers
+FORCE:
+
 # Generated code is not ours to keep free of warnings.
 $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -w -MMD -MP -c -o $@ $<
 
 define layer_rule
-$(call archive,$(1)): $$(patsubst %.c,$(BUILD)/obj/%.o,$$(wildcard $(1)/*.c)) $(if $(filter storage/schema,$(1)),$(BUILD)/obj/gen/storage/schema/kist.pb-c.o)
+$(call archive,$(1)): $$(patsubst %.c,$(BUILD)/obj/%.o,$$(filter-out $(NOT_BUILT),$$(wildcard $(1)/*.c))) $(if $(filter storage/schema,$(1)),$(BUILD)/obj/gen/storage/schema/kist.pb-c.o)
 	@mkdir -p $$(@D)
 	@rm -f $$@
 	ar rcs $$@ $$^

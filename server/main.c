@@ -4,6 +4,7 @@
 
 #include "server/cli/bench.h"
 #include "server/cli/tools.h"
+#include "server/functions/sandbox.h"
 #include "server/serve.h"
 #include "storage/base/bytes.h"
 
@@ -23,7 +24,12 @@ static const struct {
     { "policy", cli_policy, "put, attach, detach, list and remove policies" },
     { "kms", cli_kms, "make and list keys for encryption, rotate the one above them" },
     { "site", cli_site, "publish a directory as a website, list releases, roll back" },
+    { "trace", cli_trace, "what followed from an upload, function by function" },
+    { "lineage", cli_lineage, "which function wrote an object, and what from" },
     { "usage", cli_usage, "what buckets hold, and who asked for how much" },
+    { "target", cli_target, "where events go that no function gets: webhooks and brokers" },
+    { "usage", cli_usage, "what the buckets of a data directory hold" },
+    { "dump", cli_dump, "index and log of a data directory as lines of JSON" },
     { "fsck", cli_fsck, "check every cross-reference of a data directory" },
 };
 
@@ -41,6 +47,9 @@ int main(int argc, char **argv)
         usage(stderr);
         return 2;
     }
+    /* Not for people: the server starts itself so. */
+    if (strcmp(argv[1], SANDBOX_ZYGOTE_COMMAND) == 0)
+        return sandbox_zygote_main();
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 2, argv + 2);

@@ -18,11 +18,15 @@
 #include "server/admin/admin.h"
 #include "server/cli/options.h"
 #include "server/cli/rootkey.h"
+#include "server/events/control.h"
+#include "server/events/schedule.h"
+#include "server/events/targets.h"
 #include "server/http/server.h"
 #include "server/s3/s3.h"
 #include "storage/base/trace.h"
 
 #define GRACE_MS 20000
+#define SERVICES_MAX 4
 
 struct server {
     struct serve_options options;
@@ -34,6 +38,15 @@ struct server {
     struct master_keys *masters;
     struct oidc *oidc;
     struct s3_service *s3;
+    struct targets *targets;
+    struct events *events;
+    struct control *control;
+    struct schedules *schedules;
+    const struct event_sink *sinks[EVENT_SINKS_MAX];
+    size_t sink_count;
+    const struct api_service *services[SERVICES_MAX];
+    size_t service_count;
+    struct admin_source sources[1];
     struct admin *admin;
     struct http_server *s3_http, *admin_http;
 };
@@ -107,6 +120,31 @@ static struct http_config http_config(const struct serve_options *o, const char 
                                  .body_rate_min = 1024 };
 }
 
+static int open_events(struct server *s)
+{
+    struct targets_config targets = { s->store, s->options.region };
+    enum kist_err err = targets_open(&targets, &s->targets);
+    for (size_t i = 0; err == KIST_OK && i < TARGET_SINKS; i++)
+        s->sinks[s->sink_count++] = targets_sink(s->targets, i);
+    struct events_config events = { .store = s->store,
+                                    .region = s->options.region,
+                                    .sinks = s->sinks,
+                                    .sink_count = s->sink_count };
+    if (err == KIST_OK)
+        err = events_open(&events, &s->events);
+    struct control_config control = { s->store, s->options.region, s->targets, s->events };
+    if (err == KIST_OK)
+        err = control_open(&control, &s->control);
+    struct schedules_config schedules = { s->store, s->options.region, s->events };
+    if (err == KIST_OK)
+        err = schedules_open(&schedules, &s->schedules);
+    if (err != KIST_OK)
+        return complain("events", kist_err_text(err));
+    s->services[s->service_count++] = control_service(s->control);
+    s->services[s->service_count++] = schedules_service(s->schedules);
+    return 0;
+}
+
 static int start_s3(struct server *s)
 {
     const struct serve_options *o = &s->options;
@@ -119,7 +157,10 @@ static int start_s3(struct server *s)
                                 .lifecycle_day_ms = (int64_t)o->lifecycle_day_s * 1000,
                                 .access_log_interval_s = (unsigned)o->access_log_interval_s,
                                 .usage_interval_s = (unsigned)o->usage_interval_s,
-                                .domain = o->domain };
+                                .domain = o->domain,
+                                .services = s->services,
+                                .service_count = s->service_count,
+                                .events = s->events };
     struct http_config http = http_config(o, o->listen);
     const char *reason = NULL;
     http.tls_cert_file = o->tls_cert;
@@ -127,6 +168,8 @@ static int start_s3(struct server *s)
     if (s3_service_open(&config, &s->s3) != KIST_OK)
         return complain("s3", "out of memory");
     enum kist_err err = http_server_start(&http, s3_handler(s->s3), &s->s3_http, &reason);
+    if (err == KIST_OK)
+        err = targets_avoid(s->targets, http_server_address(s->s3_http), false);
     return err == KIST_OK ? 0 : complain(o->listen, reason ? reason : kist_err_text(err));
 }
 
@@ -143,7 +186,13 @@ static bool counter_at(void *ctx, size_t i, struct admin_counter *out)
 static int start_admin(struct server *s)
 {
     const struct serve_options *o = &s->options;
-    struct admin_config config = { s->store, s->s3_http, counter_at, s->s3 };
+    s->sources[0] = (struct admin_source){ events_metrics, s->events };
+    struct admin_config config = { .store = s->store,
+                                   .s3 = s->s3_http,
+                                   .counter_at = counter_at,
+                                   .ctx = s->s3,
+                                   .sources = s->sources,
+                                   .source_count = ARRAY_LEN(s->sources) };
     struct http_config http = http_config(o, o->admin);
     const char *reason = NULL;
     if (strcmp(o->admin, "off") == 0)
@@ -154,8 +203,10 @@ static int start_admin(struct server *s)
         return complain("admin", "out of memory");
     enum kist_err err =
         http_server_start(&http, admin_handler(s->admin), &s->admin_http, &reason);
-    if (err == KIST_OK) /* nobody's key set lies there */
+    if (err == KIST_OK) { /* nobody's key set lies there, and no target */
         oidc_avoid(s->oidc, http_server_address(s->admin_http));
+        err = targets_avoid(s->targets, http_server_address(s->admin_http), true);
+    }
     return err == KIST_OK ? 0 : complain(o->admin, reason ? reason : kist_err_text(err));
 }
 
@@ -217,6 +268,8 @@ static int start(struct server *s)
     if (rc == 0)
         rc = open_masters(s);
     if (rc == 0)
+        rc = open_events(s);
+    if (rc == 0)
         rc = start_s3(s);
     return rc == 0 ? start_admin(s) : rc;
 }
@@ -227,8 +280,14 @@ static void stop(struct server *s)
         http_server_stop(s->s3_http, GRACE_MS);
     if (s->admin_http)
         http_server_stop(s->admin_http, 1000);
+    schedules_close(s->schedules);
+    if (s->targets)
+        targets_stop(s->targets);
+    events_close(s->events, GRACE_MS);
     admin_close(s->admin);
     s3_service_close(s->s3);
+    control_close(s->control);
+    targets_close(s->targets);
     oidc_close(s->oidc);
     auth_keyring_free(s->keyring);
     auth_user_store_free(s->users);

@@ -16,6 +16,7 @@
 #define BACKOFF_MS 200
 #define CONNECT_S 10L
 #define STALLED_S 60L
+#define REPLY_HEADERS_MAX ((size_t)64 << 10)
 #define REPLY_MAX ((size_t)16 << 20)
 #define ARENA_MAX ((size_t)1 << 20)
 
@@ -188,11 +189,33 @@ void client_header_add(struct client_request *q, const char *name, const char *v
         q->headers[q->header_count++] = (struct client_header){ name, value };
 }
 
+struct bytes client_reply_header(const struct client_request *q, const char *name)
+{
+    struct bytes all = buf_bytes(&q->reply_headers), wanted = bytes_str(name);
+    for (size_t at = 0; at < all.len;) {
+        size_t end = bytes_find(all, BYTES_LIT("\n"), at);
+        end = end == SIZE_MAX ? all.len : end;
+        struct bytes line = bytes_of(all.ptr + at, end - at);
+        at = end + 1;
+        if (line.len <= wanted.len || line.ptr[wanted.len] != ':' ||
+            !bytes_equal_nocase(bytes_of(line.ptr, wanted.len), wanted))
+            continue;
+        struct bytes value = bytes_of(line.ptr + wanted.len + 1, line.len - wanted.len - 1);
+        while (value.len && (value.ptr[0] == ' ' || value.ptr[0] == '\t'))
+            value = bytes_of(value.ptr + 1, value.len - 1);
+        while (value.len && value.ptr[value.len - 1] <= ' ')
+            value.len--;
+        return value;
+    }
+    return BYTES_EMPTY;
+}
+
 void client_request_release(struct client_request *q)
 {
     if (q->reply.ptr)
         explicit_bzero(q->reply.ptr, q->reply.len); /* a new key may be in it */
     buf_release(&q->reply);
+    buf_release(&q->reply_headers);
 }
 
 static enum kist_err signer_for(struct client *c, const char *service, int64_t now_ms,
@@ -289,6 +312,15 @@ static size_t give(char *out, size_t size, size_t count, void *user)
     return n;
 }
 
+/* More than fit are left out: a person asked, and none of them is needed. */
+static size_t take_header(char *data, size_t size, size_t count, void *user)
+{
+    struct transfer *t = user;
+    if (t->request->wants_headers)
+        (void)!buf_append(&t->request->reply_headers, data, size * count);
+    return size * count;
+}
+
 static size_t take(char *data, size_t size, size_t count, void *user)
 {
     struct transfer *t = user;
@@ -327,6 +359,8 @@ static void set_options(struct client *c, struct transfer *t, const char *url)
     SET(CURLOPT_LOW_SPEED_TIME, STALLED_S);
     SET(CURLOPT_HTTPHEADER, t->headers);
     SET(CURLOPT_WRITEFUNCTION, take);
+    SET(CURLOPT_HEADERFUNCTION, take_header);
+    SET(CURLOPT_HEADERDATA, t);
     SET(CURLOPT_WRITEDATA, t);
     if (c->ca_file)
         SET(CURLOPT_CAINFO, c->ca_file);
@@ -360,6 +394,7 @@ static void launch(struct client *c, struct transfer *t)
     struct client_request *q = t->request;
     transfer_clear(t);
     buf_clear(&q->reply);
+    buf_clear(&q->reply_headers);
     t->due_ns = 0;
     t->sent = 0;
     t->tries++;
@@ -446,6 +481,7 @@ void client_start(struct client *c, struct client_request *q)
     while (c->busy == CLIENT_PARALLEL)
         step(c);
     buf_init(&q->reply, q->reply_max ? q->reply_max : REPLY_MAX);
+    buf_init(&q->reply_headers, REPLY_HEADERS_MAX);
     for (size_t i = 0; i < CLIENT_PARALLEL; i++)
         if (!c->transfers[i].request) {
             c->transfers[i].request = q;

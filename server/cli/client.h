@@ -53,10 +53,15 @@ struct client_request {
 
     unsigned status; /* 0: there was no answer, and error says why */
     struct buf reply;
+    /* The answer's headers as "name: value" lines; kept only when wants_headers. */
+    struct buf reply_headers;
+    bool wants_headers;
     char error[768];
 };
 void client_header_add(struct client_request *q, const char *name, const char *value);
 void client_request_release(struct client_request *q);
+/* A header of the answer, without blanks around it; empty: there is none. */
+struct bytes client_reply_header(const struct client_request *q, const char *name);
 
 /* Not thread-safe: a client belongs to one thread. */
 struct client;

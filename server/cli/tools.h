@@ -5,12 +5,16 @@
 int cli_scrub(int argc, char **argv);
 int cli_fsck(int argc, char **argv);
 int cli_usage(int argc, char **argv);
+int cli_dump(int argc, char **argv);
 int cli_account(int argc, char **argv);
 /* Through a server. */
 int cli_site(int argc, char **argv);
 int cli_user(int argc, char **argv);
 int cli_key(int argc, char **argv);
 int cli_policy(int argc, char **argv);
+int cli_target(int argc, char **argv);
+int cli_trace(int argc, char **argv);
+int cli_lineage(int argc, char **argv);
 /* Either. */
 int cli_kms(int argc, char **argv);
 

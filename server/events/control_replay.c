@@ -1,4 +1,9 @@
-/* Replays, begun and looked at. What they do is replay.c's. */
+/* Replays, begun and looked at. What they do is replay.c's.
+ *
+ *   ReplayEvents { Bucket, Prefix, Target }
+ *   GetReplay, StopReplay { ReplayId }
+ *   ListReplays  { NextToken, MaxResults }
+ */
 #include <stdio.h>
 
 #include "server/events/control_internal.h"
@@ -8,9 +13,9 @@
 #define REPLAY_LIFE_MS ((int64_t)7 * 86400000)
 #define OLD_DROPPED 16
 
-static struct store *store_of(const struct control *w)
+static struct store *store_of(const struct control_request *w)
 {
-    return w->c->config.store;
+    return w->config->store;
 }
 
 static json_t *replay_json(const Kist__EventReplay *r)
@@ -36,7 +41,7 @@ static json_t *replay_json(const Kist__EventReplay *r)
 /* ---- beginning one ---- */
 
 struct old_ones {
-    struct control *w;
+    struct control_request *w;
     Kist__RecordChange change[OLD_DROPPED], *list[1 + OLD_DROPPED];
     size_t count; /* of the list; the new one is first */
 };
@@ -61,14 +66,19 @@ static bool add_old(void *ctx, struct bytes name, const Kist__Record *record)
     return o->count <= OLD_DROPPED;
 }
 
-static void begun(struct control *w)
+static void begun(struct control_request *w)
 {
-    events_replays_changed(w->c->config.events);
-    control_reply(w, json_pack("{s:s}", "ReplayId", w->id));
+    if (w->op.err != KIST_OK) {
+        control_fail_err(w, w->op.err);
+        return;
+    }
+    events_replays_changed(w->config->events);
+    control_reply(w, json_pack("{s:s}", "ReplayId", (const char *)w->state));
 }
 
 /* The new record's body in the call's arena. */
-static enum kist_err pack(struct control *w, const Kist__EventReplay *r, struct bytes *out)
+static enum kist_err pack(struct control_request *w, const Kist__EventReplay *r,
+                          struct bytes *out)
 {
     struct buf body;
     buf_init(&body, (size_t)64 << 10);
@@ -83,7 +93,7 @@ static enum kist_err pack(struct control *w, const Kist__EventReplay *r, struct 
     return KIST_OK;
 }
 
-static void write_replay(struct control *w, const Kist__EventReplay *r)
+static void write_replay(struct control_request *w, const Kist__EventReplay *r)
 {
     struct old_ones old = { .w = w, .count = 1 };
     Kist__Command command = KIST__COMMAND__INIT;
@@ -96,7 +106,7 @@ static void write_replay(struct control *w, const Kist__EventReplay *r)
         err = store_list_records(store_of(w), RECORD_BACKFILL, BYTES_EMPTY, BYTES_EMPTY,
                                  BYTES_EMPTY, add_old, &old);
     if (err != KIST_OK) {
-        control_fail_err(w, err, "replay");
+        control_fail_err(w, err);
         return;
     }
     record.created_ms = r->begun_ms;
@@ -112,7 +122,7 @@ static void write_replay(struct control *w, const Kist__EventReplay *r)
     control_commit(w, &command, begun);
 }
 
-static char *new_id(struct control *w)
+static char *new_id(struct control_request *w)
 {
     uint8_t random[16];
     char *hex = arena_alloc(w->call->arena, 2 * sizeof(random) + 1);
@@ -122,46 +132,59 @@ static char *new_id(struct control *w)
     return hex;
 }
 
+static enum kist_err bucket_account(struct control_request *w, const Kist__Bucket *bucket,
+                                    const char **out)
+{
+    Kist__Account *account = NULL;
+    enum kist_err err =
+        store_account_canonical(store_of(w), bytes_str(bucket->owner), w->call->arena, &account);
+    if (err == KIST_E_NOT_FOUND)
+        err = store_account_first(store_of(w), w->call->arena, &account);
+    TRY(err);
+    *out = account->id;
+    return KIST_OK;
+}
+
 /* The bucket must be the caller's account's, as the target is. */
-static enum kist_err open_bucket(struct control *w, const char *name, Kist__Bucket **out,
+static enum kist_err open_bucket(struct control_request *w, const char *name, Kist__Bucket **out,
                                  Kist__BucketStats **stats)
 {
     const char *account = NULL;
     TRY(store_bucket(store_of(w), bytes_str(name), w->call->arena, out));
-    TRY(control_bucket_account(w, *out, &account));
+    TRY(bucket_account(w, *out, &account));
     if (!bytes_equal(bytes_str(account), w->call->who->account))
         return KIST_E_NO_BUCKET;
     return store_bucket_stats(store_of(w), (*out)->id, w->call->arena, stats);
 }
 
-void control_replay_events(struct control *w)
+static void replay_events(struct control_request *w)
 {
     Kist__EventReplay replay = KIST__EVENT_REPLAY__INIT;
     Kist__Bucket *bucket = NULL;
     Kist__BucketStats *stats = NULL;
-    const char *name = control_text(w, "Bucket"), *prefix = control_text(w, "Prefix");
-    const char *target = control_target(w, "ReplayEvents");
-    if (!target)
+    const char *name, *prefix, *target;
+    if (!control_text(w, "Bucket", &name) || !control_text(w, "Prefix", &prefix) ||
+        !(target = control_target(w)))
         return;
     enum kist_err err = open_bucket(w, name, &bucket, &stats);
     if (err == KIST_OK)
-        err = events_check_target(w->c->config.events, bytes_str(target), bytes_str(name),
+        err = events_check_target(w->config->events, bytes_str(target), bytes_str(name),
                                   w->call->who->account);
     if (err == KIST_E_DENIED) {
         control_fail(w, 400, "ValidationException",
                      "The target does not let this bucket's events in.");
         return;
     }
-    w->id = new_id(w);
-    if (err == KIST_OK && !w->id)
+    w->state = new_id(w);
+    if (err == KIST_OK && !w->state)
         err = KIST_E_NOMEM;
     if (err == KIST_OK && strlen(prefix) > 1024)
         err = KIST_E_INVALID;
     if (err != KIST_OK) {
-        control_fail_err(w, err, err == KIST_E_NO_BUCKET ? name : target);
+        control_events_fail(w, err, err == KIST_E_NO_BUCKET ? name : target);
         return;
     }
-    replay.id = (char *)(uintptr_t)w->id;
+    replay.id = (char *)(uintptr_t)w->state;
     replay.bucket = bucket->name;
     replay.prefix = schema_data(bytes_str(prefix));
     replay.target = (char *)(uintptr_t)target;
@@ -170,7 +193,7 @@ void control_replay_events(struct control *w)
     replay.account =
         arena_strndup(w->call->arena, w->call->who->account.ptr, w->call->who->account.len);
     if (!replay.account)
-        control_fail_err(w, KIST_E_NOMEM, target);
+        control_fail_err(w, KIST_E_NOMEM);
     else
         write_replay(w, &replay);
 }
@@ -178,11 +201,11 @@ void control_replay_events(struct control *w)
 /* ---- looking ---- */
 
 /* NULL after an error reply. */
-static Kist__EventReplay *find(struct control *w, const char *action, Kist__Record **record)
+static Kist__EventReplay *find(struct control_request *w, Kist__Record **record)
 {
-    const char *id = control_text(w, "ReplayId");
+    const char *id;
     Kist__EventReplay *r = NULL;
-    if (!control_allowed(w, action, "*", w->call->who->account))
+    if (!control_text(w, "ReplayId", &id) || !control_allowed(w, "events/*"))
         return NULL;
     enum kist_err err = store_record(store_of(w), RECORD_BACKFILL, BYTES_EMPTY, bytes_str(id),
                                      w->call->arena, record);
@@ -193,30 +216,34 @@ static Kist__EventReplay *find(struct control *w, const char *action, Kist__Reco
         err = KIST_E_NOT_FOUND;
     if (err == KIST_OK)
         return r;
-    control_fail_err(w, err, id[0] ? id : "ReplayId");
+    control_events_fail(w, err, id[0] ? id : "ReplayId");
     return NULL;
 }
 
-void control_get_replay(struct control *w)
+static void get_replay(struct control_request *w)
 {
     Kist__Record *record = NULL;
-    const Kist__EventReplay *r = find(w, "GetReplay", &record);
+    const Kist__EventReplay *r = find(w, &record);
     if (r)
         control_reply(w, replay_json(r));
 }
 
-static void stopped(struct control *w)
+static void stopped(struct control_request *w)
 {
-    events_replays_changed(w->c->config.events);
+    if (w->op.err != KIST_OK) {
+        control_fail_err(w, w->op.err);
+        return;
+    }
+    events_replays_changed(w->config->events);
     control_reply(w, json_object());
 }
 
 /* Its next step finds the record changed. Whatever step came in between, the end stays. */
-void control_stop_replay(struct control *w)
+static void stop_replay(struct control_request *w)
 {
     static char reason[] = "stopped";
     Kist__Record *record = NULL;
-    Kist__EventReplay *r = find(w, "StopReplay", &record);
+    Kist__EventReplay *r = find(w, &record);
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__PutRecords put = KIST__PUT_RECORDS__INIT;
     Kist__RecordChange change = KIST__RECORD_CHANGE__INIT, *list[] = { &change };
@@ -232,7 +259,7 @@ void control_stop_replay(struct control *w)
     r->changed_ms = w->call->now_ms;
     enum kist_err err = pack(w, r, &body);
     if (err != KIST_OK) {
-        control_fail_err(w, err, r->id);
+        control_fail_err(w, err);
         return;
     }
     record->body = schema_data(body);
@@ -248,7 +275,7 @@ void control_stop_replay(struct control *w)
 }
 
 struct replays_page {
-    struct control *w;
+    struct control_request *w;
     json_t *list;
     size_t max;
     char last[64];
@@ -273,18 +300,19 @@ static bool add_replay(void *ctx, struct bytes name, const Kist__Record *record)
     return !p->more;
 }
 
-void control_list_replays(struct control *w)
+static void list_replays(struct control_request *w)
 {
-    struct replays_page p = { .w = w, .max = control_page(w) };
-    if (!control_allowed(w, "ListReplays", "*", w->call->who->account))
+    struct replays_page p = { .w = w };
+    struct control_page page;
+    if (!control_allowed(w, "events/*") || !control_page(w, &page))
         return;
+    p.max = page.max;
     p.list = json_array();
-    enum kist_err err =
-        store_list_records(store_of(w), RECORD_BACKFILL, BYTES_EMPTY, BYTES_EMPTY,
-                           bytes_str(control_text(w, "NextToken")), add_replay, &p);
+    enum kist_err err = store_list_records(store_of(w), RECORD_BACKFILL, BYTES_EMPTY, BYTES_EMPTY,
+                                           bytes_str(page.after), add_replay, &p);
     if (err != KIST_OK) {
         json_decref(p.list);
-        control_fail_err(w, err, "replays");
+        control_fail_err(w, err);
         return;
     }
     json_t *out = json_pack("{s:o}", "Replays", p.list);
@@ -292,3 +320,11 @@ void control_list_replays(struct control *w)
         json_object_set_new(out, "NextToken", json_string(p.last));
     control_reply(w, out);
 }
+
+const struct control_call replay_calls[] = {
+    { "ReplayEvents", "kist:ReplayEvents", replay_events },
+    { "GetReplay", "kist:GetReplay", get_replay },
+    { "StopReplay", "kist:StopReplay", stop_replay },
+    { "ListReplays", "kist:ListReplays", list_replays },
+    { NULL, NULL, NULL },
+};

@@ -392,7 +392,7 @@ static bool older(void *ctx, const struct events_target *target)
     return true;
 }
 
-void events_stats(struct events *e, struct events_stats *out)
+void events_counts(struct events *e, struct events_stats *out)
 {
     *out = (struct events_stats){ .delivered = e->counts.delivered,
                                   .failed = e->counts.failed,
@@ -403,6 +403,11 @@ void events_stats(struct events *e, struct events_stats *out)
                                   .dead_letters = e->counts.dead_letters,
                                   .parked = e->counts.parked,
                                   .in_flight = e->in_flight_now };
+}
+
+void events_stats(struct events *e, struct events_stats *out)
+{
+    events_counts(e, out);
     enum kist_err err = events_each_target(e, older, &out->oldest_ms);
     if (err != KIST_OK)
         TRACE(TRACE_ERROR, "events", "statistics: %s", kist_err_text(err));

@@ -47,6 +47,7 @@ struct event_policy {
     uint32_t retry_base_ms, retry_max_ms; /* pause after the first failure, doubled each time */
     const char *dead_letter;              /* ARN of a target, or s3://bucket/prefix; NULL: park */
     const char *on_success;               /* destinations of functions: the same; NULL: none */
+    bool ordered; /* rules that are made for it order the events of a key */
 };
 
 /* Who delivers to a kind of target. All functions may be called from any thread. */
@@ -90,6 +91,10 @@ struct events_stats {
     int64_t oldest_ms; /* when the oldest event that waits was made; 0: none waits */
 };
 void events_stats(struct events *e, struct events_stats *out);
+/* The same without oldest_ms, which is read from the store. */
+void events_counts(struct events *e, struct events_stats *out);
+/* All of it for a metrics page, in Prometheus' text format. events: struct events. */
+enum kist_err events_metrics(void *events, struct buf *out) MUST_CHECK;
 
 /* One target's, for metrics and lists. Strings live until each() returns. */
 struct events_target {

@@ -455,6 +455,12 @@ static void keep_answer(struct item *item, const char *why, struct bytes respons
         schema_unpack(&kist__span__descriptor, buf_bytes(&packed), &item->arena, &item->span) !=
             KIST_OK)
         item->span = NULL;
+    const Kist__Event *event = item->d.event;
+    if (item->span && !item->span->source[0] && event->bucket[0])
+        item->span->source = arena_printf(&item->arena, "%s/%.*s", event->bucket,
+                                          (int)event->key.len, event->key.data);
+    if (item->span && !item->span->source)
+        item->span = NULL; /* out of memory: a trace can do without a step */
     buf_release(&packed);
 }
 

@@ -2,6 +2,8 @@
  * and take this bucket's events; the new ones among them get a test event. */
 #include "server/s3/notification.h"
 
+#include "server/events/events.h"
+
 #define UNABLE "Unable to validate the following destination configurations"
 /* Where EventBridgeConfiguration sends: the event target of that name. */
 #define BRIDGE_NAME "default"
@@ -51,10 +53,10 @@ static void complain(struct complaints *c, struct bytes name, const char *why)
 static const char *target_problem(struct s3_request *r, struct bytes arn,
                                   const struct s3_destination *to)
 {
-    const struct s3_config *config = &r->service->config;
+    struct events *events = r->service->config.events;
     enum kist_err err = KIST_E_NOT_FOUND;
-    if (config->check_target)
-        err = config->check_target(config->events, arn, r->bucket, r->owner.account);
+    if (events)
+        err = events_check_target(events, arn, r->bucket, r->owner.account);
     if (err == KIST_OK)
         return NULL;
     if (err != KIST_E_DENIED)
@@ -152,6 +154,55 @@ static bool ask_targets(struct s3_request *r, const struct s3_xml_node *root)
     return c.list && !c.count;
 }
 
+/* ---- targets that are event targets of ours ---- */
+
+/* Rows of the first account have no account's name. */
+static struct bytes tenant_of(struct s3_request *r, struct bytes account)
+{
+    Kist__Account *first = NULL;
+    if (store_account_first(store_of(r), r->arena, &first) != KIST_OK ||
+        bytes_equal(bytes_str(first->id), account))
+        return BYTES_EMPTY;
+    return account;
+}
+
+/* A target may say that its events come in order, wherever a rule does not say otherwise. */
+static bool target_is_ordered(struct s3_request *r, struct bytes arn)
+{
+    Kist__Record *record = NULL;
+    Kist__EventTarget *found = NULL;
+    size_t at = arn.len;
+    while (at && arn.ptr[at - 1] != ':')
+        at--;
+    if (at <= ACCOUNT_ID_LEN)
+        return false;
+    struct bytes account = bytes_of(arn.ptr + at - 1 - ACCOUNT_ID_LEN, ACCOUNT_ID_LEN);
+    struct bytes name = bytes_of(arn.ptr + at, arn.len - at);
+    if (store_record(store_of(r), RECORD_EVENT_TARGET, tenant_of(r, account), name, r->arena,
+                     &record) != KIST_OK)
+        return false;
+    return schema_unpack(&kist__event_target__descriptor, schema_bytes(record->body), r->arena,
+                         &found) == KIST_OK &&
+           found->ordered;
+}
+
+/* The rules are in the order of the document's elements. */
+static void order_rules(struct s3_request *r, const struct s3_xml_node *root,
+                        Kist__Notification *all)
+{
+    size_t i = 0;
+    for (const struct s3_xml_node *n = root->child; n && i < all->n_rules; n = n->next) {
+        const struct s3_destination *to = s3_destination_of(n);
+        Kist__NotificationRule *rule = all->rules[i];
+        if (!to && !bytes_starts_with(bytes_str(rule->target), BYTES_LIT("arn:aws:events:")))
+            continue; /* it became none */
+        if (!s3_xml_child(s3_xml_child(n, "Delivery"), "Ordered") &&
+            (!to || strcmp(to->service, "lambda") != 0))
+            rule->ordered = target_is_ordered(r, bytes_str(rule->target));
+        i++;
+    }
+}
+
 /* ---- EventBridge ---- */
 
 /* Amazon takes the configuration whether or not anybody listens. Here a rule without a target
@@ -160,15 +211,9 @@ static bool ask_targets(struct s3_request *r, const struct s3_xml_node *root)
 static const char *bridge_target(struct s3_request *r, const struct s3_xml_node *root)
 {
     Kist__Record *record = NULL;
-    Kist__Account *first = NULL;
-    struct bytes account = r->owner.account;
-    if (!s3_xml_child(root, "EventBridgeConfiguration"))
-        return NULL;
-    if (store_account_first(store_of(r), r->arena, &first) != KIST_OK ||
-        bytes_equal(bytes_str(first->id), account))
-        account = BYTES_EMPTY;
-    if (store_record(store_of(r), RECORD_EVENT_TARGET, account, BYTES_LIT(BRIDGE_NAME), r->arena,
-                     &record) != KIST_OK)
+    if (!s3_xml_child(root, "EventBridgeConfiguration") ||
+        store_record(store_of(r), RECORD_EVENT_TARGET, tenant_of(r, r->owner.account),
+                     BYTES_LIT(BRIDGE_NAME), r->arena, &record) != KIST_OK)
         return NULL;
     return arena_printf(r->arena, "arn:aws:events:%s:%.*s:" BRIDGE_NAME,
                         r->service->config.region, (int)r->owner.account.len,
@@ -254,6 +299,7 @@ bool s3_notification_check(struct s3_request *r, const struct s3_xml_node *root)
         s3_fail(r, S3_SLOW_DOWN);
         return false;
     }
+    order_rules(r, root, plan->rules);
     r->state = plan;
     return true;
 }

@@ -19,10 +19,7 @@ struct s3_config {
     struct auth_user_store *users; /* NULL: there is only the root */
     struct master_keys *masters;   /* NULL: nothing can be encrypted */
     struct oidc *oidc;
-    /* Who knows the targets of notifications; NULL: nobody, and each is refused. */
-    struct events *events;
-    enum kist_err (*check_target)(struct events *e, struct bytes arn, struct bytes bucket,
-                                  struct bytes account);
+    struct events *events; /* who knows notifications' targets; NULL: each is refused */
     const char *region;
     int64_t lifecycle_day_ms;       /* 86400000; less in tests */
     unsigned access_log_interval_s; /* access logs are delivered so often; 0: never */

@@ -66,7 +66,10 @@ struct fsck {
     uint64_t small_extents;  /* that rows refer to */
     uint64_t small_owned;    /* E rows of that kind */
     Kist__BucketStats found; /* of the bucket whose objects pass */
-    uint64_t rows;           /* O and V rows in all */
+    uint64_t rows;           /* of a table, in all */
+    struct queue_found {
+        uint64_t id, waiting, parked;
+    } queue; /* whose events pass */
     /* per pack while its extents pass */
     uint32_t pack;
     uint64_t pack_end;
@@ -361,6 +364,65 @@ static enum kist_err on_freed(struct fsck *f, struct bytes key, struct bytes val
     return KIST_OK;
 }
 
+/* ---- events: queues count what waits in them ---- */
+
+static enum kist_err on_event(struct fsck *f, struct bytes key, struct bytes value)
+{
+    Kist__Event *event;
+    struct row_event_parts parts;
+    TRY(schema_unpack(&kist__event__descriptor, value, &f->arena, &event));
+    f->out.events++;
+    if (!row_event_parse(key, &parts)) {
+        problem(f, "an event's row has a key that is none");
+        return KIST_OK;
+    }
+    if (parts.due_ms == ROW_DUE_PARKED)
+        f->queue.parked++;
+    else
+        f->queue.waiting++;
+    if (row_queue_id(bytes_str(event->target)) != f->queue.id)
+        problem(f, "an event for %s is in another queue", event->target);
+    return KIST_OK;
+}
+
+static enum kist_err on_queue(struct fsck *f, struct bytes key, struct bytes value)
+{
+    Kist__EventQueue *queue;
+    struct row_key row;
+    TRY(schema_unpack(&kist__event_queue__descriptor, value, &f->arena, &queue));
+    uint64_t waiting = queue->waiting, parked = queue->parked;
+    f->queue = (struct queue_found){ .id = row_queue_id(bytes_str(queue->target)) };
+    row_queue(&row, f->queue.id);
+    if (!bytes_equal(key, row_bytes(&row)))
+        problem(f, "the queue of %s is in another's row", queue->target);
+    if (!waiting && !parked && !queue->paused)
+        problem(f, "the queue of %s holds nothing", queue->target);
+    row_event(&row, f->queue.id, 0, 0, 0);
+    row.len = 2 + sizeof(uint64_t);
+    TRY(walk(f, row_bytes(&row), on_event));
+    if (f->queue.waiting != waiting || f->queue.parked != parked)
+        problem(f,
+                "queue %016" PRIx64 ": %" PRIu64 " wait and %" PRIu64 " are parked, %" PRIu64
+                " and %" PRIu64 " counted",
+                f->queue.id, waiting, parked, f->queue.waiting, f->queue.parked);
+    return KIST_OK;
+}
+
+static enum kist_err check_events(struct fsck *f)
+{
+    struct row_key row;
+    row_queue(&row, 0);
+    row.len = 2;
+    TRY(walk(f, row_bytes(&row), on_queue));
+    row_event(&row, 0, 0, 0, 0);
+    row.len = 2;
+    f->rows = 0;
+    TRY(walk(f, row_bytes(&row), on_any));
+    if (f->rows != f->out.events)
+        problem(f, "%" PRIu64 " events belong to no queue", f->rows - f->out.events);
+    return KIST_OK;
+}
+
 /* ---- packs: bytes on disk that no extent covers ---- */
 
 /* Allocation is by pages, and a file system's own blocks count, too. */
@@ -417,6 +479,7 @@ static enum kist_err check_all(struct fsck *f)
     TRY(walk_table(f, ROW_CHUNK, on_chunk));
     TRY(walk_table(f, ROW_EXTENT, on_extent));
     TRY(walk_table(f, ROW_FREED, on_freed));
+    TRY(check_events(f));
     if (f->small_extents != f->small_owned)
         problem(f, "%" PRIu64 " small extents are live, %" PRIu64 " are referred to",
                 f->small_owned, f->small_extents);

@@ -366,14 +366,20 @@ enum kist_err store_scrub(struct store *s,
                           void *ctx, struct scrub_report *out) MUST_CHECK;
 
 /* Checks every cross-reference of the index and what the packs hold: objects and parts against
- * chunks and extents, reference counts, statistics, space that nothing refers to. Each finding
- * is told to report(). For a store that nobody uses. */
+ * chunks and extents, reference counts, statistics, queues against their events, space that
+ * nothing refers to. Each finding is told to report(). For a store that nobody uses. */
 struct fsck_report {
-    uint64_t objects, versions, uploads, parts, chunks, extents, garbage, freed;
+    uint64_t objects, versions, uploads, parts, chunks, extents, garbage, freed, events;
     uint64_t live_bytes, pack_bytes, problems;
 };
 enum kist_err store_fsck(struct store *s, void (*report)(void *ctx, const char *finding),
                          void *ctx, struct fsck_report *out) MUST_CHECK;
+
+/* The rows of the index, then the commands in the log, each as one line of JSON without its end;
+ * secrets are hidden. Of a directory that nobody has open (KIST_E_LOCKED), which it leaves as it
+ * is. each() returns false to stop. KIST_E_NOT_FOUND: no data directory. */
+enum kist_err store_dump(const char *dir, bool (*each)(void *ctx, struct bytes line),
+                         void *ctx) MUST_CHECK;
 
 /* Manual mode: one step of the log, and (when asked) a checkpoint and a reclaim round. */
 bool store_step(struct store *s);

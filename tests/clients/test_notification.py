@@ -5,10 +5,12 @@ import json
 import os
 import subprocess
 import tempfile
-import unittest
+
+import boto3
 
 import kist_server
 from semantics import Semantics
+from webhook import Webhook, kist_target
 
 QUEUE = "arn:aws:sqs:us-east-1:123456789012:q"
 TOPIC = "arn:aws:sns:us-east-1:123456789012:t"
@@ -29,7 +31,16 @@ def queue(*events, arn=QUEUE, **more):
     return {"QueueArn": arn, "Events": list(events), **more}
 
 
-class Notification(Semantics):
+def boto_account(test):
+    sts = boto3.client("sts", endpoint_url=test.server.endpoint, region_name="us-east-1",
+                       aws_access_key_id=kist_server.ACCESS_KEY,
+                       aws_secret_access_key=kist_server.SECRET_KEY)
+    return sts.get_caller_identity()["Account"]
+
+
+class Base(Semantics):
+    """Puts, shows and refuses configurations."""
+
     def set(self, bucket=None, skip=True, **configuration):
         self.s3.put_bucket_notification_configuration(
             Bucket=bucket or self.bucket, NotificationConfiguration=configuration,
@@ -59,6 +70,9 @@ class Notification(Semantics):
             body=f"<NotificationConfiguration>{inner}</NotificationConfiguration>".encode(),
             **more)
 
+
+
+class Notification(Base):
     # ---- round trips ----
 
     def test_round_trip(self):
@@ -317,13 +331,82 @@ class Notification(Semantics):
         self.assertEqual(self.show(), {})
 
 
-def boto_account(test):
-    import boto3
-    sts = boto3.client("sts", endpoint_url=test.server.endpoint, region_name="us-east-1",
-                       aws_access_key_id=kist_server.ACCESS_KEY,
-                       aws_secret_access_key=kist_server.SECRET_KEY)
-    return sts.get_caller_identity()["Account"]
+class Targets(Base):
+    """With a target that is there."""
 
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.hook = Webhook()
+        kist_target(cls.server, "add", "notify-q", cls.hook.url, "--private")
+        account = boto_account(cls)
+        cls.queue = f"arn:aws:sqs:us-east-1:{account}:notify-q"
+        cls.topic = f"arn:aws:sns:us-east-1:{account}:notify-q"
 
-if __name__ == "__main__":
-    unittest.main()
+    @classmethod
+    def tearDownClass(cls):
+        kist_target(cls.server, "rm", "notify-q")
+        cls.hook.__exit__()
+
+    def tearDown(self):
+        self.set()
+
+    def fence(self):
+        """All that was told before this is received before what is put now."""
+        self.put("fence")
+        seen = []
+        while True:
+            body = self.hook.next()
+            if body.get("Records", [{}])[0].get("s3", {}).get("object", {}).get("key") == "fence":
+                return seen
+            seen.append(body)
+
+    def test_new_targets_are_tried(self):
+        made = "s3:ObjectCreated:*"
+        self.set(skip=False, QueueConfigurations=[queue(made, arn=self.queue)])
+        test = self.hook.next()
+        self.assertEqual((test["Event"], test["Bucket"], test["Service"]),
+                         ("s3:TestEvent", self.bucket, "Amazon S3"))
+        self.assertRegex(test["RequestId"], r"^\w+$")
+        self.assertTrue(test["HostId"])
+        self.set(skip=False, QueueConfigurations=[queue(made, arn=self.queue, Id="other")])
+        self.assertEqual(self.fence(), [])                  # not new any more
+        self.set()
+        self.set(QueueConfigurations=[queue(made, arn=self.queue)])
+        self.assertEqual(self.fence(), [])                  # it was not asked for
+        self.set(skip=False, QueueConfigurations=[queue(made, arn=self.queue)],
+                 TopicConfigurations=[{"TopicArn": self.topic, "Events": ["s3:ObjectRemoved:*"]}])
+        self.assertEqual(self.hook.next()["Event"], "s3:TestEvent")     # the topic
+
+    def test_changes_hold_at_once(self):
+        for n in range(20):
+            self.set(QueueConfigurations=[queue("s3:ObjectCreated:Put", arn=self.queue,
+                                                Filter=rules(prefix=f"r{n}/"))])
+            self.put(f"r{n}/k")
+            self.put(f"r{n - 1}/k")                         # nobody's any more
+        self.set(QueueConfigurations=[queue("s3:ObjectCreated:Put", arn=self.queue)])
+        seen = [body["Records"][0]["s3"]["object"]["key"] for body in self.fence()]
+        self.assertEqual(sorted(seen), sorted(f"r{n}/k" for n in range(20)))
+
+    def test_special_characters_are_encoded(self):
+        self.set(QueueConfigurations=[queue("s3:ObjectCreated:Put", arn=self.queue,
+                                            Filter=rules(prefix="a%20b/", suffix="100%"))])
+        for key in ("a b/100%", "a%20b/100%", "a+b/100%"):
+            self.put(key)
+        self.set(QueueConfigurations=[queue("s3:ObjectCreated:Put", arn=self.queue)])
+        self.assertEqual([body["Records"][0]["s3"]["object"]["key"] for body in self.fence()],
+                         ["a+b/100%25"])
+
+    def test_bridge(self):
+        self.set(EventBridgeConfiguration={})
+        self.put("nobody listens")
+        kist_target(self.server, "add", "default", self.hook.url, "--private", "--form",
+                    "eventbridge")
+        self.put("nobody was there when the configuration was put")
+        self.set(EventBridgeConfiguration={})
+        self.put("told")
+        told = self.hook.next()
+        kist_target(self.server, "rm", "default")
+        self.assertEqual((told["source"], told["detail-type"], told["detail"]["object"]["key"]),
+                         ("aws.s3", "Object Created", "told"))
+        self.assertEqual(self.show(), {"EventBridgeConfiguration": {}})

@@ -79,6 +79,9 @@ class Server:
         if not os.access(BIN, os.X_OK):
             raise unittest.SkipTest(f"{BIN} is not built")
         self.directory = Path(tempfile.mkdtemp(prefix="kist-test-"))
+        return self._spawn()
+
+    def _spawn(self):
         certs = certificates() if self.tls else None
         command = [BIN, "serve", "--data", str(self.data or self.directory / "data"),
                    "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
@@ -126,6 +129,15 @@ class Server:
             self.process.wait()
             raise AssertionError("kist did not become ready\n" + self.output())
         self.endpoint, self.admin = found["listening"], found["admin"]
+
+    def kill(self):
+        """kill -9, as a crash; restart() goes on with the same directory, on other ports."""
+        self.process.kill()
+        self.process.wait()
+        self.reader.join(STOP_S)
+
+    def restart(self):
+        return self._spawn()
 
     def output(self):
         return "\n".join("    kist| " + line for line in self.lines[-60:])

@@ -19,6 +19,7 @@
 
 #include "storage/object/store.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/events_model.h"
 #include "tests/sim/locks.h"
 
 #define KEYS 10
@@ -48,6 +49,7 @@ struct world {
     size_t bucket_acknowledged;
     bool versions, locking;
     struct locks locks;
+    struct events_model events;
     int64_t now_ms; /* of commands */
 };
 
@@ -474,7 +476,7 @@ static bool step_append(struct world *w, struct change *c, char *key, bool *ok)
     return true;
 }
 
-static bool step(struct world *w)
+static bool change_one(struct world *w)
 {
     uint64_t r = next_random(&w->random) >> 8;
     char key[16];
@@ -521,6 +523,32 @@ static bool step(struct world *w)
     c->acknowledged = disk_mark();
     w->count++;
     return ok;
+}
+
+/* A change, and what it told. */
+static bool step(struct world *w)
+{
+    char keys[2][16];
+    struct telling tellings[2];
+    bool had[KEYS];
+    size_t before = w->count, begun = disk_mark(), n = 0;
+    uint64_t r = next_random(&w->random) >> 8;
+    if (r % 5 == 0)
+        return events_step(w->store, &w->events, r / 5);
+    for (unsigned key = 0; key < KEYS; key++)
+        had[key] = current(w, key).seed != 0;
+    if (!change_one(w))
+        return false;
+    for (size_t i = before; i < w->count; i++) {
+        const struct change *c = &w->changes[i];
+        if (!c->state.seed && !had[c->key] && !w->versions)
+            continue; /* nothing was there: nothing is told */
+        snprintf(keys[n], sizeof(keys[n]), "key-%u", c->key);
+        tellings[n] = (struct telling){ keys[n], c->state.seed != 0 };
+        n++;
+    }
+    bool quiet = before == w->count && w->versions; /* lifecycle, or who tries locks */
+    return events_follow(w->store, &w->events, begun, quiet ? NULL : tellings, n);
 }
 
 /* ---- after the cut ---- */
@@ -581,6 +609,19 @@ static bool keys_are_right(struct world *w, struct store *s, size_t cut)
     return with == KEYS;
 }
 
+/* The change in flight and what it told are one: both are there, or none. */
+static bool events_are_right(struct world *w, struct store *s, size_t cut)
+{
+    int in_flight = 0;
+    if (!events_hold(s, &w->events, cut, &in_flight))
+        return false;
+    if (!in_flight || wrong_key(w, s, cut, in_flight > 0) == KEYS)
+        return true;
+    printf("    the change in flight is %s, and its event is not\n",
+           in_flight > 0 ? "lost" : "there");
+    return false;
+}
+
 static void tell(void *ctx, const char *finding)
 {
     (void)ctx;
@@ -601,7 +642,8 @@ static bool check(struct world *w, const char *dir, size_t cut)
         printf("    open: %s\n", kist_err_text(err));
         return false;
     }
-    bool ok = keys_are_right(w, s, cut) && locks_hold(s, &w->locks, cut);
+    bool ok =
+        keys_are_right(w, s, cut) && locks_hold(s, &w->locks, cut) && events_are_right(w, s, cut);
     if (store_expire(s) != KIST_OK || !locks_refuse(s, &w->locks, cut, w->now_ms) ||
         !locks_hold(s, &w->locks, cut))
         ok = false;

@@ -1,0 +1,929 @@
+/* Sandboxes on the real machine: what a function can reach, and what it cannot.
+ *
+ * This program is also the function: copied to /var/task/bootstrap and started with the name of a
+ * probe, it tries something and ends with 0 when that went as it should. Where the machine
+ * refuses a protection, the tests of it say so and pass.
+ */
+#include <arpa/inet.h>
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "server/functions/sandbox.h"
+#include "storage/base/cleanup.h"
+#include "storage/base/env.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+/* Inside. */
+
+#define MUST(condition)                                                                          \
+    do {                                                                                         \
+        if (!(condition)) {                                                                      \
+            printf("line %d: %s (errno %d: %s)\n", __LINE__, #condition, errno,                  \
+                   strerror(errno));                                                             \
+            return 1;                                                                            \
+        }                                                                                        \
+    } while (0)
+#define REFUSED(call, error) MUST((call) == -1 && errno == (error))
+
+static int sleep_forever(void)
+{
+    while (pause() == -1)
+        continue;
+    return 0;
+}
+
+static int probe_ok(char **args)
+{
+    (void)args;
+    printf("hello from %d\n", (int)getpid());
+    return 0;
+}
+
+static int probe_exit(char **args)
+{
+    return (int)strtol(args[0], NULL, 10);
+}
+
+static int probe_crash(char **args)
+{
+    (void)args;
+    raise(SIGSEGV);
+    return 0;
+}
+
+static int probe_forever(char **args)
+{
+    (void)args;
+    printf("started\n");
+    fflush(stdout);
+    return sleep_forever();
+}
+
+/* args: paths of the server that must not be there. */
+static int probe_files(char **args)
+{
+    static const char *const absent[] = { "/root",    "/home",       "/work",          "/run",
+                                          "/sys",     "/boot",       "/srv",           "/mnt",
+                                          "/var/lib", "/etc/shadow", "/etc/machine-id" };
+    for (; *args; args++)
+        MUST(access(*args, F_OK) == -1 && errno == ENOENT);
+    for (size_t i = 0; i < ARRAY_LEN(absent); i++)
+        MUST(access(absent[i], F_OK) == -1 && errno == ENOENT);
+    DIR *old = opendir("/.old");
+    if (old) {
+        const struct dirent *e;
+        while ((e = readdir(old)))
+            MUST(e->d_name[0] == '.');
+        closedir(old);
+    }
+    MUST(access("/usr/bin/env", X_OK) == 0);
+    return 0;
+}
+
+static int probe_read_only(char **args)
+{
+    static const char *const paths[] = { "/var/task/new", "/opt/new", "/usr/new", "/new",
+                                         "/etc/new",      "/dev/new", "/var/new" };
+    (void)args;
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        int fd = open(paths[i], O_WRONLY | O_CREAT, 0644);
+        MUST(fd < 0 && (errno == EROFS || errno == EACCES));
+    }
+    MUST(chmod("/var/task/bootstrap", 0777) == -1);
+    MUST(unlink("/var/task/bootstrap") == -1);
+    int fd = open("/tmp/new", O_RDWR | O_CREAT | O_EXCL, 0600);
+    MUST(fd >= 0 && write(fd, "x", 1) == 1);
+    MUST(mkdir("/tmp/a", 0700) == 0 && mkdir("/tmp/b", 0700) == 0);
+    MUST(rename("/tmp/new", "/tmp/a/new") == 0 && rename("/tmp/a/new", "/tmp/b/new") == 0);
+    MUST(truncate("/tmp/b/new", 0) == 0);
+    return 0;
+}
+
+/* args: layers' files and what they hold. */
+static int probe_layers(char **args)
+{
+    for (; args[0]; args += 2) {
+        char text[64] = "";
+        int fd = open(args[0], O_RDONLY);
+        MUST(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
+        MUST(strcmp(text, args[1]) == 0);
+        close(fd);
+    }
+    return 0;
+}
+
+static int probe_identity(char **args)
+{
+    (void)args;
+    MUST(getuid() == SANDBOX_UID && geteuid() == SANDBOX_UID && getgid() == SANDBOX_GID);
+    MUST(setuid(0) == -1 && setgid(0) == -1);
+    MUST(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+    char line[256];
+    FILE *f = fopen("/proc/self/status", "r");
+    MUST(f);
+    while (fgets(line, sizeof(line), f))
+        if (strncmp(line, "Cap", 3) == 0)
+            MUST(strtoull(strchr(line, ':') + 1, NULL, 16) == 0);
+    fclose(f);
+    return 0;
+}
+
+static int probe_processes(char **args)
+{
+    (void)args;
+    DIR *d = opendir("/proc");
+    MUST(d);
+    const struct dirent *e;
+    int count = 0;
+    while ((e = readdir(d)))
+        if (e->d_name[0] >= '1' && e->d_name[0] <= '9')
+            count++;
+    closedir(d);
+    MUST(count == 2); /* the init and this */
+    MUST(getppid() == 1);
+    MUST(kill(1, SIGKILL) != 0 || usleep(10000) == 0); /* it survives */
+    MUST(open("/proc/1/mem", O_RDONLY) < 0);
+    char link[64];
+    for (int fd = 0; fd < 64; fd++) {
+        snprintf(link, sizeof(link), "/proc/1/fd/%d", fd);
+        MUST(open(link, O_RDONLY) < 0);
+    }
+    MUST(open("/proc/sys/kernel/core_pattern", O_WRONLY) < 0);
+    MUST(open("/proc/sysrq-trigger", O_WRONLY) < 0);
+    for (int fd = 3; fd < 1024; fd++)
+        MUST(fcntl(fd, F_GETFD) == -1);
+    return 0;
+}
+
+static int probe_calls(char **args)
+{
+    (void)args;
+    REFUSED(mount("x", "/tmp", "tmpfs", 0, NULL), EPERM);
+    REFUSED(umount2("/tmp", MNT_DETACH), EPERM);
+    REFUSED(unshare(CLONE_NEWUSER), EPERM);
+    REFUSED(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL), EPERM);
+    REFUSED(syscall(SYS_clone3, NULL, 0), ENOSYS);
+    REFUSED(ptrace(PTRACE_TRACEME, 0, NULL, NULL), EPERM);
+    REFUSED(syscall(SYS_bpf, 0, NULL, 0), EPERM);
+    REFUSED(syscall(SYS_perf_event_open, NULL, 0, -1, -1, 0), EPERM);
+    REFUSED(syscall(SYS_add_key, "user", "x", "y", 1, -1), EPERM);
+    REFUSED(syscall(425 /* io_uring_setup */, 1, NULL), EPERM);
+    REFUSED(syscall(SYS_userfaultfd, 0), EPERM);
+    REFUSED(sethostname("x", 1), EPERM);
+    REFUSED(chroot("/tmp"), EPERM);
+    REFUSED(socket(AF_PACKET, SOCK_RAW, 0), EPERM);
+    REFUSED(socket(AF_NETLINK, SOCK_RAW, 0), EPERM);
+    REFUSED(socket(40 /* AF_VSOCK */, SOCK_STREAM, 0), EPERM);
+    REFUSED(syscall(SYS_personality, 0x0040000 /* ADDR_NO_RANDOMIZE */), EPERM);
+    struct iovec io = { &io, sizeof(io) };
+    REFUSED(process_vm_readv(1, &io, 1, &io, 1, 0), EPERM);
+    MUST(socket(AF_UNIX, SOCK_STREAM, 0) >= 0 && socket(AF_INET6, SOCK_STREAM, 0) >= 0);
+    return 0;
+}
+
+static int probe_limits(char **args)
+{
+    static const __rlimit_resource_t which[] = { RLIMIT_NOFILE, RLIMIT_CORE, RLIMIT_MEMLOCK };
+    (void)args;
+    for (size_t i = 0; i < ARRAY_LEN(which); i++) {
+        struct rlimit r;
+        MUST(getrlimit(which[i], &r) == 0 && r.rlim_cur == r.rlim_max);
+        r.rlim_max++;
+        REFUSED(setrlimit(which[i], &r), EPERM);
+    }
+    int fds = 0;
+    while (fds < 2000 && dup(0) >= 0)
+        fds++;
+    MUST(fds < 1024 && errno == EMFILE);
+    return 0;
+}
+
+/* args: a port that the machine listens on. */
+static int probe_network(char **args)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)strtoul(args[0], NULL, 10)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    MUST(fd >= 0);
+    REFUSED(connect(fd, (struct sockaddr *)&a, sizeof(a)), ECONNREFUSED);
+    a.sin_addr.s_addr = htonl(0xc0000201); /* 192.0.2.1, for documentation (RFC 5737) */
+    REFUSED(connect(fd, (struct sockaddr *)&a, sizeof(a)), ENETUNREACH);
+    return 0;
+}
+
+/* args: a port to connect to, where "ping" is answered by "pong". */
+static int probe_connect(char **args)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)strtoul(args[0], NULL, 10)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    char answer[5] = "";
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    MUST(connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+    MUST(write(fd, "ping", 4) == 4 && read(fd, answer, 4) == 4);
+    MUST(strcmp(answer, "pong") == 0);
+    return 0;
+}
+
+/* args: a port to connect to and stay with. */
+static int probe_hold(char **args)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)strtoul(args[0], NULL, 10)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    MUST(connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+    printf("held\n");
+    fflush(stdout);
+    return sleep_forever();
+}
+
+/* args: how many processes at most. */
+static int probe_fork_bomb(char **args)
+{
+    long max = strtol(args[0], NULL, 10), made = 0;
+    while (made <= max) {
+        pid_t pid = fork();
+        if (pid == 0)
+            return sleep_forever();
+        if (pid < 0)
+            break;
+        made++;
+    }
+    MUST(made < max && errno == EAGAIN);
+    return 0;
+}
+
+/* args: MiB to use. */
+static int probe_memory(char **args)
+{
+    size_t size = (size_t)(strtoull(args[0], NULL, 10) * MIB);
+    char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    MUST(p != MAP_FAILED);
+    memset(p, 1, size);
+    printf("used\n");
+    fflush(stdout);
+    return sleep_forever();
+}
+
+static int probe_tmp_full(char **args)
+{
+    static char block[1 << 16];
+    int fd = open("/tmp/big", O_WRONLY | O_CREAT, 0600);
+    uint64_t max = strtoull(args[0], NULL, 10) * MIB, sum = 0;
+    ssize_t n;
+    while ((n = write(fd, block, sizeof(block))) > 0 && sum <= max)
+        sum += (uint64_t)n;
+    MUST(sum <= max && errno == ENOSPC);
+    return 0;
+}
+
+/* Leaves children and grandchildren that hold the output open. */
+static int probe_descendants(char **args)
+{
+    (void)args;
+    for (int i = 0; i < 3; i++) {
+        if (fork() == 0) {
+            setsid();
+            (void)!fork();
+            return sleep_forever();
+        }
+    }
+    printf("started\n");
+    fflush(stdout);
+    return sleep_forever();
+}
+
+static int probe_spin(char **args)
+{
+    (void)args;
+    for (unsigned i = 0; getppid() > 0; i++)
+        if (i % 100000 == 0) {
+            printf(".");
+            fflush(stdout);
+        }
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(char **args);
+} probes[] = {
+    { "ok", probe_ok },
+    { "exit", probe_exit },
+    { "crash", probe_crash },
+    { "forever", probe_forever },
+    { "files", probe_files },
+    { "read_only", probe_read_only },
+    { "layers", probe_layers },
+    { "identity", probe_identity },
+    { "processes", probe_processes },
+    { "calls", probe_calls },
+    { "limits", probe_limits },
+    { "network", probe_network },
+    { "connect", probe_connect },
+    { "hold", probe_hold },
+    { "fork_bomb", probe_fork_bomb },
+    { "memory", probe_memory },
+    { "tmp_full", probe_tmp_full },
+    { "descendants", probe_descendants },
+    { "spin", probe_spin },
+};
+
+static int run_probe(char **args)
+{
+    for (size_t i = 0; i < ARRAY_LEN(probes); i++)
+        if (strcmp(args[0], probes[i].name) == 0)
+            return probes[i].run(args + 1);
+    return 99;
+}
+
+/* Outside. */
+
+static char base[PATH_MAX];
+static unsigned without; /* of the case that runs */
+static struct sandbox_host *host;
+
+static const char *in_base(const char *name)
+{
+    static char path[PATH_MAX + 64];
+    snprintf(path, sizeof(path), "%s/%s", base, name);
+    return path;
+}
+
+static void write_text(const char *name, const char *text)
+{
+    FILE *f = fopen(in_base(name), "w");
+    ck_assert(f && fputs(text, f) >= 0 && fclose(f) == 0);
+    ck_assert_int_eq(chmod(in_base(name), 0644), 0);
+}
+
+static void make_dir(const char *name)
+{
+    ck_assert_int_eq(mkdir(in_base(name), 0755), 0);
+}
+
+static void setup(void)
+{
+    struct sandbox_config config = { .without = without };
+    char command[2 * PATH_MAX + 64];
+    snprintf(base, sizeof(base), "/tmp/kist-test-sandbox-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(base));
+    ck_assert_int_eq(chmod(base, 0755), 0);
+    make_dir("task");
+    make_dir("one");
+    make_dir("two");
+    make_dir("one/both");
+    make_dir("two/both");
+    write_text("secret", "secret");
+    write_text("one/both/a", "one");
+    write_text("two/both/a", "two");
+    write_text("one/both/b", "one");
+    snprintf(command, sizeof(command), "cp /proc/%d/exe %s/task/bootstrap", (int)getpid(), base);
+    ck_assert_int_eq(system(command), 0);
+    ck_assert_int_eq(sandbox_host_open(&config, &host), KIST_OK);
+}
+
+static void teardown(void)
+{
+    char command[PATH_MAX + 16];
+    sandbox_host_close(host);
+    snprintf(command, sizeof(command), "rm -rf %s", base);
+    ck_assert_int_eq(system(command), 0);
+}
+
+/* Whether the machine has it; otherwise says that the rest of a test is left out. */
+static bool have(unsigned features, const char *what)
+{
+    if ((sandbox_features(host) & features) == features)
+        return true;
+    if (!(without & features))
+        fprintf(stderr, "SKIPPED: this machine has no %s for sandboxes\n", what);
+    return false;
+}
+
+/* Where the program is as seen inside. */
+static const char *program(void)
+{
+    static char path[PATH_MAX + 64];
+    if (sandbox_features(host) & SANDBOX_MOUNT_NS)
+        return "/var/task/bootstrap";
+    snprintf(path, sizeof(path), "%s", in_base("task/bootstrap"));
+    return path;
+}
+
+static struct sandbox *start_with(struct sandbox_spec spec, const char *const *args)
+{
+    static const char *const environment[] = { "A=1", NULL };
+    char task[PATH_MAX + 64];
+    const char *argv[16] = { program(), "probe" };
+    for (size_t i = 0; args[i]; i++)
+        argv[i + 2] = args[i];
+    snprintf(task, sizeof(task), "%s", in_base("task"));
+    if (!spec.task_dir)
+        spec.task_dir = task;
+    spec.argv = argv;
+    spec.envp = environment;
+    struct sandbox *box = NULL;
+    ck_assert_str_eq(kist_err_text(sandbox_spawn(host, &spec, &box)), kist_err_text(KIST_OK));
+    return box;
+}
+#define ARGS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+#define SPEC(...) ((struct sandbox_spec){ __VA_ARGS__ })
+
+/* Reads what comes until the end of the output, or until `until` has come. */
+static void read_output(const struct sandbox *box, char *text, size_t size, const char *until)
+{
+    size_t len = 0;
+    text[0] = '\0';
+    while (len + 1 < size && !(until && strstr(text, until))) {
+        struct pollfd p = { .fd = sandbox_output(box), .events = POLLIN };
+        ck_assert_int_eq(poll(&p, 1, 20000), 1);
+        ssize_t n = read(p.fd, text + len, size - 1 - len);
+        ck_assert_int_ge(n, 0);
+        if (n == 0)
+            break;
+        len += (size_t)n;
+        text[len] = '\0';
+    }
+}
+
+static struct sandbox_exit finish(struct sandbox *box)
+{
+    struct sandbox_exit end;
+    ck_assert_int_eq(sandbox_reap(box, &end), KIST_OK);
+    sandbox_free(box);
+    return end;
+}
+
+/* A probe that must end with 0. */
+static void check_probe(struct sandbox_spec spec, const char *const *args)
+{
+    char text[4096];
+    struct sandbox *box = start_with(spec, args);
+    read_output(box, text, sizeof(text), NULL);
+    struct sandbox_exit end = finish(box);
+    ck_assert_msg(end.status == 0, "probe %s: status %d, signal %d: %s", args[0], end.status,
+                  end.signal, text);
+}
+
+START_TEST(says_what_it_has)
+{
+    struct buf line;
+    buf_init(&line, 4096);
+    ck_assert_int_eq(sandbox_describe(host, &line), KIST_OK);
+    fprintf(stderr, "sandbox: %.*s\n", (int)line.len, (const char *)line.ptr);
+    ck_assert_ptr_nonnull(memmem(line.ptr, line.len, "no_new_privs", 12));
+    buf_release(&line);
+    if (without == 0)
+        (void)have(SANDBOX_MOUNT_NS | SANDBOX_PID_NS, "mount and pid namespaces");
+}
+END_TEST
+
+START_TEST(starts_and_reports)
+{
+    char text[256];
+    struct sandbox *box = start_with(SPEC(0), ARGS("ok"));
+    read_output(box, text, sizeof(text), NULL);
+    ck_assert_msg(strncmp(text, "hello from ", 11) == 0, "%s", text);
+    struct sandbox_exit end = finish(box);
+    ck_assert(end.status == 0 && end.signal == 0 && !end.oom_killed);
+    ck_assert_uint_gt(end.memory_max_bytes, 0);
+    end = finish(start_with(SPEC(0), ARGS("exit", "42")));
+    ck_assert(end.status == 42 && end.signal == 0);
+    end = finish(start_with(SPEC(0), ARGS("crash")));
+    ck_assert(end.status == -1 && end.signal == SIGSEGV);
+}
+END_TEST
+
+START_TEST(refuses_bad_specs)
+{
+    struct sandbox *box = NULL;
+    char task[PATH_MAX + 64];
+    snprintf(task, sizeof(task), "%s", in_base("task"));
+    const char *const none[] = { NULL }, *const absent[] = { "/var/task/absent", NULL };
+    struct sandbox_spec spec = { .task_dir = task, .argv = absent, .envp = none };
+    ck_assert_int_eq(sandbox_spawn(host, &spec, &box), KIST_E_INVALID);
+    spec.argv = none;
+    ck_assert_int_eq(sandbox_spawn(host, &spec, &box), KIST_E_INVALID);
+    const char *const good[] = { program(), NULL };
+    spec.argv = good;
+    spec.task_dir = "/absent";
+    ck_assert_int_eq(sandbox_spawn(host, &spec, &box), KIST_E_INVALID);
+    spec.task_dir = task;
+    char *large = malloc(200000);
+    ck_assert_ptr_nonnull(large);
+    memset(large, 'x', 199999);
+    large[199999] = '\0';
+    const char *const environment[] = { large, NULL };
+    spec.envp = environment;
+    ck_assert_int_eq(sandbox_spawn(host, &spec, &box), KIST_E_TOO_LARGE);
+    free(large);
+    ck_assert_ptr_null(box);
+    check_probe(SPEC(0), ARGS("ok"));
+}
+END_TEST
+
+START_TEST(files)
+{
+    if (!have(SANDBOX_MOUNT_NS, "mount namespaces"))
+        return;
+    char secret[PATH_MAX + 64];
+    snprintf(secret, sizeof(secret), "%s", in_base("secret"));
+    check_probe(SPEC(0), ARGS("files", secret, base));
+    check_probe(SPEC(0), ARGS("read_only"));
+    check_probe(SPEC(0), ARGS("read_only")); /* nothing of the other's /tmp */
+}
+END_TEST
+
+START_TEST(layers)
+{
+    if (!have(SANDBOX_MOUNT_NS, "mount namespaces"))
+        return;
+    char one[PATH_MAX + 64], two[PATH_MAX + 64];
+    snprintf(one, sizeof(one), "%s", in_base("one"));
+    snprintf(two, sizeof(two), "%s", in_base("two"));
+    const char *const first[] = { one, NULL }, *const both[] = { one, two, NULL };
+    check_probe(SPEC(.layer_dirs = first), ARGS("layers", "/opt/both/a", "one"));
+    check_probe(
+        SPEC(.layer_dirs = both, .runtime_dir = two),
+        ARGS("layers", "/opt/both/a", "two", "/opt/both/b", "one", "/var/runtime/both/a", "two"));
+}
+END_TEST
+
+START_TEST(privileges)
+{
+    if (have(SANDBOX_USER_NS | SANDBOX_PROC, "user namespaces"))
+        check_probe(SPEC(0), ARGS("identity"));
+    if (have(SANDBOX_PROC, "pid namespaces"))
+        check_probe(SPEC(0), ARGS("processes"));
+    if (have(SANDBOX_SECCOMP, "seccomp"))
+        check_probe(SPEC(0), ARGS("calls"));
+    check_probe(SPEC(0), ARGS("limits"));
+}
+END_TEST
+
+static int listen_here(uint16_t *port)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(a);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert(fd >= 0 && bind(fd, (struct sockaddr *)&a, len) == 0 && listen(fd, 1) == 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+    *port = ntohs(a.sin_port);
+    return fd;
+}
+
+START_TEST(network)
+{
+    uint16_t port;
+    char text[16];
+    CLEANUP_CLOSE int fd = listen_here(&port);
+    snprintf(text, sizeof(text), "%u", port);
+    if (have(SANDBOX_NET_NS, "network namespaces"))
+        check_probe(SPEC(0), ARGS("network", text));
+    /* With leave, the machine's listener is there. */
+    struct sandbox *box = start_with(SPEC(.network = true), ARGS("connect", text));
+    CLEANUP_CLOSE int client = accept(fd, NULL, NULL);
+    char ping[4];
+    ck_assert(read(client, ping, 4) == 4 && write(client, "pong", 4) == 4);
+    ck_assert_int_eq(finish(box).status, 0);
+}
+END_TEST
+
+START_TEST(listeners)
+{
+    static const uint16_t ports[] = { 9001, 9000 };
+    for (size_t i = 0; i < ARRAY_LEN(ports); i++) {
+        char text[16];
+        snprintf(text, sizeof(text), "%u", ports[i]);
+        struct sandbox *box = start_with(SPEC(.ports = ports, .ports_count = ARRAY_LEN(ports)),
+                                         ARGS("connect", text));
+        if (!have(SANDBOX_NET_NS, "network namespaces")) {
+            ck_assert_uint_ne(sandbox_port(box, i)->port, 0);
+            sandbox_free(box);
+            continue;
+        }
+        ck_assert_uint_eq(sandbox_port(box, i)->port, ports[i]);
+        ck_assert_ptr_null(sandbox_port(box, ARRAY_LEN(ports)));
+        struct pollfd p = { .fd = sandbox_port(box, i)->fd, .events = POLLIN };
+        ck_assert_int_eq(poll(&p, 1, 20000), 1);
+        CLEANUP_CLOSE int client = accept(p.fd, NULL, NULL);
+        char ping[4];
+        ck_assert(read(client, ping, 4) == 4 && memcmp(ping, "ping", 4) == 0);
+        ck_assert_int_eq(write(client, "pong", 4), 4);
+        ck_assert_int_eq(finish(box).status, 0);
+    }
+}
+END_TEST
+
+START_TEST(bounds)
+{
+    /* The machine's root is above RLIMIT_NPROC. */
+    if (geteuid() != 0 || sandbox_features(host) & SANDBOX_OWN_UID ||
+        have(SANDBOX_CGROUP_PIDS, "limit for root's processes without cgroups"))
+        check_probe(SPEC(.pids_max = 50), ARGS("fork_bomb", "60"));
+    if (have(SANDBOX_MOUNT_NS, "mount namespaces"))
+        check_probe(SPEC(.tmp_bytes = 4 * MIB), ARGS("tmp_full", "5"));
+}
+END_TEST
+
+START_TEST(memory)
+{
+    if (!(sandbox_features(host) & SANDBOX_CGROUP_MEMORY) &&
+        !have(SANDBOX_PROC, "memory cgroup and no /proc of its own"))
+        return;
+    char text[64];
+    /* Beyond the kernel's limit (with a small /tmp), and beyond the watched one alone. */
+    static const uint64_t tmp[] = { 1 * MIB, 512 * MIB };
+    for (size_t i = 0; i < ARRAY_LEN(tmp); i++) {
+        struct sandbox *box = start_with(SPEC(.memory_bytes = 64 * MIB, .tmp_bytes = tmp[i]),
+                                         ARGS("memory", "200"));
+        if (i == 1 && !(sandbox_features(host) & SANDBOX_PROC)) {
+            sandbox_free(box);
+            continue;
+        }
+        struct sandbox_exit end = finish(box);
+        ck_assert_int_eq(end.signal, SIGKILL);
+        ck_assert(end.oom_killed);
+    }
+    struct sandbox *box = start_with(SPEC(.memory_bytes = 64 * MIB), ARGS("memory", "20"));
+    read_output(box, text, sizeof(text), "used");
+    if (sandbox_features(host) & SANDBOX_CGROUP_MEMORY)
+        ck_assert_uint_ge(sandbox_memory_peak(box), 20 * MIB);
+    sandbox_kill(box);
+    struct sandbox_exit end = finish(box);
+    ck_assert(end.signal == SIGKILL && !end.oom_killed);
+}
+END_TEST
+
+START_TEST(kill_ends_all)
+{
+    char text[64];
+    struct sandbox *box = start_with(SPEC(0), ARGS("descendants"));
+    read_output(box, text, sizeof(text), "started");
+    struct pollfd p = { .fd = sandbox_pidfd(box), .events = POLLIN };
+    ck_assert_int_eq(poll(&p, 1, 0), 0);
+    sandbox_kill(box);
+    sandbox_kill(box);
+    ck_assert_int_eq(poll(&p, 1, 20000), 1);
+    /* Nobody holds the pipe any more. */
+    read_output(box, text, sizeof(text), NULL);
+    struct sandbox_exit end = finish(box);
+    ck_assert(end.status == -1 && end.signal == SIGKILL);
+}
+END_TEST
+
+/* Reads all dots that are there. */
+static size_t drain(const struct sandbox *box)
+{
+    char text[4096];
+    size_t sum = 0;
+    ssize_t n;
+    while ((n = read(sandbox_output(box), text, sizeof(text))) > 0)
+        sum += (size_t)n;
+    return sum;
+}
+
+START_TEST(freeze_and_thaw)
+{
+    char text[2];
+    struct sandbox *box = start_with(SPEC(0), ARGS("spin"));
+    for (int round = 0; round < 3; round++) {
+        read_output(box, text, sizeof(text), NULL);
+        ck_assert_int_eq(sandbox_freeze(box), KIST_OK);
+        (void)drain(box);
+        usleep(100000); /* time in which it would have written */
+        (void)drain(box);
+        usleep(200000);
+        ck_assert_uint_eq(drain(box), 0);
+        ck_assert_int_eq(sandbox_thaw(box), KIST_OK);
+    }
+    read_output(box, text, sizeof(text), NULL);
+    ck_assert_int_eq(sandbox_freeze(box), KIST_OK);
+    sandbox_kill(box);
+    ck_assert_int_eq(finish(box).signal, SIGKILL);
+}
+END_TEST
+
+static void *spawn_many(void *arg)
+{
+    for (int i = 0; i < 10; i++)
+        check_probe(SPEC(.memory_bytes = 128 * MIB), ARGS("ok"));
+    return arg;
+}
+
+START_TEST(concurrent)
+{
+    pthread_t threads[4];
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, spawn_many, NULL), 0);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+        pthread_join(threads[i], NULL);
+}
+END_TEST
+
+/* The zygote is this process's only child that is called so. */
+static pid_t find_zygote(void)
+{
+    char path[64], list[4096] = "", name[32];
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)gettid());
+    CLEANUP_FCLOSE FILE *f = fopen(path, "r");
+    ck_assert(f && fgets(list, sizeof(list), f));
+    char *end = list;
+    for (long pid; (pid = strtol(end, &end, 10)) > 0;) {
+        snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
+        CLEANUP_FCLOSE FILE *comm = fopen(path, "r");
+        if (comm && fgets(name, sizeof(name), comm) && strcmp(name, "kist-zygote\n") == 0)
+            return (pid_t)pid;
+    }
+    ck_abort_msg("no zygote");
+    return -1;
+}
+
+START_TEST(zygote_comes_back)
+{
+    char text[64];
+    struct sandbox *box = start_with(SPEC(0), ARGS("forever"));
+    read_output(box, text, sizeof(text), "started");
+    pid_t zygote = find_zygote();
+    ck_assert_int_eq(kill(zygote, SIGKILL), 0);
+    siginfo_t info;
+    ck_assert_int_eq(waitid(P_PID, (id_t)zygote, &info, WEXITED | WNOWAIT), 0);
+    check_probe(SPEC(0), ARGS("ok"));
+    /* Sandboxes do not need it any more. */
+    struct pollfd p = { .fd = sandbox_pidfd(box), .events = POLLIN };
+    ck_assert_int_eq(poll(&p, 1, 0), 0);
+    sandbox_kill(box);
+    ck_assert_int_eq(finish(box).signal, SIGKILL);
+}
+END_TEST
+
+static void reopen(void)
+{
+    struct sandbox_config config = { .without = without };
+    sandbox_host_close(host);
+    ck_assert_int_eq(sandbox_host_open(&config, &host), KIST_OK);
+}
+
+/* A server of its own with one function that connects to `port` and waits; frozen when wished.
+ * Tells `ready` and waits to be killed. */
+static _Noreturn void other_server(const char *port, bool frozen, int ready)
+{
+    struct sandbox_config config = { .without = without };
+    char text[16];
+    if (sandbox_host_open(&config, &host) != KIST_OK)
+        _exit(1);
+    struct sandbox *box = start_with(SPEC(.network = true), ARGS("hold", port));
+    read_output(box, text, sizeof(text), "held");
+    if (frozen && sandbox_freeze(box) != KIST_OK)
+        _exit(1);
+    (void)!write(ready, "", 1);
+    for (;;)
+        pause();
+}
+
+/* Control groups that bear a process's number. */
+static int count_groups(pid_t of)
+{
+    char command[160];
+    int count = -1;
+    snprintf(command, sizeof(command),
+             "find /sys/fs/cgroup -type d -name 'kist-*-%d-*' 2>/dev/null | wc -l", (int)of);
+    FILE *f = popen(command, "r");
+    ck_assert(f && fscanf(f, "%d", &count) == 1);
+    pclose(f);
+    return count;
+}
+
+/* A server that is killed leaves no process, and no control group after the next start. */
+START_TEST(server_killed)
+{
+    for (int frozen = 0; frozen < 2; frozen++) {
+        uint16_t port;
+        char text[16];
+        int ready[2];
+        CLEANUP_CLOSE int listener = listen_here(&port);
+        ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
+        snprintf(text, sizeof(text), "%u", port);
+        pid_t server = fork();
+        if (server == 0)
+            other_server(text, frozen, ready[1]);
+        close(ready[1]);
+        CLEANUP_CLOSE int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        ck_assert_int_eq(read(ready[0], text, 1), 1);
+        close(ready[0]);
+        ck_assert_int_eq(kill(server, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(server, NULL, 0), server);
+        if (frozen) /* under version 1 frozen processes stay until then */
+            reopen();
+        struct pollfd p = { .fd = client, .events = POLLIN };
+        ck_assert_int_eq(poll(&p, 1, 20000), 1);
+        ck_assert_int_le(read(client, text, 1), 0);
+        reopen();
+        ck_assert_int_eq(count_groups(server), 0);
+    }
+}
+END_TEST
+
+static int compare_ns(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* From the call to the first byte of its output, and to the end of sandbox_spawn(). */
+START_TEST(how_long_a_start_takes)
+{
+    enum { ROUNDS = 50 };
+    uint64_t spawned[ROUNDS], first[ROUNDS];
+    static const uint16_t ports[] = { 9001, 9000 };
+    char text[2];
+    for (size_t i = 0; i < ROUNDS; i++) {
+        uint64_t start = mono_ns();
+        struct sandbox *box = start_with(
+            SPEC(.memory_bytes = 128 * MIB, .ports = ports, .ports_count = 2), ARGS("ok"));
+        spawned[i] = mono_ns() - start;
+        read_output(box, text, sizeof(text), NULL);
+        first[i] = mono_ns() - start;
+        finish(box);
+    }
+    qsort(spawned, ROUNDS, sizeof(spawned[0]), compare_ns);
+    qsort(first, ROUNDS, sizeof(first[0]), compare_ns);
+    fprintf(stderr,
+            "start: p50 %.2f ms, p90 %.2f ms; to the first output: p50 %.2f ms, p90 %.2f ms\n",
+            (double)spawned[ROUNDS / 2] / 1e6, (double)spawned[ROUNDS * 9 / 10] / 1e6,
+            (double)first[ROUNDS / 2] / 1e6, (double)first[ROUNDS * 9 / 10] / 1e6);
+}
+END_TEST
+
+/* The same tests with less and less of what the machine offers. */
+static const unsigned cases[] = {
+    0,
+    SANDBOX_CGROUP_MEMORY | SANDBOX_CGROUP_PIDS | SANDBOX_CGROUP_FREEZER,
+    SANDBOX_USER_NS | SANDBOX_NET_NS | SANDBOX_LANDLOCK | SANDBOX_CGROUP_V2,
+    SANDBOX_USER_NS | SANDBOX_PID_NS | SANDBOX_NET_NS | SANDBOX_CGROUP_FREEZER,
+    SANDBOX_USER_NS | SANDBOX_MOUNT_NS | SANDBOX_PID_NS | SANDBOX_NET_NS | SANDBOX_IPC_NS |
+        SANDBOX_UTS_NS | SANDBOX_CGROUP_MEMORY | SANDBOX_CGROUP_PIDS | SANDBOX_CGROUP_FREEZER,
+};
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], SANDBOX_ZYGOTE_COMMAND) == 0)
+        return sandbox_zygote_main();
+    if (argc > 2 && strcmp(argv[1], "probe") == 0)
+        return run_probe(argv + 2);
+    int failed = 0;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        without = cases[i];
+        fprintf(stderr, "without 0x%x\n", without);
+        Suite *s = suite_create("sandbox");
+        TCase *c = tcase_create("sandbox");
+        tcase_set_timeout(c, 120);
+        tcase_add_checked_fixture(c, setup, teardown);
+        tcase_add_test(c, says_what_it_has);
+        tcase_add_test(c, starts_and_reports);
+        tcase_add_test(c, refuses_bad_specs);
+        tcase_add_test(c, files);
+        tcase_add_test(c, layers);
+        tcase_add_test(c, privileges);
+        tcase_add_test(c, network);
+        tcase_add_test(c, listeners);
+        tcase_add_test(c, bounds);
+        tcase_add_test(c, memory);
+        tcase_add_test(c, kill_ends_all);
+        tcase_add_test(c, freeze_and_thaw);
+        tcase_add_test(c, concurrent);
+        tcase_add_test(c, zygote_comes_back);
+        tcase_add_test(c, server_killed);
+        tcase_add_test(c, how_long_a_start_takes);
+        suite_add_tcase(s, c);
+        SRunner *r = srunner_create(s);
+        srunner_run_all(r, CK_NORMAL);
+        failed += srunner_ntests_failed(r);
+        srunner_free(r);
+    }
+    return failed ? 1 : 0;
+}
