@@ -326,14 +326,13 @@ START_TEST(test_trace)
     put_c("trace");
     memset(&c, 0, sizeof(c));
     sem_init(&c.over, 0, 0);
-    c.in = (struct fn_invocation){
-        .arn = BYTES_LIT(ARN "trace"),
-        .payload = BYTES_LIT("{}"),
-        .request_id = "11111111-2222-3333-4444-999999999999",
-        .trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        .done = call_done,
-        .user = &c
-    };
+    c.in = (struct fn_invocation){ .arn = BYTES_LIT(ARN "trace"),
+                                   .payload = BYTES_LIT("{}"),
+                                   .request_id = "11111111-2222-3333-4444-999999999999",
+                                   .trace =
+                                       "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                                   .done = call_done,
+                                   .user = &c };
     functions_invoke(f, &c.in);
     end(&c);
     ck_assert_str_eq(c.trace, "0af7651916cd43dd8448eb211c80319c");
@@ -452,9 +451,9 @@ START_TEST(test_logs)
     /* Behind the last line is nothing until there is more. */
     sem_init(&woken, 0, 0);
     query.cursor = seen.cursor;
-    ck_assert_int_eq(functions_logs_watch(f, query.account, query.name, seen.cursor, wake,
-                                          &woken, &watch),
-                     KIST_OK);
+    ck_assert_int_eq(
+        functions_logs_watch(f, query.account, query.name, seen.cursor, wake, &woken, &watch),
+        KIST_OK);
     ck_assert_int_ne(sem_trywait(&woken), 0);
     invoke(&c, "logs", "\"print\"");
     while (sem_wait(&woken) != 0)
@@ -504,8 +503,9 @@ END_TEST
 START_TEST(test_change)
 {
     struct call c;
-    struct settings s = { .name = "change", .zip = c_zip(), .env_name = "MINE",
-                          .env_value = "one" };
+    struct settings s = {
+        .name = "change", .zip = c_zip(), .env_name = "MINE", .env_value = "one"
+    };
     put_function(&s);
     invoke(&c, "change", "\"env\"");
     ck_assert_str_eq(c.payload, "\"change none one http://127.0.0.1:9000\"");
@@ -609,17 +609,17 @@ static bool has_program(const char *path)
 
 START_TEST(test_python)
 {
-    static const char code[] =
-        "import logging, os\n"
-        "logging.getLogger().setLevel('INFO')\n"
-        "def handler(event, context):\n"
-        "    if event == 'fail':\n"
-        "        raise KeyError('nothing')\n"
-        "    print('printed')\n"
-        "    logging.info('logged')\n"
-        "    return {'event': event, 'name': context.function_name,\n"
-        "            'id': context.aws_request_id, 'left': context.get_remaining_time_in_millis(),\n"
-        "            'env': os.environ['AWS_EXECUTION_ENV']}\n";
+    static const char code[] = "import logging, os\n"
+                               "logging.getLogger().setLevel('INFO')\n"
+                               "def handler(event, context):\n"
+                               "    if event == 'fail':\n"
+                               "        raise KeyError('nothing')\n"
+                               "    print('printed')\n"
+                               "    logging.info('logged')\n"
+                               "    return {'event': event, 'name': context.function_name,\n"
+                               "            'id': context.aws_request_id, 'left': "
+                               "context.get_remaining_time_in_millis(),\n"
+                               "            'env': os.environ['AWS_EXECUTION_ENV']}\n";
     struct call c;
     struct settings s = { .name = "snake",
                           .runtime = "python3.12",
@@ -655,7 +655,8 @@ START_TEST(test_node)
         "  console.log('printed');\n"
         "  return { event, name: context.functionName, id: context.awsRequestId };\n"
         "};\n"
-        "exports.callback = (event, context, done) => setTimeout(() => done(null, 'called'), 1);\n"
+        "exports.callback = (event, context, done) => setTimeout(() => done(null, 'called'), "
+        "1);\n"
         "exports.streams = awslambda.streamifyResponse(async (event, out) => {\n"
         "  out.write('one,'); out.write('two'); out.end();\n"
         "});\n";
@@ -706,8 +707,8 @@ START_TEST(test_zips)
     ck_assert_int_eq(check_zip((struct file){ "a/b.py", "x", 1, 0644, NULL }, &why), KIST_OK);
     ck_assert_int_eq(check_zip((struct file){ "l", NULL, 0, 0777, "a/../b" }, &why), KIST_OK);
     static const struct file bad[] = {
-        { "../b.py", "x", 1, 0644, NULL },      { "a/../../b.py", "x", 1, 0644, NULL },
-        { "/etc/passwd", "x", 1, 0644, NULL },  { "l", NULL, 0, 0777, "/etc/passwd" },
+        { "../b.py", "x", 1, 0644, NULL },     { "a/../../b.py", "x", 1, 0644, NULL },
+        { "/etc/passwd", "x", 1, 0644, NULL }, { "l", NULL, 0, 0777, "/etc/passwd" },
         { "a/l", NULL, 0, 0777, "../../etc" },
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
