@@ -48,6 +48,7 @@ struct client_request {
     bool once;          /* doing it twice is not the same: sent again only if it cannot have
                            arrived */
     size_t reply_max;   /* 0: 16 MiB */
+    unsigned patience_s; /* the answer may take so long to begin; 0: 60 */
     void (*done)(struct client_request *q);
     void *user;
 
