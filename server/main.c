@@ -29,6 +29,7 @@ static const struct {
     { "usage", cli_usage, "what buckets hold, and who asked for how much" },
     { "target", cli_target, "where events go that no function gets: webhooks and brokers" },
     { "usage", cli_usage, "what the buckets of a data directory hold" },
+    { "dump", cli_dump, "index and log of a data directory as lines of JSON" },
     { "fsck", cli_fsck, "check every cross-reference of a data directory" },
 };
 

@@ -5,6 +5,7 @@
 int cli_scrub(int argc, char **argv);
 int cli_fsck(int argc, char **argv);
 int cli_usage(int argc, char **argv);
+int cli_dump(int argc, char **argv);
 int cli_account(int argc, char **argv);
 /* Through a server. */
 int cli_site(int argc, char **argv);

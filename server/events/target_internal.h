@@ -26,7 +26,7 @@
 #define TARGET_ATTRIBUTES_MAX 16
 #define TARGET_CONCURRENCY_MAX 1000
 #define TARGET_CONNECT_MS 5000
-#define TARGET_TIMEOUT_S 30 /* and this is the option's default */
+#define TARGET_TIMEOUT_S 30 /* unless the option says otherwise */
 #define TARGET_TIMEOUT_MAX_S 300
 
 enum target_form { TARGET_FORM_S3, TARGET_FORM_CLOUD, TARGET_FORM_BINARY, TARGET_FORM_BRIDGE };
@@ -46,6 +46,7 @@ struct target_message {
         const char *name, *value;
     } attributes[TARGET_ATTRIBUTES_MAX];
     size_t attribute_count;
+    uint64_t tag; /* the driver's: what the broker's acknowledgement names it by */
     /* What a driver says of it: */
     enum event_outcome outcome;
     char why[TARGET_WHY_MAX];
@@ -196,6 +197,15 @@ void target_http_send(struct target_http *h, struct target_message *m);
 void target_queue_push(struct target_link *link, struct target_message *m);
 /* No more will come through the table: its thread ends when it has nothing to do. */
 void target_queue_retire(struct target_link *link);
+/* That message of the list; NULL: there is none. *at remembers where it was: acknowledgements
+ * mostly come in the order of the messages. */
+struct target_message *target_find(struct target_message *list, struct target_message **at,
+                                   uint64_t tag);
+/* For libraries that only wait for times: how long until the deadline or the next look at
+ * whether everything ends; 0: one of them has come. */
+unsigned target_slice_ms(const struct target_link *link, uint64_t deadline_ns);
+/* What the target's own time limit makes of now. */
+uint64_t target_deadline(const struct target_link *link);
 /* Until fd is ready for these poll(2) events. KIST_E_BUSY: not by the deadline (mono_ns());
  * KIST_E_SHUTDOWN: everything ends. */
 enum kist_err target_wait(const struct target_link *link, int fd, short events,

@@ -5,6 +5,8 @@
  */
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <time.h>
@@ -14,6 +16,7 @@
 
 #define BATCH_MAX 256
 #define IDLE_S 20
+#define SLICE_MS 250
 
 /* ---- waiting ---- */
 
@@ -36,6 +39,32 @@ enum kist_err target_wait(const struct target_link *link, int fd, short events,
         if (n > 0 && fds[1].revents)
             return KIST_OK;
     }
+}
+
+unsigned target_slice_ms(const struct target_link *link, uint64_t deadline_ns)
+{
+    uint64_t now = mono_ns();
+    if (now >= deadline_ns || atomic_load(&link->targets->stopped))
+        return 0;
+    uint64_t left_ms = (deadline_ns - now) / 1000000 + 1;
+    return left_ms < SLICE_MS ? (unsigned)left_ms : SLICE_MS;
+}
+
+uint64_t target_deadline(const struct target_link *link)
+{
+    return mono_ns() + (uint64_t)target_timeout_ms(link->target) * 1000000;
+}
+
+struct target_message *target_find(struct target_message *list, struct target_message **at,
+                                   uint64_t tag)
+{
+    for (struct target_message *m = *at; m; m = m->next)
+        if (m->tag == tag)
+            return *at = m;
+    for (struct target_message *m = list; m && m != *at; m = m->next)
+        if (m->tag == tag)
+            return *at = m;
+    return NULL;
 }
 
 /* ---- connecting ---- */
@@ -68,6 +97,7 @@ static int dial_one(const struct target_link *link, const struct addrinfo *ai,
                     uint64_t deadline_ns, char why[TARGET_WHY_MAX])
 {
     int error = 0;
+    unsigned stuck_ms = target_timeout_ms(link->target);
     socklen_t len = sizeof(error);
     CLEANUP_CLOSE int fd =
         socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, ai->ai_protocol);
@@ -77,7 +107,9 @@ static int dial_one(const struct target_link *link, const struct addrinfo *ai,
         error = ETIMEDOUT;
     else
         (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
-    if (error == 0)
+    /* Libraries that write until all is written must not do so for ever. */
+    if (error == 0 &&
+        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &stuck_ms, sizeof(stuck_ms)) == 0)
         return TAKE_FD(fd);
     char text[100];
     snprintf(why, TARGET_WHY_MAX, "connecting: %s", strerror_r(error, text, sizeof(text)));

@@ -32,11 +32,6 @@ static const char *check(const Kist__EventTarget *target, const struct target_ur
     return NULL;
 }
 
-static uint64_t deadline_of(const struct target_link *link)
-{
-    return mono_ns() + (uint64_t)target_timeout_ms(link->target) * 1000000;
-}
-
 /* Writes what is queued; reads meanwhile, so that neither side waits for the other. */
 static bool flush(const struct target_link *link, redisContext *c, uint64_t deadline_ns)
 {
@@ -183,7 +178,7 @@ static void judge(struct target_message *m, const redisReply *reply)
 static bool send_redis(struct target_link *link, void *conn, struct target_message *list)
 {
     redisContext *c = conn;
-    uint64_t deadline = deadline_of(link);
+    uint64_t deadline = target_deadline(link);
     for (const struct target_message *m = list; m; m = m->next)
         add_event(link, c, m);
     if (!flush(link, c, deadline))

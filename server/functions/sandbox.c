@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -25,11 +26,18 @@
 #define ANSWER_SECONDS 20
 #define TMP_BYTES_DEFAULT (UINT64_C(512) << 20)
 #define PIDS_DEFAULT 1024
+/* Features that are the server's work. */
+#define SANDBOX_CGROUPS                                                                          \
+    ((unsigned)SANDBOX_CGROUP_MEMORY | SANDBOX_CGROUP_PIDS | SANDBOX_CGROUP_FREEZER |            \
+     SANDBOX_CGROUP_V2)
 
 struct sandbox_host {
+    char *exe;
+    unsigned without;
+    pthread_mutex_t lock; /* of the next two: a zygote that has died is started again */
     pid_t zygote;
     int socket;
-    unsigned features;
+    unsigned features; /* constant once open, as what follows */
     uint32_t uid_first, uid_count;
     _Atomic uint64_t next_id;
     struct cgroup_host cgroups;
@@ -42,6 +50,7 @@ struct sandbox {
     struct sandbox_port ports[SANDBOX_PORTS_MAX];
     size_t ports_count;
     struct sandbox_shared *shared;
+    struct sandbox_report last; /* the init's report of the end, once kind is SANDBOX_ENDED */
     bool reaped;
     struct sandbox_exit end; /* once reaped */
 };
@@ -73,21 +82,53 @@ static enum kist_err start_zygote(const char *exe, int socket, pid_t *out)
 }
 
 /* Tells the zygote what to know and hears what it can. */
-static enum kist_err greet(struct sandbox_host *host, unsigned without)
+static enum kist_err greet(const struct sandbox_host *host, struct sandbox_abilities *out)
 {
     CLEANUP_FREE struct sandbox_hello *hello = calloc(1, sizeof(*hello));
     if (!hello)
         return KIST_E_NOMEM;
-    hello->without = without;
-    if (!(without & SANDBOX_SECCOMP) && sandbox_filter(hello) != KIST_OK)
+    hello->without = host->without;
+    if (!(host->without & SANDBOX_SECCOMP) && sandbox_filter(hello) != KIST_OK)
         hello->filter_len = 0;
     TRY(from_errno(sandbox_send(host->socket, hello, sizeof(*hello), NULL, 0)));
-    struct sandbox_abilities abilities;
     size_t len, none = 0;
-    TRY(from_errno(
-        sandbox_receive(host->socket, &abilities, sizeof(abilities), &len, NULL, &none)));
-    if (len != sizeof(abilities))
-        return KIST_E_IO;
+    TRY(from_errno(sandbox_receive(host->socket, out, sizeof(*out), &len, NULL, &none)));
+    return len == sizeof(*out) ? KIST_OK : KIST_E_IO;
+}
+
+static void zygote_close(struct sandbox_host *host)
+{
+    if (host->socket >= 0)
+        close(host->socket);
+    if (host->zygote > 0)
+        while (waitpid(host->zygote, NULL, 0) < 0 && errno == EINTR)
+            continue;
+    host->socket = host->zygote = -1;
+}
+
+static enum kist_err zygote_open(struct sandbox_host *host, struct sandbox_abilities *out)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        return kist_err_from_errno(errno);
+    host->socket = pair[0];
+    CLEANUP_CLOSE int theirs = pair[1];
+    TRY(from_errno(set_timeout(host->socket)));
+    TRY(start_zygote(host->exe, theirs, &host->zygote));
+    close(TAKE_FD(theirs));
+    return greet(host, out);
+}
+
+static enum kist_err host_start(struct sandbox_host *host, const struct sandbox_config *config)
+{
+    struct sandbox_abilities abilities;
+    host->exe = strdup(config->zygote_exe ? config->zygote_exe : "/proc/self/exe");
+    host->without = config->without;
+    if (!host->exe)
+        return KIST_E_NOMEM;
+    /* The server's move into a leaf of version 2 comes before the zygote's birth. */
+    cgroup_host_open(&host->cgroups, config->without);
+    TRY(zygote_open(host, &abilities));
     unsigned v1 = cgroup_features(&host->cgroups, false);
     unsigned v2 = cgroup_features(&host->cgroups, true);
     host->features = abilities.features | v1 | v2 | (v2 ? SANDBOX_CGROUP_V2 : 0);
@@ -96,27 +137,12 @@ static enum kist_err greet(struct sandbox_host *host, unsigned without)
     return KIST_OK;
 }
 
-static enum kist_err host_start(struct sandbox_host *host, const struct sandbox_config *config)
-{
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-        return kist_err_from_errno(errno);
-    host->socket = pair[0];
-    CLEANUP_CLOSE int theirs = pair[1];
-    TRY(from_errno(set_timeout(host->socket)));
-    /* The server's move into a leaf of version 2 comes before the zygote's birth. */
-    cgroup_host_open(&host->cgroups, config->without);
-    const char *exe = config->zygote_exe ? config->zygote_exe : "/proc/self/exe";
-    TRY(start_zygote(exe, theirs, &host->zygote));
-    close(TAKE_FD(theirs));
-    return greet(host, config->without);
-}
-
 enum kist_err sandbox_host_open(const struct sandbox_config *config, struct sandbox_host **out)
 {
     struct sandbox_host *host = calloc(1, sizeof(*host));
     if (!host)
         return KIST_E_NOMEM;
+    pthread_mutex_init(&host->lock, NULL);
     host->socket = host->zygote = -1;
     enum kist_err err = host_start(host, config);
     if (err != KIST_OK) {
@@ -131,13 +157,34 @@ void sandbox_host_close(struct sandbox_host *host)
 {
     if (!host)
         return;
-    if (host->socket >= 0)
-        close(host->socket);
-    if (host->zygote > 0)
-        while (waitpid(host->zygote, NULL, 0) < 0 && errno == EINTR)
-            continue;
+    zygote_close(host);
     cgroup_host_close(&host->cgroups);
+    pthread_mutex_destroy(&host->lock);
+    free(host->exe);
     free(host);
+}
+
+/* Sends to the zygote; one that is gone is started again, once. */
+static enum kist_err zygote_send(struct sandbox_host *host, const void *data, size_t len,
+                                 const int *fds, size_t fds_count)
+{
+    pthread_mutex_lock(&host->lock);
+    int error = host->socket < 0 ? EPIPE : sandbox_send(host->socket, data, len, fds, fds_count);
+    enum kist_err err = from_errno(error);
+    if (error == EPIPE || error == ECONNRESET) {
+        struct sandbox_abilities again;
+        zygote_close(host);
+        err = zygote_open(host, &again);
+        if (err == KIST_OK && host->features & ~(again.features | SANDBOX_CGROUPS))
+            err = KIST_E_IO; /* the machine has changed: not with less than was announced */
+        if (err == KIST_OK)
+            err = from_errno(sandbox_send(host->socket, data, len, fds, fds_count));
+        if (err != KIST_OK)
+            zygote_close(host);
+        TRACE(TRACE_WARN, "sandbox", "the zygote had died; a new one: %s", kist_err_text(err));
+    }
+    pthread_mutex_unlock(&host->lock);
+    return err;
 }
 
 unsigned sandbox_features(const struct sandbox_host *host)
@@ -286,11 +333,11 @@ static enum kist_err send_request(struct sandbox_host *host, struct sandbox *box
     memcpy(fds + SANDBOX_FD_CGROUPS, box->cgroup.enter,
            box->cgroup.enter_count * sizeof(box->cgroup.enter[0]));
     request->cgroups_count = (uint32_t)box->cgroup.enter_count;
-    int err = sandbox_send(host->socket, request,
-                           offsetof(struct sandbox_request, strings) + request->strings_len, fds,
-                           SANDBOX_FD_CGROUPS + box->cgroup.enter_count);
+    enum kist_err err = zygote_send(
+        host, request, offsetof(struct sandbox_request, strings) + request->strings_len, fds,
+        SANDBOX_FD_CGROUPS + box->cgroup.enter_count);
     cgroup_entered(&box->cgroup);
-    return from_errno(err);
+    return err;
 }
 
 /* Waits for the zygote's word and the init's, in whatever order they come. */
@@ -312,6 +359,8 @@ static enum kist_err await_ready(struct sandbox *box, size_t ports)
                 box->ports[i] = (struct sandbox_port){ fds[i], report.ports[i] };
             box->ports_count = count;
             ready = true;
+        } else if (report.kind == SANDBOX_ENDED) {
+            box->last = report; /* so short a function that the zygote comes last */
         } else {
             for (size_t i = 0; i < count; i++)
                 close(fds[i]);
@@ -446,16 +495,16 @@ static void read_end(struct sandbox *box)
     uint64_t peak = sandbox_memory_peak(box);
     *end = (struct sandbox_exit){ .status = -1, .signal = SIGKILL, .memory_max_bytes = peak };
     ssize_t n;
-    do
-        n = recv(box->control, &report, sizeof(report), MSG_DONTWAIT);
-    while (n > 0 && n != (ssize_t)sizeof(report)); /* an answer that came too late */
-    if (n == (ssize_t)sizeof(report) && report.kind == SANDBOX_ENDED) {
-        bool exited = WIFEXITED(report.wait_status);
-        end->status = exited ? WEXITSTATUS(report.wait_status) : -1;
-        end->signal = exited ? 0 : WTERMSIG(report.wait_status);
-        end->oom_killed = report.oom;
-        end->cpu_us = report.cpu_us;
-        end->memory_max_bytes = larger(peak, report.rss_max_bytes);
+    while ((n = recv(box->control, &report, sizeof(report), MSG_DONTWAIT)) > 0)
+        if (n == (ssize_t)sizeof(report) && report.kind == SANDBOX_ENDED)
+            box->last = report; /* what else there may be is an answer that came too late */
+    if (box->last.kind == SANDBOX_ENDED) {
+        bool exited = WIFEXITED(box->last.wait_status);
+        end->status = exited ? WEXITSTATUS(box->last.wait_status) : -1;
+        end->signal = exited ? 0 : WTERMSIG(box->last.wait_status);
+        end->oom_killed = box->last.oom;
+        end->cpu_us = box->last.cpu_us;
+        end->memory_max_bytes = larger(peak, box->last.rss_max_bytes);
     }
     if (box->features & SANDBOX_CGROUP_MEMORY && cgroup_oom_kills(&box->cgroup) > 0)
         end->oom_killed = true;

@@ -302,11 +302,15 @@ static int serve(void)
 
 int sandbox_zygote_main(void)
 {
+    static const int deaf_to[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
     size_t len, none = 0;
     (void)syscall(SYS_close_range, SANDBOX_ZYGOTE_FD + 1U, ~0U, 0U);
     (void)fcntl(SANDBOX_ZYGOTE_FD, F_SETFD, FD_CLOEXEC);
     (void)prctl(PR_SET_NAME, "kist-zygote", 0, 0, 0);
-    (void)setsid(); /* Ctrl-C is the server's, which decides when functions end */
+    /* Ctrl-C and service managers' signals are the server's, which decides when functions end. */
+    (void)setsid();
+    for (size_t i = 0; i < ARRAY_LEN(deaf_to); i++)
+        (void)signal(deaf_to[i], SIG_IGN);
     umask(022);
     if (sandbox_receive(SANDBOX_ZYGOTE_FD, &zygote.hello, sizeof(zygote.hello), &len, NULL,
                         &none) != 0 ||

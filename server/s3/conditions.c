@@ -5,12 +5,20 @@
 
 struct bytes s3_etag(struct arena *arena, struct bytes md5, uint32_t parts)
 {
-    char hex[65];
+    char hex[65], tail[16] = "\"";
     if (md5.len > 32)
         md5.len = 32;
     hex_encode(md5, hex);
-    return bytes_str(parts ? arena_printf(arena, "\"%s-%u\"", hex, parts)
-                           : arena_printf(arena, "\"%s\"", hex));
+    if (parts)
+        snprintf(tail, sizeof(tail), "-%u\"", parts);
+    size_t len = 2 * md5.len, tail_len = strlen(tail);
+    char *text = arena_alloc(arena, 1 + len + tail_len + 1);
+    if (!text)
+        return BYTES_EMPTY;
+    text[0] = '"';
+    memcpy(text + 1, hex, len);
+    memcpy(text + 1 + len, tail, tail_len + 1);
+    return bytes_of(text, 1 + len + tail_len);
 }
 
 static struct bytes trim(struct bytes b)
@@ -58,6 +66,8 @@ static bool tag_matches(struct bytes list, struct bytes etag)
 static struct bytes prefixed(const struct s3_request *r, const char *prefix, const char *name)
 {
     char header[64];
+    if (!*prefix)
+        return s3_header(r, name);
     snprintf(header, sizeof(header), "%s%s", prefix, name);
     return s3_header(r, header);
 }

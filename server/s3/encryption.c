@@ -35,16 +35,25 @@ static bool fail_request(struct s3_request *r, const char *message)
 
 /* ---- the customer's key ---- */
 
-static struct bytes customer_header(struct s3_request *r, const char *prefix, const char *what)
+enum customer_header { CUSTOMER_ALGORITHM, CUSTOMER_KEY, CUSTOMER_KEY_MD5 };
+
+/* prefix: "" or "copy-source-". */
+static struct bytes customer_header(struct s3_request *r, const char *prefix,
+                                    enum customer_header which)
 {
-    char *name = arena_printf(r->arena, "x-amz-%s" CUSTOMER "%s", prefix, what);
-    return name ? s3_header(r, name) : BYTES_EMPTY;
+    static const char *const names[][3] = {
+        { "x-amz-" CUSTOMER "algorithm", "x-amz-" CUSTOMER "key", "x-amz-" CUSTOMER "key-md5" },
+        { "x-amz-copy-source-" CUSTOMER "algorithm", "x-amz-copy-source-" CUSTOMER "key",
+          "x-amz-copy-source-" CUSTOMER "key-md5" },
+    };
+    return s3_header(r, names[*prefix != '\0'][which]);
 }
 
 static bool names_customer_key(struct s3_request *r, const char *prefix)
 {
-    return customer_header(r, prefix, "algorithm").ptr || customer_header(r, prefix, "key").ptr ||
-           customer_header(r, prefix, "key-md5").ptr;
+    return customer_header(r, prefix, CUSTOMER_ALGORITHM).ptr ||
+           customer_header(r, prefix, CUSTOMER_KEY).ptr ||
+           customer_header(r, prefix, CUSTOMER_KEY_MD5).ptr;
 }
 
 static bool is_loopback(const char *peer)
@@ -53,12 +62,12 @@ static bool is_loopback(const char *peer)
 }
 
 /* https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html
- * prefix: "" or "copy-source-". False after an error reply. */
+ * False after an error reply. */
 static bool customer_key(struct s3_request *r, const char *prefix, uint8_t out[SEAL_KEY_BYTES])
 {
-    struct bytes algorithm = customer_header(r, prefix, "algorithm");
-    struct bytes key = customer_header(r, prefix, "key");
-    struct bytes sum = customer_header(r, prefix, "key-md5");
+    struct bytes algorithm = customer_header(r, prefix, CUSTOMER_ALGORITHM);
+    struct bytes key = customer_header(r, prefix, CUSTOMER_KEY);
+    struct bytes sum = customer_header(r, prefix, CUSTOMER_KEY_MD5);
     uint8_t raw[SEAL_KEY_BYTES + 1], md5[17], expected[16];
     size_t len = 0, md5_len = 0;
     if (!r->http->tls && !is_loopback(r->http->peer))
@@ -408,7 +417,7 @@ void s3_seal_headers(struct s3_request *r, const Kist__Seal *seal)
         return;
     if (seal->kind == SEAL_CUSTOMER) {
         s3_add_header_str(r, "x-amz-" CUSTOMER "algorithm", "AES256");
-        struct bytes md5 = customer_header(r, "", "key-md5");
+        struct bytes md5 = customer_header(r, "", CUSTOMER_KEY_MD5);
         if (md5.len)
             s3_add_header(r, "x-amz-" CUSTOMER "key-MD5", md5);
         return;

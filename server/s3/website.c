@@ -51,13 +51,13 @@ static bool own_domain(struct s3_request *r, struct bytes host)
 
 bool s3_website_bucket(struct s3_request *r, struct bytes *bucket)
 {
-    struct bytes host = r->host;
-    char *tail = arena_printf(r->arena, WEB_LABEL "%s", r->service->config.domain);
-    if (tail && has_tail(host, bytes_str(tail))) {
-        *bucket = bytes_of(host.ptr, host.len - strlen(tail));
+    struct bytes host = r->host, domain = bytes_str(r->service->config.domain);
+    struct bytes before =
+        has_tail(host, domain) ? bytes_of(host.ptr, host.len - domain.len) : BYTES_EMPTY;
+    if (has_tail(before, BYTES_LIT(WEB_LABEL))) {
+        *bucket = bytes_of(before.ptr, before.len - strlen(WEB_LABEL));
         return true;
     }
-    struct bytes domain = bytes_str(r->service->config.domain);
     if (!host.len || bytes_equal_nocase(host, domain) || has_tail(host, domain) ||
         !own_domain(r, host))
         return false;

@@ -6,6 +6,7 @@
 #ifndef KIST_STORAGE_BASE_BYTES_H
 #define KIST_STORAGE_BASE_BYTES_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,7 +32,10 @@ static inline struct bytes bytes_str(const char *s)
 }
 static inline bool bytes_equal(struct bytes a, struct bytes b)
 {
-    return a.len == b.len && (a.len == 0 || (a.ptr && b.ptr && memcmp(a.ptr, b.ptr, a.len) == 0));
+    if (a.len != b.len || a.len == 0)
+        return a.len == b.len;
+    assert(a.ptr && b.ptr);
+    return memcmp(a.ptr, b.ptr, a.len) == 0;
 }
 /* memcmp order, a shorter prefix first: the order of S3 listings. */
 int bytes_compare(struct bytes a, struct bytes b);

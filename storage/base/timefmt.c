@@ -1,56 +1,114 @@
 /* Dates as S3 reads and writes them. */
-#include <stdio.h>
-
 #include "storage/base/codec.h"
 
 static const char *const months[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
 
-static struct tm broken_down(int64_t ms)
+#define DAY_S 86400
+
+struct date {
+    int year, month, day, hour, minute, second, millis;
+    int weekday; /* 0: Sunday */
+};
+
+/* Days since 1970-01-01 in the proleptic Gregorian calendar, and back. Years begin in March, so
+ * that the day which comes and goes is the last: 306 days lie between March and January, 719,468
+ * between 0000-03-01 and 1970-01-01, 146,097 in 400 years. libc's functions take a lock that all
+ * threads share. */
+static int64_t days_of(int year, int month, int day)
 {
-    struct tm tm;
-    time_t t = (time_t)(ms / 1000 - (ms % 1000 < 0));
-    gmtime_r(&t, &tm);
-    tm.tm_year = tm.tm_year < -1900 ? -1900 : tm.tm_year > 8099 ? 8099 : tm.tm_year;
-    return tm;
+    int64_t y = month > 2 ? year : year - 1;
+    int64_t era = (y >= 0 ? y : y - 399) / 400, of_era = y - era * 400;
+    int64_t of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
-static unsigned field(int v, unsigned modulus)
+static void date_of_days(int64_t days, struct date *d)
 {
-    return (unsigned)v % modulus; /* says to the compiler how wide it prints */
+    days += 719468;
+    int64_t era = (days >= 0 ? days : days - 146096) / 146097;
+    int of_era = (int)(days - era * 146097);
+    int year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    int of_year = of_era - (365 * year + year / 4 - year / 100);
+    int month = (5 * of_year + 2) / 153;
+    d->day = of_year - (153 * month + 2) / 5 + 1;
+    d->month = month < 10 ? month + 3 : month - 9;
+    d->year = (int)(year + era * 400) + (d->month <= 2);
+}
+
+/* Outside of years 0 to 9999, the nearest of them. */
+static struct date broken_down(int64_t ms)
+{
+    int64_t seconds = ms / 1000 - (ms % 1000 < 0);
+    int64_t days = seconds / DAY_S - (seconds % DAY_S < 0);
+    int of_day = (int)(seconds - days * DAY_S);
+    int64_t first = days_of(0, 1, 1), last = days_of(9999, 12, 31);
+    struct date d = { .hour = of_day / 3600,
+                      .minute = of_day / 60 % 60,
+                      .second = of_day % 60,
+                      .millis = (int)((ms % 1000 + 1000) % 1000) };
+    days = days < first ? first : days > last ? last : days;
+    date_of_days(days, &d);
+    d.weekday = (int)(((days + 4) % 7 + 7) % 7);
+    return d;
+}
+
+/* The last `width` digits; returns where to go on. */
+static char *put_digits(char *out, int v, int width)
+{
+    for (int i = width - 1; i >= 0; i--, v /= 10)
+        out[i] = (char)('0' + v % 10);
+    return out + width;
+}
+
+static char *put_text(char *out, const char *text)
+{
+    while (*text)
+        *out++ = *text++;
+    return out;
+}
+
+static char *put_clock(char *out, const struct date *d, const char *separator)
+{
+    out = put_text(put_digits(out, d->hour, 2), separator);
+    out = put_text(put_digits(out, d->minute, 2), separator);
+    return put_digits(out, d->second, 2);
+}
+
+static char *put_day(char *out, const struct date *d, const char *separator)
+{
+    out = put_text(put_digits(out, d->year, 4), separator);
+    out = put_text(put_digits(out, d->month, 2), separator);
+    return put_digits(out, d->day, 2);
 }
 
 void time_iso(int64_t ms, char out[TIME_ISO_LEN])
 {
-    struct tm t = broken_down(ms);
-    snprintf(out, TIME_ISO_LEN, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ",
-             field(t.tm_year + 1900, 10000), field(t.tm_mon + 1, 100), field(t.tm_mday, 100),
-             field(t.tm_hour, 100), field(t.tm_min, 100), field(t.tm_sec, 100),
-             field((int)((ms % 1000 + 1000) % 1000), 1000));
+    struct date d = broken_down(ms);
+    out = put_text(put_day(out, &d, "-"), "T");
+    out = put_text(put_clock(out, &d, ":"), ".");
+    *put_text(put_digits(out, d.millis, 3), "Z") = '\0';
 }
 
 void time_http(int64_t ms, char out[TIME_HTTP_LEN])
 {
-    static const char *const days[] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
-    struct tm t = broken_down(ms);
-    snprintf(out, TIME_HTTP_LEN, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[field(t.tm_wday, 7)],
-             field(t.tm_mday, 100), months[field(t.tm_mon, 12)], field(t.tm_year + 1900, 10000),
-             field(t.tm_hour, 100), field(t.tm_min, 100), field(t.tm_sec, 100));
+    static const char *const days[] = { "Sun, ", "Mon, ", "Tue, ", "Wed, ",
+                                        "Thu, ", "Fri, ", "Sat, " };
+    struct date d = broken_down(ms);
+    out = put_digits(put_text(out, days[d.weekday]), d.day, 2);
+    out = put_text(put_text(put_text(out, " "), months[d.month - 1]), " ");
+    out = put_text(put_digits(out, d.year, 4), " ");
+    *put_text(put_clock(out, &d, ":"), " GMT") = '\0';
 }
 
 void time_amz(int64_t ms, char out[TIME_AMZ_LEN])
 {
-    struct tm t = broken_down(ms);
-    snprintf(out, TIME_AMZ_LEN, "%04u%02u%02uT%02u%02u%02uZ", field(t.tm_year + 1900, 10000),
-             field(t.tm_mon + 1, 100), field(t.tm_mday, 100), field(t.tm_hour, 100),
-             field(t.tm_min, 100), field(t.tm_sec, 100));
+    struct date d = broken_down(ms);
+    out = put_text(put_day(out, &d, ""), "T");
+    *put_text(put_clock(out, &d, ""), "Z") = '\0';
 }
 
 /* ---- parsing: a pattern of literals, digits, and words ---- */
-
-struct date {
-    int year, month, day, hour, minute, second, millis;
-};
 
 static bool digits(struct bytes s, size_t *at, size_t count, int *out)
 {
@@ -137,16 +195,13 @@ static enum kist_err to_ms(const struct date *d, int64_t *ms)
     if (d->month < 1 || d->month > 12 || d->day < 1 || d->day > 31 || d->hour > 23 ||
         d->minute > 59 || d->second > 60)
         return KIST_E_INVALID;
-    struct tm tm = { .tm_year = d->year - 1900,
-                     .tm_mon = d->month - 1,
-                     .tm_mday = d->day,
-                     .tm_hour = d->hour,
-                     .tm_min = d->minute,
-                     .tm_sec = d->second };
-    time_t t = timegm(&tm);
-    if (tm.tm_mday != d->day)
-        return KIST_E_INVALID; /* the 30th of February */
-    *ms = (int64_t)t * 1000 + d->millis;
+    int64_t days = days_of(d->year, d->month, d->day);
+    int64_t of_day = d->hour * 3600 + d->minute * 60 + d->second;
+    struct date back;
+    date_of_days(days + of_day / DAY_S, &back);
+    if (back.day != d->day)
+        return KIST_E_INVALID; /* the 30th of February; a leap second at the day's end */
+    *ms = (days * DAY_S + of_day) * 1000 + d->millis;
     return KIST_OK;
 }
 

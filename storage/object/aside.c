@@ -1,7 +1,7 @@
 /* Large bodies beside the event loops.
  *
  *   loop: pieces --> block being filled --> hasher --> worker: past the page cache --> free
- *                    (four a body, in turns)
+ *                    (in turns)
  *
  * The loop only copies; hashing and the disk take their time elsewhere, and when all blocks are
  * under way, that wait is the back-pressure. A block is a pack's block and begins at a multiple
@@ -11,8 +11,12 @@
 
 #include "storage/object/store_internal.h"
 
-#define BLOCKS 4U
-#define ASIDE_BYTES (BLOCKS * (size_t)PACK_BLOCK_BYTES)
+/* Few bodies get four blocks each, so that one that arrives in bursts is there with the others
+ * when the hasher makes its step; of many, enough are there anyway, and all shall have some. */
+#define BLOCKS_MAX 4U
+#define BLOCKS_MIN 2U
+#define MANY_SHARE 8 /* of the budget */
+#define MOST_SHARE 2
 
 enum block_state { BLOCK_FREE, BLOCK_HASHING, BLOCK_WRITING };
 
@@ -32,8 +36,8 @@ struct aside {
     struct hash_line line;
     bool stores;
     uint64_t length, submitted_bytes;
-    struct block blocks[BLOCKS];
-    unsigned filling;
+    struct block blocks[BLOCKS_MAX];
+    unsigned block_count, filling;
     pthread_mutex_t lock; /* the rest */
     unsigned busy;
     enum kist_err err;
@@ -44,20 +48,30 @@ struct aside {
     void *closed_user;
 };
 
+static size_t bytes_of_blocks(unsigned count)
+{
+    return count * (size_t)PACK_BLOCK_BYTES;
+}
+
 struct aside *aside_open(struct store *s, uint64_t length, bool stores)
 {
-    if (!s->hasher || !budget_try(&s->budget, ASIDE_BYTES))
-        return NULL;
+    unsigned blocks = BLOCKS_MAX;
+    if (!budget_try(&s->budget, bytes_of_blocks(blocks), MANY_SHARE)) {
+        blocks = BLOCKS_MIN;
+        if (!budget_try(&s->budget, bytes_of_blocks(blocks), MOST_SHARE))
+            return NULL;
+    }
     struct aside *a = calloc(1, sizeof(*a));
     if (!a) {
-        budget_give(&s->budget, ASIDE_BYTES);
+        budget_give(&s->budget, bytes_of_blocks(blocks));
         return NULL;
     }
+    a->block_count = blocks;
     a->store = s;
     a->length = length;
     a->stores = stores;
     pthread_mutex_init(&a->lock, NULL);
-    for (unsigned i = 0; i < BLOCKS; i++)
+    for (unsigned i = 0; i < a->block_count; i++)
         a->blocks[i].aside = a;
     hash_line_open(s->hasher, &a->line);
     return a;
@@ -66,10 +80,10 @@ struct aside *aside_open(struct store *s, uint64_t length, bool stores)
 static void aside_free(struct aside *a)
 {
     hash_line_close(&a->line);
-    for (unsigned i = 0; i < BLOCKS; i++)
+    for (unsigned i = 0; i < a->block_count; i++)
         free(a->blocks[i].data);
     pthread_mutex_destroy(&a->lock);
-    budget_give(&a->store->budget, ASIDE_BYTES);
+    budget_give(&a->store->budget, bytes_of_blocks(a->block_count));
     free(a);
 }
 
@@ -142,7 +156,7 @@ static void block_hashed(struct hash_job *job)
 
 static void submit(struct aside *a, struct block *b)
 {
-    a->filling = (a->filling + 1) % BLOCKS;
+    a->filling = (a->filling + 1) % a->block_count;
     a->submitted_bytes += b->length;
     b->hash.data = b->data;
     b->hash.len = b->length;
@@ -191,7 +205,7 @@ bool aside_ready(struct aside *a, size_t bytes, void (*wake)(void *), void *user
     if (!is_free(a, b, wake, user))
         return false;
     return b->length + bytes <= PACK_BLOCK_BYTES ||
-           is_free(a, &a->blocks[(a->filling + 1) % BLOCKS], wake, user);
+           is_free(a, &a->blocks[(a->filling + 1) % a->block_count], wake, user);
 }
 
 static enum kist_err block_fill(struct block *b, struct bytes piece)

@@ -34,10 +34,10 @@ enum kist_err budget_take(struct budget *b, size_t bytes, void (*wake)(void *), 
     return err;
 }
 
-bool budget_try(struct budget *b, size_t bytes)
+bool budget_try(struct budget *b, size_t bytes, size_t share)
 {
     pthread_mutex_lock(&b->lock);
-    bool ok = b->used_bytes + bytes <= b->max_bytes / 2;
+    bool ok = b->used_bytes + bytes <= b->max_bytes / share;
     if (ok)
         b->used_bytes += bytes;
     pthread_mutex_unlock(&b->lock);

@@ -375,6 +375,12 @@ struct fsck_report {
 enum kist_err store_fsck(struct store *s, void (*report)(void *ctx, const char *finding),
                          void *ctx, struct fsck_report *out) MUST_CHECK;
 
+/* The rows of the index, then the commands in the log, each as one line of JSON without its end;
+ * secrets are hidden. Of a directory that nobody has open (KIST_E_LOCKED), which it leaves as it
+ * is. each() returns false to stop. KIST_E_NOT_FOUND: no data directory. */
+enum kist_err store_dump(const char *dir, bool (*each)(void *ctx, struct bytes line),
+                         void *ctx) MUST_CHECK;
+
 /* Manual mode: one step of the log, and (when asked) a checkpoint and a reclaim round. */
 bool store_step(struct store *s);
 enum kist_err store_checkpoint(struct store *s) MUST_CHECK;

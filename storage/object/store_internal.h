@@ -40,8 +40,9 @@ void budget_release(struct budget *b);
 /* KIST_E_BUSY: wake(user) follows. KIST_E_NOMEM. */
 enum kist_err budget_take(struct budget *b, size_t bytes, void (*wake)(void *),
                           void *user) MUST_CHECK;
-/* For what only makes things faster: half of the budget is left to those who must wait for it. */
-bool budget_try(struct budget *b, size_t bytes) MUST_CHECK;
+/* For what only makes things faster: while no more than a share-th of the budget is used, so that
+ * the rest is left to those who must wait for it. */
+bool budget_try(struct budget *b, size_t bytes, size_t share) MUST_CHECK;
 void budget_give(struct budget *b, size_t bytes);
 
 /* ---- hasher.c: MD5 and SHA-256 of several bodies at once, on a thread of its own ---- */

@@ -247,6 +247,19 @@ static int probe_connect(char **args)
     return 0;
 }
 
+/* args: a port to connect to and stay with. */
+static int probe_hold(char **args)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)strtoul(args[0], NULL, 10)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    MUST(connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+    printf("held\n");
+    fflush(stdout);
+    return sleep_forever();
+}
+
 /* args: how many processes at most. */
 static int probe_fork_bomb(char **args)
 {
@@ -306,11 +319,12 @@ static int probe_descendants(char **args)
 static int probe_spin(char **args)
 {
     (void)args;
-    for (unsigned i = 0;; i++)
-        if (i % 10000000 == 0) {
+    for (unsigned i = 0; getppid() > 0; i++)
+        if (i % 100000 == 0) {
             printf(".");
             fflush(stdout);
         }
+    return 0;
 }
 
 static const struct {
@@ -330,6 +344,7 @@ static const struct {
     { "limits", probe_limits },
     { "network", probe_network },
     { "connect", probe_connect },
+    { "hold", probe_hold },
     { "fork_bomb", probe_fork_bomb },
     { "memory", probe_memory },
     { "tmp_full", probe_tmp_full },
@@ -730,6 +745,109 @@ START_TEST(concurrent)
 }
 END_TEST
 
+/* The zygote is this process's only child that is called so. */
+static pid_t find_zygote(void)
+{
+    char path[64], list[4096] = "", name[32];
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)gettid());
+    CLEANUP_FCLOSE FILE *f = fopen(path, "r");
+    ck_assert(f && fgets(list, sizeof(list), f));
+    char *end = list;
+    for (long pid; (pid = strtol(end, &end, 10)) > 0;) {
+        snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
+        CLEANUP_FCLOSE FILE *comm = fopen(path, "r");
+        if (comm && fgets(name, sizeof(name), comm) && strcmp(name, "kist-zygote\n") == 0)
+            return (pid_t)pid;
+    }
+    ck_abort_msg("no zygote");
+    return -1;
+}
+
+START_TEST(zygote_comes_back)
+{
+    char text[64];
+    struct sandbox *box = start_with(SPEC(0), ARGS("forever"));
+    read_output(box, text, sizeof(text), "started");
+    pid_t zygote = find_zygote();
+    ck_assert_int_eq(kill(zygote, SIGKILL), 0);
+    siginfo_t info;
+    ck_assert_int_eq(waitid(P_PID, (id_t)zygote, &info, WEXITED | WNOWAIT), 0);
+    check_probe(SPEC(0), ARGS("ok"));
+    /* Sandboxes do not need it any more. */
+    struct pollfd p = { .fd = sandbox_pidfd(box), .events = POLLIN };
+    ck_assert_int_eq(poll(&p, 1, 0), 0);
+    sandbox_kill(box);
+    ck_assert_int_eq(finish(box).signal, SIGKILL);
+}
+END_TEST
+
+static void reopen(void)
+{
+    struct sandbox_config config = { .without = without };
+    sandbox_host_close(host);
+    ck_assert_int_eq(sandbox_host_open(&config, &host), KIST_OK);
+}
+
+/* A server of its own with one function that connects to `port` and waits; frozen when wished.
+ * Tells `ready` and waits to be killed. */
+static _Noreturn void other_server(const char *port, bool frozen, int ready)
+{
+    struct sandbox_config config = { .without = without };
+    char text[16];
+    if (sandbox_host_open(&config, &host) != KIST_OK)
+        _exit(1);
+    struct sandbox *box = start_with(SPEC(.network = true), ARGS("hold", port));
+    read_output(box, text, sizeof(text), "held");
+    if (frozen && sandbox_freeze(box) != KIST_OK)
+        _exit(1);
+    (void)!write(ready, "", 1);
+    for (;;)
+        pause();
+}
+
+/* Control groups that bear a process's number. */
+static int count_groups(pid_t of)
+{
+    char command[160];
+    int count = -1;
+    snprintf(command, sizeof(command),
+             "find /sys/fs/cgroup -type d -name 'kist-*-%d-*' 2>/dev/null | wc -l", (int)of);
+    FILE *f = popen(command, "r");
+    ck_assert(f && fscanf(f, "%d", &count) == 1);
+    pclose(f);
+    return count;
+}
+
+/* A server that is killed leaves no process, and no control group after the next start. */
+START_TEST(server_killed)
+{
+    for (int frozen = 0; frozen < 2; frozen++) {
+        uint16_t port;
+        char text[16];
+        int ready[2];
+        CLEANUP_CLOSE int listener = listen_here(&port);
+        ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
+        snprintf(text, sizeof(text), "%u", port);
+        pid_t server = fork();
+        if (server == 0)
+            other_server(text, frozen, ready[1]);
+        close(ready[1]);
+        CLEANUP_CLOSE int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        ck_assert_int_eq(read(ready[0], text, 1), 1);
+        close(ready[0]);
+        ck_assert_int_eq(kill(server, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(server, NULL, 0), server);
+        if (frozen) /* under version 1 frozen processes stay until then */
+            reopen();
+        struct pollfd p = { .fd = client, .events = POLLIN };
+        ck_assert_int_eq(poll(&p, 1, 20000), 1);
+        ck_assert_int_le(read(client, text, 1), 0);
+        reopen();
+        ck_assert_int_eq(count_groups(server), 0);
+    }
+}
+END_TEST
+
 static int compare_ns(const void *a, const void *b)
 {
     const uint64_t *x = a, *y = b;
@@ -798,6 +916,8 @@ int main(int argc, char **argv)
         tcase_add_test(c, kill_ends_all);
         tcase_add_test(c, freeze_and_thaw);
         tcase_add_test(c, concurrent);
+        tcase_add_test(c, zygote_comes_back);
+        tcase_add_test(c, server_killed);
         tcase_add_test(c, how_long_a_start_takes);
         suite_add_tcase(s, c);
         SRunner *r = srunner_create(s);

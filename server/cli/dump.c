@@ -1,0 +1,40 @@
+/* `kist dump`: the rows of the index and the commands in the log, a line of JSON each. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "server/cli/options.h"
+#include "server/cli/tools.h"
+#include "storage/object/store.h"
+
+static bool print(void *ctx, struct bytes line)
+{
+    (void)ctx;
+    return fwrite(line.ptr, 1, line.len, stdout) == line.len && putchar('\n') != EOF;
+}
+
+int cli_dump(int argc, char **argv)
+{
+    const char *dir = NULL;
+    for (int i = 0; i < argc; i++) {
+        bool help = strcmp(argv[i], "--help") == 0;
+        if (help || argv[i][0] == '-' || dir) {
+            fprintf(
+                help ? stdout : stderr,
+                "usage: kist dump [DIR]\n"
+                "Prints the rows of the index and then the commands in the log of a data\n"
+                "directory that no server uses, a line of JSON each. Secrets are not shown.\n");
+            return help ? 0 : 2;
+        }
+        dir = argv[i];
+    }
+    enum kist_err err = store_dump(dir ? dir : default_data_dir(), print, NULL);
+    if (err == KIST_OK && (fflush(stdout) != 0 || ferror(stdout))) {
+        fprintf(stderr, "kist: dump: cannot write\n");
+        return 1;
+    }
+    if (err != KIST_OK)
+        fprintf(stderr, "kist: dump: %s\n",
+                err == KIST_E_NOT_FOUND ? "this is no data directory" : kist_err_text(err));
+    return err == KIST_OK ? 0 : 1;
+}
