@@ -21,6 +21,7 @@
 #include "server/events/control.h"
 #include "server/events/schedule.h"
 #include "server/events/targets.h"
+#include "server/functions/functions.h"
 #include "server/http/server.h"
 #include "server/s3/s3.h"
 #include "storage/base/trace.h"
@@ -38,6 +39,7 @@ struct server {
     struct master_keys *masters;
     struct oidc *oidc;
     struct s3_service *s3;
+    struct functions *functions;
     struct targets *targets;
     struct events *events;
     struct control *control;
@@ -119,6 +121,22 @@ static struct http_config http_config(const struct serve_options *o, const char 
                                  .body_rate_min = 1024 };
 }
 
+/* Before the events that it is a target of. */
+static int open_functions(struct server *s)
+{
+    struct functions_config config = { .store = s->store,
+                                       .users = s->users,
+                                       .data_dir = s->options.data,
+                                       .region = s->options.region,
+                                       .domain = s->options.domain };
+    enum kist_err err = functions_open(&config, &s->functions);
+    if (err != KIST_OK)
+        return complain("functions", kist_err_text(err));
+    s->sinks[s->sink_count++] = functions_sink(s->functions);
+    s->services[s->service_count++] = functions_service(s->functions);
+    return 0;
+}
+
 static int open_events(struct server *s)
 {
     struct targets_config targets = { s->store, s->options.region };
@@ -167,6 +185,8 @@ static int start_s3(struct server *s)
     if (s3_service_open(&config, &s->s3) != KIST_OK)
         return complain("s3", "out of memory");
     enum kist_err err = http_server_start(&http, s3_handler(s->s3), &s->s3_http, &reason);
+    if (err == KIST_OK)
+        functions_start(s->functions, s->s3_http);
     if (err == KIST_OK)
         err = targets_avoid(s->targets, http_server_address(s->s3_http), false);
     return err == KIST_OK ? 0 : complain(o->listen, reason ? reason : kist_err_text(err));
@@ -261,6 +281,8 @@ static int start(struct server *s)
     if (rc == 0)
         rc = open_masters(s);
     if (rc == 0)
+        rc = open_functions(s);
+    if (rc == 0)
         rc = open_events(s);
     if (rc == 0)
         rc = start_s3(s);
@@ -269,6 +291,7 @@ static int start(struct server *s)
 
 static void stop(struct server *s)
 {
+    functions_stop(s->functions);
     if (s->s3_http)
         http_server_stop(s->s3_http, GRACE_MS);
     if (s->admin_http)
@@ -277,6 +300,7 @@ static void stop(struct server *s)
     if (s->targets)
         targets_stop(s->targets);
     events_close(s->events, GRACE_MS);
+    functions_close(s->functions);
     admin_close(s->admin);
     s3_service_close(s->s3);
     control_close(s->control);

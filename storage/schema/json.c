@@ -54,6 +54,10 @@ static enum kist_err json_string(struct buf *out, const char *s)
 static bool is_secret(const char *name)
 {
     static const char *const names[] = { "secret", "wrapped_key", "nonce", "password" };
+    /* Bodies of records are messages of their own, with secrets in them; users keep theirs in
+     * functions' environments. */
+    if (strcmp(name, "body") == 0 || strcmp(name, "environment") == 0)
+        return true;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strstr(name, names[i]))
             return true;
