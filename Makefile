@@ -43,7 +43,7 @@ CPPFLAGS += $(foreach p,$(BROKER_PKGS),-DHAVE_$(FILE_$(p)) \
 NOT_BUILT := $(foreach p,$(filter-out $(BROKER_PKGS),$(ALL_BROKERS)),\
              server/events/target_$(FILE_$(p)).c)
 LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl \
-        -licui18n -licuuc -lseccomp -lm \
+        -licui18n -licuuc -lseccomp -larchive -lm \
         $(foreach p,$(BROKER_PKGS),$(shell pkg-config --libs $(p)))
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 
@@ -83,6 +83,9 @@ $(BUILD)/brokers: FORCE
 	@echo '$(BROKER_PKGS)' | cmp -s - $@ || echo '$(BROKER_PKGS)' > $@
 $(BUILD)/obj/server/events/target_settings.o: $(BUILD)/brokers
 FORCE:
+
+# The functions' bootstraps are in the program.
+$(BUILD)/obj/server/functions/runtimes.o: server/functions/bootstrap.py server/functions/bootstrap.mjs
 
 # Generated code is not ours to keep free of warnings.
 $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c

@@ -24,15 +24,16 @@ static bool is_principal(const struct principal *p, const struct policy_principa
     case PRINCIPAL_ANY:
         return true;
     case PRINCIPAL_AWS:
-        return !who->anonymous && (names_account(p->value, who->account) ||
-                                   (who->arn.len && bytes_equal(p->value, who->arn)) ||
-                                   (who->role.len && bytes_equal(p->value, who->role)));
+        return !who->anonymous && !who->service.len &&
+               (names_account(p->value, who->account) ||
+                (who->arn.len && bytes_equal(p->value, who->arn)) ||
+                (who->role.len && bytes_equal(p->value, who->role)));
     case PRINCIPAL_CANONICAL:
         return !who->anonymous && who->canonical.len && bytes_equal(p->value, who->canonical);
     case PRINCIPAL_FEDERATED:
         return who->federated.len && bytes_equal(p->value, who->federated);
     case PRINCIPAL_OTHER:
-        break;
+        return who->service.len && bytes_equal(p->value, who->service);
     }
     return false;
 }

@@ -15,7 +15,8 @@
 enum policy_kind {
     POLICY_RESOURCE, /* names principals: a bucket's */
     POLICY_IDENTITY, /* hangs on a principal: a user's, a session's */
-    POLICY_TRUST     /* names principals, and no resource: a role's */
+    POLICY_TRUST,    /* names principals, and no resource: a role's */
+    POLICY_FUNCTION  /* names principals; actions and resources are another service's */
 };
 
 struct policy;
@@ -28,6 +29,7 @@ struct policy_principal {
     struct bytes role;      /* arn:aws:iam::account:role/name, of a role's session */
     struct bytes federated; /* arn:aws:iam::account:oidc-provider/..., of a web identity */
     struct bytes canonical; /* S3's 64 hex digits, of the account */
+    struct bytes service;   /* lambda.amazonaws.com: it is a service, and none of the others */
 };
 
 /* The condition keys of a request, by name (any case). False: the request has no such key. A key

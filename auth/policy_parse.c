@@ -199,7 +199,7 @@ static bool check_actions(struct parse *p, const struct statement *s, unsigned *
         bool all = bytes_equal(a, BYTES_LIT("*"));
         if (p->kind == POLICY_RESOURCE && !found && !all)
             return fail(p, "Policy has invalid action");
-        if (p->kind == POLICY_IDENTITY && !all && !service)
+        if (p->kind != POLICY_RESOURCE && !all && !service)
             return fail(p,
                         "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, "
                         "etc.");
@@ -228,7 +228,7 @@ static bool check_resources(struct parse *p, const struct statement *s, unsigned
     for (size_t i = 0; i < s->resources.count; i++) {
         struct bytes r = s->resources.list[i];
         bool of_object = false;
-        if (p->kind == POLICY_IDENTITY) {
+        if (p->kind != POLICY_RESOURCE) {
             if (!bytes_equal(r, BYTES_LIT("*")) && !bytes_starts_with(r, BYTES_LIT("arn:")))
                 return fail(p, "Resource must be in ARN format or \"*\".");
             continue;

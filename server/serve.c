@@ -21,6 +21,7 @@
 #include "server/events/control.h"
 #include "server/events/schedule.h"
 #include "server/events/targets.h"
+#include "server/functions/functions.h"
 #include "server/http/server.h"
 #include "server/s3/s3.h"
 #include "storage/base/trace.h"
@@ -38,6 +39,7 @@ struct server {
     struct master_keys *masters;
     struct oidc *oidc;
     struct s3_service *s3;
+    struct functions *functions;
     struct targets *targets;
     struct events *events;
     struct control *control;
@@ -48,7 +50,7 @@ struct server {
     size_t service_count;
     struct admin_source sources[1];
     struct admin *admin;
-    struct http_server *s3_http, *admin_http;
+    struct http_server *s3_http, *inside_http, *admin_http;
 };
 
 static int complain(const char *what, const char *why)
@@ -120,6 +122,28 @@ static struct http_config http_config(const struct serve_options *o, const char 
                                  .body_rate_min = 1024 };
 }
 
+/* Before the events that it is a target of. */
+static int open_functions(struct server *s)
+{
+    struct functions_config config = { .store = s->store,
+                                       .users = s->users,
+                                       .data_dir = s->options.data,
+                                       .region = s->options.region,
+                                       .domain = s->options.domain,
+                                       .concurrency = (unsigned)s->options.function_concurrency,
+                                       .memory_bytes = s->options.function_memory_bytes,
+                                       .idle_s = (unsigned)s->options.function_idle_s,
+                                       .trust = s->options.trust_functions,
+                                       .off = !s->options.functions };
+    enum kist_err err = functions_open(&config, &s->functions);
+    if (err != KIST_OK)
+        return complain("functions", kist_err_text(err));
+    s->sinks[s->sink_count++] = functions_sink(s->functions);
+    s->services[s->service_count++] = functions_service(s->functions);
+    s->services[s->service_count++] = functions_urls(s->functions);
+    return 0;
+}
+
 static int open_events(struct server *s)
 {
     struct targets_config targets = { s->store, s->options.region };
@@ -145,6 +169,18 @@ static int open_events(struct server *s)
     return 0;
 }
 
+/* What functions ask of the store comes out of their sandboxes, in plain HTTP, and never through
+ * the address that everybody else uses. */
+static enum kist_err start_inside(struct server *s, const char **reason)
+{
+    struct http_config http = http_config(&s->options, NULL);
+    http.loops = 1;
+    enum kist_err err = http_server_start(&http, s3_handler(s->s3), &s->inside_http, reason);
+    if (err == KIST_OK)
+        functions_start(s->functions, s->inside_http);
+    return err;
+}
+
 static int start_s3(struct server *s)
 {
     const struct serve_options *o = &s->options;
@@ -160,7 +196,8 @@ static int start_s3(struct server *s)
                                 .domain = o->domain,
                                 .services = s->services,
                                 .service_count = s->service_count,
-                                .events = s->events };
+                                .events = s->events,
+                                .lineage_of = functions_lineage_of };
     struct http_config http = http_config(o, o->listen);
     const char *reason = NULL;
     http.tls_cert_file = o->tls_cert;
@@ -168,6 +205,8 @@ static int start_s3(struct server *s)
     if (s3_service_open(&config, &s->s3) != KIST_OK)
         return complain("s3", "out of memory");
     enum kist_err err = http_server_start(&http, s3_handler(s->s3), &s->s3_http, &reason);
+    if (err == KIST_OK)
+        err = start_inside(s, &reason);
     if (err == KIST_OK)
         err = targets_avoid(s->targets, http_server_address(s->s3_http), false);
     return err == KIST_OK ? 0 : complain(o->listen, reason ? reason : kist_err_text(err));
@@ -218,6 +257,12 @@ static void greet(const struct server *s)
     printf("kist: listening on %s://%s\n", scheme, address);
     if (s->admin_http)
         printf("kist: admin on http://%s\n", http_server_address(s->admin_http));
+    struct buf sandbox;
+    buf_init(&sandbox, 1024);
+    functions_describe(s->functions, &sandbox);
+    if (sandbox.len)
+        printf("kist: functions: %.*s\n", (int)sandbox.len, (const char *)sandbox.ptr);
+    buf_release(&sandbox);
     if (!s->options.sync)
         printf("kist: NOT SYNCING: a crash of the machine loses data\n");
     if (isatty(STDOUT_FILENO) && !s->options.root_access_key)
@@ -268,6 +313,8 @@ static int start(struct server *s)
     if (rc == 0)
         rc = open_masters(s);
     if (rc == 0)
+        rc = open_functions(s);
+    if (rc == 0)
         rc = open_events(s);
     if (rc == 0)
         rc = start_s3(s);
@@ -276,14 +323,18 @@ static int start(struct server *s)
 
 static void stop(struct server *s)
 {
+    functions_stop(s->functions);
     if (s->s3_http)
         http_server_stop(s->s3_http, GRACE_MS);
+    if (s->inside_http)
+        http_server_stop(s->inside_http, 1000);
     if (s->admin_http)
         http_server_stop(s->admin_http, 1000);
     schedules_close(s->schedules);
     if (s->targets)
         targets_stop(s->targets);
     events_close(s->events, GRACE_MS);
+    functions_close(s->functions);
     admin_close(s->admin);
     s3_service_close(s->s3);
     control_close(s->control);

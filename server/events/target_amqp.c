@@ -196,7 +196,7 @@ struct batch {
     bool broken;
 };
 
-static void settle(struct batch *b, struct target_message *m, bool taken)
+static void settle(struct target_message *m, bool taken)
 {
     if (m->outcome != EVENT_ABSENT)
         return; /* it came back before */
@@ -212,7 +212,7 @@ static void on_confirm(struct batch *b, uint64_t tag, bool multiple, bool taken)
         for (struct target_message *m = b->list; m && m->tag <= tag; m = m->next) {
             if (!m->tag)
                 continue;
-            settle(b, m, taken);
+            settle(m, taken);
             m->tag = 0;
             b->waiting--;
         }
@@ -221,7 +221,7 @@ static void on_confirm(struct batch *b, uint64_t tag, bool multiple, bool taken)
     struct target_message *m = target_find(b->list, &b->at, tag);
     if (!m)
         return;
-    settle(b, m, taken);
+    settle(m, taken);
     m->tag = 0;
     b->waiting--;
 }

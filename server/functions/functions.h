@@ -25,11 +25,12 @@ struct functions_config {
     struct auth_user_store *users; /* for the credentials of functions' roles */
     const char *data_dir;          /* unpacked code lives in DIR/functions */
     const char *region, *domain;
-    unsigned concurrency; /* environments that run at once; 0: 2 for each core */
-    size_t memory_bytes;  /* that environments may hold together; 0: half the machine's */
-    unsigned idle_s;      /* an environment that waits is ended after this; 0: 300 */
-    bool trust;           /* run functions although no sandbox protects */
-    bool off;             /* no functions at all: creating one is refused */
+    unsigned concurrency;   /* environments that run at once; 0: 2 for each core */
+    size_t memory_bytes;    /* that environments may hold together; 0: half the machine's */
+    unsigned idle_s;        /* an environment that waits is ended after this; 0: 300 */
+    bool trust;             /* run functions although no sandbox protects */
+    const char *zygote_exe; /* as sandbox_config's; NULL: this program */
+    bool off;               /* no functions at all: creating one is refused */
 };
 
 struct functions;
@@ -45,6 +46,8 @@ void functions_describe(struct functions *f, struct buf *out);
 
 /* The control API (and function URLs' host names): live as long as f. */
 const struct api_service *functions_service(struct functions *f);
+/* Function URLs: <id>.lambda-url.<region>.<domain>, for the front as well. */
+const struct api_service *functions_urls(struct functions *f);
 /* Targets with lambda ARNs. */
 const struct event_sink *functions_sink(struct functions *f);
 
@@ -84,5 +87,35 @@ struct fn_invocation {
 };
 /* Never blocks; done() may be called before it returns. */
 void functions_invoke(struct functions *f, struct fn_invocation *i);
+
+/* What the invocation is doing whose environment's connection bears this tag (functions_start());
+ * between invocations, what the last one did. NULL: nothing, or no memory. */
+Kist__Lineage *functions_lineage_of(void *tag, struct arena *arena);
+
+/* ---- metrics ---- */
+
+#define FN_DURATION_BUCKETS 16
+extern const double fn_duration_bounds[FN_DURATION_BUCKETS]; /* seconds, ascending */
+struct fn_histogram {
+    uint64_t upto[FN_DURATION_BUCKETS]; /* as Prometheus counts: all that are not longer */
+    uint64_t count;
+    double sum_s;
+};
+/* Since the start. */
+struct fn_stats {
+    const char *account, *name;
+    uint64_t invocations; /* that were not throttled */
+    uint64_t errors, timeouts, throttles, coldstarts, memory_max_bytes;
+    double billed_gb_ms; /* memory size in GB times billed ms */
+    struct fn_histogram init, run;
+};
+/* Of each function that was invoked; each() returns false to stop. */
+void functions_stats(struct functions *f, bool (*each)(void *ctx, const struct fn_stats *stats),
+                     void *ctx);
+struct fn_totals {
+    unsigned concurrency, running, environments, waiting_functions;
+    uint64_t memory_bytes, memory_max_bytes;
+};
+void functions_totals(struct functions *f, struct fn_totals *out);
 
 #endif

@@ -334,6 +334,8 @@ bool s3_logging_check(struct s3_request *r, const struct s3_xml_node *root)
     }
     enum kist_err err = store_bucket(
         r->service->config.store, s3_xml_child_text(enabled, "TargetBucket"), r->arena, &target);
+    if (err == KIST_OK && target->name[0] == '.') /* the server's own */
+        err = KIST_E_NO_BUCKET;
     if (err == KIST_E_NO_BUCKET)
         return refuse_target(r, "The target bucket for logging does not exist");
     if (err == KIST_OK)

@@ -206,7 +206,7 @@ bool s3_set_host(struct s3_request *r)
     return host != NULL;
 }
 
-enum s3_error s3_parse_target(struct s3_request *r)
+static enum s3_error parse_target(struct s3_request *r)
 {
     struct bytes path = r->http->path;
     enum s3_error error = parse_params(r, r->http->query, PARAMS_MAX);
@@ -240,6 +240,18 @@ enum s3_error s3_parse_target(struct s3_request *r)
     return set_key(r, bytes_of(path.ptr + rest, path.len - rest));
 }
 
+/* The server's own: nobody's bucket has such a name. */
+static bool is_hidden(struct bytes bucket)
+{
+    return bucket.len > 0 && bucket.ptr[0] == '.';
+}
+
+enum s3_error s3_parse_target(struct s3_request *r)
+{
+    enum s3_error error = parse_target(r);
+    return error == S3_ERROR_COUNT && is_hidden(r->bucket) ? S3_INVALID_BUCKET_NAME : error;
+}
+
 enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *arena,
                                          struct object_id *out)
 {
@@ -255,7 +267,7 @@ enum s3_copy_source s3_parse_copy_source(struct bytes header, struct arena *aren
     struct bytes whole = decode(arena, header, false);
     size_t slash = whole.ptr ? bytes_find(whole, BYTES_LIT("/"), 0) : SIZE_MAX;
     if (slash == SIZE_MAX || slash == 0 || slash + 1 == whole.len || !bytes_is_utf8(whole) ||
-        memchr(whole.ptr, 0, whole.len))
+        is_hidden(whole) || memchr(whole.ptr, 0, whole.len))
         return S3_COPY_SOURCE_BAD;
     struct object_id id = { bytes_of(whole.ptr, slash),
                             bytes_of(whole.ptr + slash + 1, whole.len - slash - 1),

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "storage/index/apply.h"
 #include "storage/index/rows.h"
 #include "storage/schema/json.h"
 
@@ -11,6 +12,7 @@
  *   1, 4, 8  integers of so many bytes    ~  the same as 8, inverted
  *   k        an S3 key and its NUL        z  text and its NUL
  *   a        an account's 12 digits       c  a canonical id's 64
+ *   h        16 bytes
  *   s        text up to the end           x  bytes up to the end */
 static const struct table {
     char letter, second; /* second 0: none */
@@ -46,6 +48,16 @@ static const struct table {
     { 'X', 'k', "rename_token", "8s", { "bucket", "token" }, &kist__rename_token__descriptor },
     { 'X', 't', "token_age", "88s", { "time_ms", "bucket", "token" }, NULL },
     { 'G', 0, "garbage", "84", { "index", "counter" }, &kist__garbage__descriptor },
+    { 'Q', 'q', "queue", "8", { "queue" }, &kist__event_queue__descriptor },
+    { 'Q',
+      'e',
+      "event",
+      "8884",
+      { "queue", "due_ms", "index", "counter" },
+      &kist__event__descriptor },
+    { 'R', 0, "record", "1zs", { "kind", "account", "name" }, &kist__record__descriptor },
+    { 'T', 's', "span", "h84", { "trace", "index", "counter" }, &kist__span__descriptor },
+    { 'T', 'a', "trace_age", "8h", { "time_ms", "trace" }, NULL },
     { 'Y', 'b', "usage_of_bucket", "8", { "bucket" }, &kist__usage__descriptor },
     { 'Y',
       'd',
@@ -84,6 +96,9 @@ static enum kist_err take(struct bytes *key, char part, struct bytes *out)
     case 'c':
         len = 64;
         break;
+    case 'h':
+        len = 16;
+        break;
     case 'k':
     case 'z':
         len = bytes_find(*key, bytes_of("", 1), 0);
@@ -103,7 +118,7 @@ static enum kist_err show_part(struct buf *out, char part, struct bytes value)
 {
     uint64_t number = 0;
     if (!strchr("148~", part))
-        return json_bytes(out, value);
+        return schema_json_bytes(out, value);
     for (size_t i = 0; i < value.len; i++)
         number = number << 8 | value.ptr[i];
     return buf_printf(out, "%" PRIu64, part == '~' ? ~number : number);
@@ -146,7 +161,7 @@ static enum kist_err show_value(struct buf *out, const ProtobufCMessageDescripto
     if (err == KIST_OK) {
         err = buf_printf(out, ",\"%s\":", name);
         if (err == KIST_OK)
-            err = json_message(out, message);
+            err = schema_json(out, message);
     } else {
         err = buf_printf(out, ",\"damaged\":\"%s\",\"bytes\":%zu", name, value.len);
     }
@@ -154,18 +169,51 @@ static enum kist_err show_value(struct buf *out, const ProtobufCMessageDescripto
     return err;
 }
 
+/* What a record holds, by its kind. */
+static const ProtobufCMessageDescriptor *body_of(struct bytes key)
+{
+    static const ProtobufCMessageDescriptor *const bodies[RECORD_KIND_END] = {
+        [RECORD_FUNCTION] = &kist__function__descriptor,
+        [RECORD_FUNCTION_VERSION] = &kist__function__descriptor,
+        [RECORD_FUNCTION_ALIAS] = &kist__function_alias__descriptor,
+        [RECORD_FUNCTION_URL] = &kist__function_url__descriptor,
+        [RECORD_LAYER_VERSION] = &kist__function_layer__descriptor,
+        [RECORD_EVENT_TARGET] = &kist__event_target__descriptor,
+        [RECORD_SCHEDULE] = &kist__schedule__descriptor,
+        [RECORD_SCHEDULE_TURN] = &kist__schedule_turn__descriptor,
+    };
+    return key.len > 1 && key.ptr[1] < RECORD_KIND_END ? bodies[key.ptr[1]] : NULL;
+}
+
+static enum kist_err show_record(struct buf *out, struct bytes key, struct bytes value)
+{
+    struct arena arena;
+    Kist__Record *record = NULL;
+    const ProtobufCMessageDescriptor *type = body_of(key);
+    if (!type)
+        return KIST_OK;
+    arena_init(&arena, DUMP_ARENA_MAX);
+    enum kist_err err = schema_unpack(&kist__record__descriptor, value, &arena, &record);
+    if (err == KIST_OK)
+        err = show_value(out, type, "body", schema_bytes(record->body));
+    arena_release(&arena);
+    return err == KIST_E_CORRUPT ? KIST_OK : err; /* which show_value() has said */
+}
+
 enum kist_err dump_row(struct buf *out, struct bytes key, struct bytes value)
 {
     const struct table *t = table_of(key);
     if (!t) {
         TRY(buf_append_str(out, "{\"row\":\"(unknown)\",\"key\":"));
-        TRY(json_bytes(out, key));
+        TRY(schema_json_bytes(out, key));
         return buf_printf(out, ",\"bytes\":%zu}", value.len);
     }
     TRY(buf_printf(out, "{\"row\":\"%s\"", t->name));
     TRY(show_key(out, t, key));
     if (t->type)
         TRY(show_value(out, t->type, "value", value));
+    if (t->letter == ROW_RECORD)
+        TRY(show_record(out, key, value));
     return buf_append_str(out, "}");
 }
 

@@ -144,8 +144,9 @@ enum kist_err store_list_buckets(struct store *s, struct bytes prefix, struct by
         Kist__Bucket *bucket = NULL;
         arena_clear(&w.rows);
         err = schema_unpack(&kist__bucket__descriptor, w.value, &w.rows, &bucket);
+        bool hidden = err == KIST_OK && bucket->name[0] == '.';
         if (err == KIST_OK) {
-            more = each(ctx, bucket);
+            more = hidden || each(ctx, bucket);
             err = kv_cursor_next(w.cursor, &w.row, &w.value);
         }
     }

@@ -124,7 +124,8 @@ enum kist_err store_list_usage(struct store *s, struct bytes after, struct bytes
 enum kist_err store_list_usage_days(struct store *s, uint32_t first_day,
                                     bool (*each)(void *ctx, const struct usage_row *row),
                                     void *ctx) MUST_CHECK;
-/* Buckets in name order with name > after and this prefix; each() returns false to stop. */
+/* Buckets in name order with name > after and this prefix; each() returns false to stop. The
+ * server's own, whose names begin with a dot, are left out. */
 enum kist_err store_list_buckets(struct store *s, struct bytes prefix, struct bytes after,
                                  bool (*each)(void *ctx, const Kist__Bucket *bucket),
                                  void *ctx) MUST_CHECK;

@@ -20,7 +20,7 @@ static enum kist_err json_hex(struct buf *out, struct bytes s)
     return buf_append_str(out, "\"}");
 }
 
-enum kist_err json_bytes(struct buf *out, struct bytes s)
+enum kist_err schema_json_bytes(struct buf *out, struct bytes s)
 {
     if (!is_text(s))
         return json_hex(out, s);
@@ -54,6 +54,10 @@ static enum kist_err json_string(struct buf *out, const char *s)
 static bool is_secret(const char *name)
 {
     static const char *const names[] = { "secret", "wrapped_key", "nonce", "password" };
+    /* Bodies of records are messages of their own, with secrets in them; users keep theirs in
+     * functions' environments. */
+    if (strcmp(name, "body") == 0 || strcmp(name, "environment") == 0)
+        return true;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strstr(name, names[i]))
             return true;
@@ -120,9 +124,9 @@ static enum kist_err json_scalar(struct buf *out, const ProtobufCFieldDescriptor
     case PROTOBUF_C_TYPE_STRING:
         return json_string(out, v->string ? v->string : "");
     case PROTOBUF_C_TYPE_BYTES:
-        return json_bytes(out, schema_bytes(v->bytes));
+        return schema_json_bytes(out, schema_bytes(v->bytes));
     case PROTOBUF_C_TYPE_MESSAGE:
-        return json_message(out, v->message);
+        return schema_json(out, v->message);
     case PROTOBUF_C_TYPE_BOOL:
         return buf_append_str(out, v->boolean ? "true" : "false");
     case PROTOBUF_C_TYPE_INT64:
@@ -191,7 +195,7 @@ static enum kist_err json_field(struct buf *out, const ProtobufCFieldDescriptor 
     return repeated ? json_list(out, f, list, count) : json_scalar(out, f, &v);
 }
 
-enum kist_err json_message(struct buf *out, const void *message)
+enum kist_err schema_json(struct buf *out, const void *message)
 {
     const ProtobufCMessage *m = message;
     const ProtobufCMessageDescriptor *d = m->descriptor;

@@ -24,7 +24,7 @@ static void check(const char *wanted)
 
 static void check_bytes(struct bytes value, const char *wanted)
 {
-    ck_assert_int_eq(json_bytes(&out, value), KIST_OK);
+    ck_assert_int_eq(schema_json_bytes(&out, value), KIST_OK);
     check(wanted);
 }
 
@@ -47,7 +47,7 @@ static char *text(const char *s)
 START_TEST(test_scalars_and_defaults)
 {
     Kist__Object o = KIST__OBJECT__INIT;
-    ck_assert_int_eq(json_message(&out, &o), KIST_OK);
+    ck_assert_int_eq(schema_json(&out, &o), KIST_OK);
     check("{}");
     o.size = UINT64_MAX;
     o.mtime_ms = -5;
@@ -55,7 +55,7 @@ START_TEST(test_scalars_and_defaults)
     o.delete_marker = true;
     o.storage_class = text("STANDARD_IA");
     o.etag = schema_data(BYTES_LIT("\x01\x02"));
-    ck_assert_int_eq(json_message(&out, &o), KIST_OK);
+    ck_assert_int_eq(schema_json(&out, &o), KIST_OK);
     check("{\"size\":18446744073709551615,\"mtime_ms\":-5,\"etag\":{\"hex\":\"0102\"},"
           "\"part_count\":4000000000,\"storage_class\":\"STANDARD_IA\",\"delete_marker\":true}");
 }
@@ -69,13 +69,13 @@ START_TEST(test_lists_and_messages)
     Kist__Pair one = KIST__PAIR__INIT, two = KIST__PAIR__INIT, *tags[] = { &one, &two };
     e.n_crcs = 2;
     e.crcs = crcs;
-    ck_assert_int_eq(json_message(&out, &e), KIST_OK);
+    ck_assert_int_eq(schema_json(&out, &e), KIST_OK);
     check("{\"crcs\":[1,2]}");
     one.name = text("n");
     one.value = text("line\nend\"");
     b.n_tags = 2;
     b.tags = tags;
-    ck_assert_int_eq(json_message(&out, &b), KIST_OK);
+    ck_assert_int_eq(schema_json(&out, &b), KIST_OK);
     check("{\"tags\":[{\"name\":\"n\",\"value\":\"line\\u000aend\\\"\"},{}]}");
 }
 END_TEST
@@ -87,7 +87,7 @@ START_TEST(test_one_of)
     d.name = text("b");
     c.of_case = KIST__COMMAND__OF_DELETE_BUCKET;
     c.delete_bucket = &d;
-    ck_assert_int_eq(json_message(&out, &c), KIST_OK);
+    ck_assert_int_eq(schema_json(&out, &c), KIST_OK);
     check("{\"delete_bucket\":{\"name\":\"b\"}}");
 }
 END_TEST
@@ -99,15 +99,15 @@ START_TEST(test_secrets)
     Kist__Upload upload = KIST__UPLOAD__INIT;
     key.name = text("AKIA");
     key.secret = text("very secret");
-    ck_assert_int_eq(json_message(&out, &key), KIST_OK);
+    ck_assert_int_eq(schema_json(&out, &key), KIST_OK);
     check("{\"name\":\"AKIA\",\"secret\":\"(hidden)\"}");
     seal.kind = 1;
     seal.wrapped_key = schema_data(BYTES_LIT("wrapped"));
-    ck_assert_int_eq(json_message(&out, &seal), KIST_OK);
+    ck_assert_int_eq(schema_json(&out, &seal), KIST_OK);
     check("{\"kind\":1,\"wrapped_key\":\"(hidden)\"}");
     upload.id = 7;
     upload.nonce = schema_data(BYTES_LIT("12345678"));
-    ck_assert_int_eq(json_message(&out, &upload), KIST_OK);
+    ck_assert_int_eq(schema_json(&out, &upload), KIST_OK);
     check("{\"id\":7,\"nonce\":\"(hidden)\"}");
 }
 END_TEST
@@ -118,7 +118,7 @@ START_TEST(test_ceiling)
     Kist__Bucket b = KIST__BUCKET__INIT;
     b.name = text("0123456789");
     buf_init(&small, 12);
-    ck_assert_int_eq(json_message(&small, &b), KIST_E_TOO_LARGE);
+    ck_assert_int_eq(schema_json(&small, &b), KIST_E_TOO_LARGE);
     buf_release(&small);
 }
 END_TEST
