@@ -106,6 +106,8 @@ void functions_start(struct functions *f, struct http_server *s3)
 
 void functions_stop(struct functions *f)
 {
+    if (f && f->registry)
+        registry_stop(f->registry);
     if (f && f->pool)
         pool_stop(f->pool);
 }

@@ -75,7 +75,9 @@ char *function_arn(const struct functions *f, const struct function_id *id, stru
 
 enum kist_err registry_open(struct functions *f, struct registry **out) MUST_CHECK;
 void registry_close(struct registry *r); /* NULL is allowed */
-/* Fills f->service, f->urls. */
+/* Requests that wait are answered: the HTTP server is about to stop. */
+void registry_stop(struct registry *r);
+/* Fill f->service, f->urls. */
 void functions_service_init(struct functions *f);
 void functions_urls_init(struct functions *f);
 
