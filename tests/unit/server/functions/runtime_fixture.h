@@ -182,7 +182,8 @@ struct call {
     char payload[8192], why[256], tail[FN_TAIL_MAX + 1];
     size_t payload_len;
     uint64_t duration_us, billed_ms, init_us, memory_max;
-    char trace[33], span_parent[17];
+    char trace[33], span_parent[17], pieces[64];
+    size_t piece_count;
 };
 
 UNUSED_OK static void copy(char *to, size_t max, struct bytes from)
@@ -213,7 +214,7 @@ UNUSED_OK static void call_done(struct fn_invocation *in, const struct fn_result
     sem_post(&c->over);
 }
 
-UNUSED_OK static void begin(struct call *c, const char *name, const char *payload)
+UNUSED_OK static void prepare(struct call *c, const char *name, const char *payload)
 {
     static unsigned serial;
     memset(c, 0, sizeof(*c));
@@ -226,6 +227,11 @@ UNUSED_OK static void begin(struct call *c, const char *name, const char *payloa
                                     .log_tail = true,
                                     .done = call_done,
                                     .user = c };
+}
+
+UNUSED_OK static void begin(struct call *c, const char *name, const char *payload)
+{
+    prepare(c, name, payload);
     functions_invoke(f, &c->in);
 }
 

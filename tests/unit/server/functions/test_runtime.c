@@ -115,6 +115,30 @@ START_TEST(test_answers)
 }
 END_TEST
 
+static void add_piece(struct fn_invocation *in, struct bytes type, struct bytes piece)
+{
+    struct call *c = in->user;
+    size_t len = strlen(c->pieces);
+    (void)type;
+    copy(c->pieces + len, sizeof(c->pieces) - len, piece);
+    c->piece_count++;
+}
+
+START_TEST(test_pieces)
+{
+    struct call c;
+    put_c("pieces");
+    prepare(&c, "pieces", "\"stream\"");
+    c.in.piece = add_piece;
+    functions_invoke(f, &c.in);
+    end(&c);
+    ck_assert_int_eq(c.end, FN_OK);
+    ck_assert_str_eq(c.pieces, "streamed!");
+    ck_assert_uint_gt(c.piece_count, 1);
+    ck_assert_uint_eq(c.payload_len, 0);
+}
+END_TEST
+
 struct seen_lines {
     char text[8192];
     size_t len;
@@ -508,6 +532,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_timeout);
     tcase_add_test(t, test_memory);
     tcase_add_test(t, test_answers);
+    tcase_add_test(t, test_pieces);
     tcase_add_test(t, test_logs);
     tcase_add_test(t, test_init);
     tcase_add_test(t, test_change);
