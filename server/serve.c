@@ -48,6 +48,7 @@ struct server {
     size_t sink_count;
     const struct api_service *services[SERVICES_MAX];
     size_t service_count;
+    struct admin_source sources[1];
     struct admin *admin;
     struct http_server *s3_http, *inside_http, *admin_http;
 };
@@ -139,6 +140,7 @@ static int open_functions(struct server *s)
         return complain("functions", kist_err_text(err));
     s->sinks[s->sink_count++] = functions_sink(s->functions);
     s->services[s->service_count++] = functions_service(s->functions);
+    s->services[s->service_count++] = functions_urls(s->functions);
     return 0;
 }
 
@@ -154,7 +156,7 @@ static int open_events(struct server *s)
                                     .sink_count = s->sink_count };
     if (err == KIST_OK)
         err = events_open(&events, &s->events);
-    struct control_config control = { s->store, s->options.region, s->targets };
+    struct control_config control = { s->store, s->options.region, s->targets, s->events };
     if (err == KIST_OK)
         err = control_open(&control, &s->control);
     struct schedules_config schedules = { s->store, s->options.region, s->events };
@@ -223,7 +225,13 @@ static bool counter_at(void *ctx, size_t i, struct admin_counter *out)
 static int start_admin(struct server *s)
 {
     const struct serve_options *o = &s->options;
-    struct admin_config config = { s->store, s->s3_http, counter_at, s->s3 };
+    s->sources[0] = (struct admin_source){ events_metrics, s->events };
+    struct admin_config config = { .store = s->store,
+                                   .s3 = s->s3_http,
+                                   .counter_at = counter_at,
+                                   .ctx = s->s3,
+                                   .sources = s->sources,
+                                   .source_count = ARRAY_LEN(s->sources) };
     struct http_config http = http_config(o, o->admin);
     const char *reason = NULL;
     if (strcmp(o->admin, "off") == 0)

@@ -356,7 +356,7 @@ static void set_options(struct client *c, struct transfer *t, const char *url)
     SET(CURLOPT_ERRORBUFFER, t->why);
     SET(CURLOPT_CONNECTTIMEOUT, CONNECT_S);
     SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
-    SET(CURLOPT_LOW_SPEED_TIME, STALLED_S);
+    SET(CURLOPT_LOW_SPEED_TIME, q->patience_s ? (long)q->patience_s : STALLED_S);
     SET(CURLOPT_HTTPHEADER, t->headers);
     SET(CURLOPT_WRITEFUNCTION, take);
     SET(CURLOPT_HEADERFUNCTION, take_header);

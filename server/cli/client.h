@@ -44,10 +44,11 @@ struct client_request {
     struct bytes body;
     const char *file; /* the body, instead: this file, of this length and hash */
     uint64_t file_bytes;
-    const char *sha256; /* hex */
-    bool once;          /* doing it twice is not the same: sent again only if it cannot have
-                           arrived */
-    size_t reply_max;   /* 0: 16 MiB */
+    const char *sha256;  /* hex */
+    bool once;           /* doing it twice is not the same: sent again only if it cannot have
+                            arrived */
+    size_t reply_max;    /* 0: 16 MiB */
+    unsigned patience_s; /* the answer may take so long to begin; 0: 60 */
     void (*done)(struct client_request *q);
     void *user;
 

@@ -11,7 +11,6 @@ struct invoke {
     struct fn_invocation call;
     struct fn_call *c;
     enum fn_end end;
-    bool handled;
     uint8_t *payload, *tail; /* copies: the result does not outlive done() */
     size_t payload_len, tail_len;
     char version[32];
@@ -40,8 +39,8 @@ static void reply_result(struct fn_call *c, const struct invoke *i)
 {
     add(c, "Content-Type", "application/json");
     add(c, "X-Amz-Executed-Version", i->version);
-    if (i->end == FN_ERROR)
-        add(c, "X-Amz-Function-Error", i->handled ? "Handled" : "Unhandled");
+    if (i->end == FN_ERROR) /* Lambda has not said "Handled" for years, whoever reports it */
+        add(c, "X-Amz-Function-Error", "Unhandled");
     if (i->tail)
         add(c, "X-Amz-Log-Result", fn_base64(c, bytes_of(i->tail, i->tail_len)));
     c->replied = true;
@@ -91,7 +90,6 @@ static void done(struct fn_invocation *call, const struct fn_result *result)
 {
     struct invoke *i = CONTAINER_OF(call, struct invoke, call);
     i->end = result->end;
-    i->handled = result->handled;
     i->why = result->why ? arena_strdup(i->c->arena, result->why) : NULL;
     i->payload = copy(result->payload, &i->payload_len, &i->no_memory);
     if (call->log_tail)

@@ -5,12 +5,15 @@
  *
  * Reading logs reads objects, so a worker does it; who waits for lines that are not there yet
  * holds no thread. */
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "server/functions/control.h"
 #include "storage/base/codec.h"
 
 #define LINES_MAX 1000
+#define WAIT_MAX_S 60
 #define LINES_BYTES_MAX ((size_t)4 << 20)
 
 /* ---- logs ---- */
@@ -21,8 +24,10 @@ struct reading {
     json_t *lines;
     size_t bytes;
     enum kist_err err;
-    bool wait;
+    uint64_t wait_ns; /* 0: no more */
     struct fn_log_watch *watch;
+    struct fn_alarm alarm;
+    atomic_bool woken;
 };
 
 static struct reading *reading_of(struct fn_call *c)
@@ -30,13 +35,21 @@ static struct reading *reading_of(struct fn_call *c)
     return c->logs;
 }
 
+static void stop_waiting(struct fn_call *c, struct reading *r)
+{
+    if (r->watch)
+        functions_logs_unwatch(c->f, r->watch);
+    r->watch = NULL;
+    if (r->alarm.ring)
+        registry_alarm_unset(c->f->registry, &r->alarm);
+}
+
 void fn_logs_end(struct fn_call *c)
 {
     struct reading *r = reading_of(c);
     if (!r)
         return;
-    if (r->watch)
-        functions_logs_unwatch(c->f, r->watch);
+    stop_waiting(c, r);
     json_decref(r->lines);
     free(r);
 }
@@ -74,13 +87,30 @@ static void start_reading(struct fn_call *c);
 static void lines_came(struct exchange *x)
 {
     struct fn_call *c = api_call_of(x)->state;
+    stop_waiting(c, reading_of(c));
     start_reading(c);
 }
 
-static void on_lines(void *ctx)
+/* Lines are there, or it has been long enough: who comes first. */
+static void wake_reader(void *ctx)
 {
-    struct fn_call *c = ctx;
-    exchange_wake(c->x, lines_came);
+    struct reading *r = ctx;
+    if (!atomic_exchange(&r->woken, true))
+        exchange_wake(r->c->x, lines_came);
+}
+
+static void wait_for_lines(struct fn_call *c, struct reading *r)
+{
+    r->alarm =
+        (struct fn_alarm){ .due_ns = mono_ns() + r->wait_ns, .ring = wake_reader, .ctx = r };
+    r->wait_ns = 0;
+    /* A wake may come before this returns; what follows it runs on this thread, later. */
+    exchange_wait(c->x);
+    if (functions_logs_watch(c->f, c->id.account, c->id.name, r->query.cursor, wake_reader, r,
+                             &r->watch) != KIST_OK)
+        wake_reader(r);
+    else
+        registry_alarm_set(c->f->registry, &r->alarm);
 }
 
 static void lines_read(struct fn_call *c)
@@ -91,13 +121,8 @@ static void lines_read(struct fn_call *c)
         fn_fail_err(c, r->err);
         return;
     }
-    if (json_array_size(r->lines) == 0 && r->wait) {
-        r->wait = false;
-        exchange_wait(c->x);
-        enum kist_err err = functions_logs_watch(c->f, c->id.account, c->id.name, r->query.cursor,
-                                                 on_lines, c, &r->watch);
-        if (err != KIST_OK)
-            exchange_wake(c->x, lines_came);
+    if (json_array_size(r->lines) == 0 && r->wait_ns) {
+        wait_for_lines(c, r);
         return;
     }
     snprintf(cursor, sizeof(cursor), "%llu", (unsigned long long)r->query.cursor);
@@ -138,7 +163,7 @@ void fn_logs(struct fn_call *c)
                                       .cursor = after,
                                       .max = LINES_MAX };
     r->lines = json_array();
-    r->wait = wait > 0;
+    r->wait_ns = (wait < WAIT_MAX_S ? wait : WAIT_MAX_S) * UINT64_C(1000000000);
     c->logs = r;
     start_reading(c);
 }

@@ -176,6 +176,17 @@ enum kist_err registry_list(struct functions *f, struct bytes account, struct by
                             void *ctx) MUST_CHECK;
 /* On a thread that may block. */
 void registry_run(struct registry *r, struct job *job);
+/* ring(ctx) comes once, at due_ns (mono_ns()) or when the server stops, and must not block. */
+struct fn_alarm {
+    struct fn_alarm *next;
+    uint64_t due_ns;
+    void (*ring)(void *ctx);
+    void *ctx;
+    bool set;
+};
+void registry_alarm_set(struct registry *r, struct fn_alarm *alarm);
+/* After it ring() is not running, and will not. */
+void registry_alarm_unset(struct registry *r, struct fn_alarm *alarm);
 /* Names of rows: "name/0000000012", "name/alias". NULL: no memory. */
 char *registry_version_row(struct arena *arena, struct bytes name, struct bytes version);
 char *registry_alias_row(struct arena *arena, struct bytes name, struct bytes alias);

@@ -10,8 +10,10 @@
  * The rows of all accounts bear their 12 digits, the first one's too. Nothing is cached here: a
  * row is read from memory-mapped pages and unpacked in some microseconds, and is never stale.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "server/functions/control.h"
 #include "storage/base/codec.h"
@@ -19,13 +21,92 @@
 struct registry {
     struct functions *f;
     struct worker_pool *workers; /* for code: may block */
+    pthread_t clock;
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t wake;
+    struct fn_alarm *alarms;
+    bool stopping;
 };
 
 #define REGISTRY_WORKERS 2
 
+/* ---- alarms: some requests wait, but not for ever ---- */
+
+/* Rings what is due, under the lock; when the next one is, 0: none is set. */
+static uint64_t ring_due(struct registry *r)
+{
+    uint64_t now = mono_ns(), next = 0;
+    for (struct fn_alarm **at = &r->alarms; *at;) {
+        struct fn_alarm *alarm = *at;
+        if (alarm->due_ns <= now || r->stopping) {
+            *at = alarm->next;
+            alarm->set = false;
+            alarm->ring(alarm->ctx);
+            continue;
+        }
+        if (next == 0 || alarm->due_ns < next)
+            next = alarm->due_ns;
+        at = &alarm->next;
+    }
+    return next;
+}
+
+static void *run_clock(void *arg)
+{
+    struct registry *r = arg;
+    pthread_mutex_lock(&r->lock);
+    for (;;) {
+        uint64_t next = ring_due(r);
+        struct timespec until = { (time_t)(next / 1000000000U), (long)(next % 1000000000U) };
+        if (r->stopping)
+            break;
+        if (next)
+            pthread_cond_timedwait(&r->wake, &r->lock, &until);
+        else
+            pthread_cond_wait(&r->wake, &r->lock);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+void registry_alarm_set(struct registry *r, struct fn_alarm *alarm)
+{
+    pthread_mutex_lock(&r->lock);
+    alarm->next = r->alarms;
+    alarm->set = true;
+    r->alarms = alarm;
+    if (r->stopping)
+        (void)ring_due(r);
+    pthread_cond_signal(&r->wake);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void registry_alarm_unset(struct registry *r, struct fn_alarm *alarm)
+{
+    pthread_mutex_lock(&r->lock);
+    for (struct fn_alarm **at = &r->alarms; *at && alarm->set; at = &(*at)->next)
+        if (*at == alarm) {
+            *at = alarm->next;
+            break;
+        }
+    alarm->set = false;
+    pthread_mutex_unlock(&r->lock);
+}
+
+void registry_stop(struct registry *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->stopping = true;
+    pthread_cond_signal(&r->wake);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* ---- opening ---- */
+
 enum kist_err registry_open(struct functions *f, struct registry **out)
 {
     struct registry *r = calloc(1, sizeof(*r));
+    pthread_condattr_t monotonic;
     if (!r)
         return KIST_E_NOMEM;
     r->f = f;
@@ -33,6 +114,16 @@ enum kist_err registry_open(struct functions *f, struct registry **out)
     if (err != KIST_OK) {
         free(r);
         return err;
+    }
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (pthread_create(&r->clock, NULL, run_clock, r) != 0) {
+        worker_pool_close(r->workers);
+        free(r);
+        return KIST_E_NOMEM;
     }
     *out = r;
     return KIST_OK;
@@ -42,7 +133,11 @@ void registry_close(struct registry *r)
 {
     if (!r)
         return;
+    registry_stop(r);
+    pthread_join(r->clock, NULL);
     worker_pool_close(r->workers);
+    pthread_mutex_destroy(&r->lock);
+    pthread_cond_destroy(&r->wake);
     free(r);
 }
 

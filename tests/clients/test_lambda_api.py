@@ -554,3 +554,105 @@ class AwsCli(LambdaBase):
         self.assertEqual(self.aws("publish-version", "--function-name", "cli")["Version"], "1")
         self.assertIn("cli", [f["FunctionName"] for f in self.aws("list-functions")["Functions"]])
         self.aws("delete-function", "--function-name", "cli")
+
+
+WORKER = package({"x.py": '''
+import os, sys, time
+import boto3_free
+def handler(event, context):
+    print("saw", event)
+    if event == "fail":
+        raise ValueError("as asked")
+    if event == "exit":
+        os._exit(7)
+    if event == "hang":
+        time.sleep(60)
+    return {"event": event, "version": context.function_version, "env": os.environ.get("KEY"),
+            "arn": context.invoked_function_arn, "client": getattr(
+                context.client_context, "custom", None)}
+''', "boto3_free.py": ""})
+
+
+class Running(LambdaBase):
+    """What comes back of functions that run."""
+
+    def test_answers(self):
+        self.make("run", Code={"ZipFile": WORKER}, Environment={"Variables": {"KEY": "v"}},
+                  Timeout=10)
+        reply = self.fn.invoke(FunctionName="run", Payload=b'{"a": [1, "\xc3\xa9"]}',
+                               LogType="Tail")
+        self.assertEqual((reply["StatusCode"], reply["ExecutedVersion"]), (200, "$LATEST"))
+        self.assertNotIn("FunctionError", reply)
+        self.assertEqual(json.loads(reply["Payload"].read()), {
+            "event": {"a": [1, "\u00e9"]}, "version": "$LATEST", "env": "v",
+            "arn": self.arn("run"), "client": None})
+        tail = base64.b64decode(reply["LogResult"]).decode()
+        request = reply["ResponseMetadata"]["RequestId"]
+        for part in (f"START RequestId: {request}", "saw {'a'", f"END RequestId: {request}",
+                     f"REPORT RequestId: {request}", "Billed Duration:", "Max Memory Used:"):
+            self.assertIn(part, tail)
+        context = base64.b64encode(json.dumps({"custom": {"k": "v"}}).encode()).decode()
+        reply = self.fn.invoke(FunctionName="run", ClientContext=context)
+        self.assertEqual(json.loads(reply["Payload"].read())["client"], {"k": "v"})
+
+    def test_versions_and_aliases_run(self):
+        self.make("rv", Code={"ZipFile": WORKER}, Publish=True)
+        self.fn.create_alias(FunctionName="rv", Name="live", FunctionVersion="1")
+        self.fn.update_function_code(FunctionName="rv", ZipFile=OTHER)
+        reply = self.fn.invoke(FunctionName="rv", Qualifier="live", Payload=b"1")
+        self.assertEqual(reply["ExecutedVersion"], "1")
+        self.assertEqual(json.loads(reply["Payload"].read())["event"], 1)
+        self.assertEqual(self.fn.invoke(FunctionName="rv")["Payload"].read(), b"2")
+        self.fn.update_function_code(FunctionName="rv", ZipFile=HANDLER)
+        self.assertEqual(self.fn.invoke(FunctionName="rv", Payload=b"[3]")["Payload"].read(),
+                         b"[3]")
+
+    def test_errors(self):
+        self.make("err", Code={"ZipFile": WORKER}, Timeout=1)
+        reply = self.fn.invoke(FunctionName="err", Payload=b'"fail"')
+        error = json.loads(reply["Payload"].read())
+        self.assertEqual((reply["StatusCode"], reply["FunctionError"]), (200, "Unhandled"))
+        self.assertEqual((error["errorType"], error["errorMessage"]), ("ValueError", "as asked"))
+        self.assertIn("stackTrace", error)
+        for payload, said in ((b'"exit"', "exited"), (b'"hang"', "timed out")):
+            reply = self.fn.invoke(FunctionName="err", Payload=payload)
+            self.assertEqual(reply["FunctionError"], "Unhandled")
+            self.assertIn(said, json.loads(reply["Payload"].read())["errorMessage"])
+        self.assertNotIn("FunctionError", self.fn.invoke(FunctionName="err"))    # it lives on
+        self.make("broken", Handler="absent.handler")
+        reply = self.fn.invoke(FunctionName="broken")
+        self.assertEqual(reply["FunctionError"], "Unhandled")
+        self.assertIn("absent", json.loads(reply["Payload"].read())["errorMessage"])
+
+    def test_throttled(self):
+        self.make("none", Code={"ZipFile": HANDLER})
+        self.fn.put_function_concurrency(FunctionName="none", ReservedConcurrentExecutions=0)
+        reply = self.wrong("TooManyRequestsException", self.fn.invoke, 429, FunctionName="none")
+        self.assertIn("retry-after", reply["ResponseMetadata"]["HTTPHeaders"])
+
+    def test_large_payloads(self):
+        self.make("large", Code={"ZipFile": HANDLER}, MemorySize=512)
+        payload = json.dumps("x" * (5 << 20)).encode()
+        reply = self.fn.invoke(FunctionName="large", Payload=payload)
+        self.assertEqual(reply["Payload"].read(), payload)
+
+    def logs(self, name, **params):
+        query = "&".join(f"{k}={v}" for k, v in params.items())
+        status, _, body = self.signed("GET", f"/2015-03-31/functions/{name}/kist-logs?{query}")
+        self.assertEqual(status, 200, body)
+        return json.loads(body)
+
+    def test_events(self):
+        self.make("later", Code={"ZipFile": WORKER})
+        reply = self.fn.invoke(FunctionName="later", InvocationType="Event",
+                               Payload=b'{"mark": 77}')
+        self.assertEqual((reply["StatusCode"], reply["Payload"].read()), (202, b""))
+        request, after = reply["ResponseMetadata"]["RequestId"], 0
+        for _ in range(40):         # each waits until there is something new
+            page = self.logs("later", after=after, wait=10)
+            after = page["Next"]
+            if any("'mark': 77" in line["Text"] for line in page["Lines"]):
+                break
+        else:
+            self.fail("the event never came to the function")
+        self.assertIn(request, [line["RequestId"] for line in self.logs("later")["Lines"]])

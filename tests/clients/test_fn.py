@@ -1,0 +1,141 @@
+"""kist fn: from a file to a function that runs, and back."""
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import kist_server
+from semantics import Semantics
+
+COPY = '''
+import json, os, sys
+sys.path[:0] = ["/usr/lib/python3/dist-packages"]
+import urllib.parse
+def handler(event, context):
+    for r in event["Records"]:
+        print("got", urllib.parse.unquote_plus(r["s3"]["object"]["key"]), os.environ.get("WHO"))
+    return {"records": len(event["Records"])}
+'''
+ECHO = '''
+import os
+def handler(event, context):
+    print("hello from the function")
+    if event == "bad":
+        raise RuntimeError("no")
+    return {"event": event, "who": os.environ.get("WHO")}
+'''
+
+
+class Fn(Semantics):
+    def setUp(self):
+        self.dir = Path(tempfile.mkdtemp(prefix="kist-fn-"))
+        self.addCleanup(shutil.rmtree, self.dir)
+
+    def environment(self):
+        return {**os.environ, "AWS_ACCESS_KEY_ID": kist_server.ACCESS_KEY,
+                "AWS_SECRET_ACCESS_KEY": kist_server.SECRET_KEY, "AWS_REGION": "us-east-1"}
+
+    def command(self, *words):
+        return [kist_server.BIN, "fn", *map(str, words), "--endpoint", self.server.endpoint]
+
+    def kist(self, *words, status=0, stdin=""):
+        run = subprocess.run(self.command(*words), capture_output=True, text=True, timeout=60,
+                             env=self.environment(), input=stdin)
+        self.assertEqual(run.returncode, status, run.stdout + run.stderr)
+        self.said = run.stderr
+        return run.stderr if status else run.stdout
+
+    def deploy(self, name, path, *options, **more):
+        self.addCleanup(subprocess.run, self.command("rm", name), env=self.environment(),
+                        capture_output=True, check=False)
+        return self.kist("deploy", name, path, *options, **more)
+
+    def file(self, name, text, mode=0o644):
+        path = self.dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    def test_deploy_invoke_rm(self):
+        path = self.file("echo.py", ECHO)
+        self.assertIn("made, python3.11, echo.handler",
+                      self.deploy("fn-echo", path, "--env", "WHO=me", "--memory", "256"))
+        self.assertIn("as it was", self.deploy("fn-echo", path))
+        self.assertEqual(json.loads(self.kist("invoke", "fn-echo", '{"a": 1}')),
+                         {"event": {"a": 1}, "who": "me"})
+        self.assertEqual(json.loads(self.kist("invoke", "fn-echo", "-", stdin="[2]"))["event"],
+                         [2])
+        payload = self.file("payload.json", "3")
+        self.assertEqual(json.loads(self.kist("invoke", "fn-echo", f"@{payload}"))["event"], 3)
+        self.kist("invoke", "fn-echo", "1", "--log")
+        self.assertIn("hello from the function", self.said)
+        run = subprocess.run(self.command("invoke", "fn-echo", '"bad"'), capture_output=True,
+                             text=True, env=self.environment(), timeout=60)
+        self.assertEqual((run.returncode, json.loads(run.stdout)["errorMessage"]), (1, "no"))
+        row = [r for r in self.kist("ls").splitlines() if r.startswith("fn-echo")]
+        self.assertEqual(row[0].split()[1:4], ["python3.11", "256", "MB"])
+        path.write_text(ECHO.replace("hello", "goodbye"))
+        self.assertIn("new code", self.deploy("fn-echo", path))
+        self.kist("invoke", "fn-echo", "--log")
+        self.assertIn("goodbye from the function", self.said)
+        self.kist("rm", "fn-echo")
+        self.assertIn("Function not found", self.kist("invoke", "fn-echo", status=1))
+
+    def test_trigger(self):
+        path = self.file("main.py", COPY)
+        out = self.deploy("fn-trig", path, "--on", f"s3://{self.bucket}/in/*.jpg", "--env",
+                          "WHO=trigger")
+        self.assertIn("role kist-fn-fn-trig", out)
+        self.assertIn(f"trigger: objects created in s3://{self.bucket}/in/*.jpg", out)
+        rules = self.s3.get_bucket_notification_configuration(Bucket=self.bucket)
+        rule = rules["LambdaFunctionConfigurations"]
+        self.assertEqual([r["Id"] for r in rule], ["kist-fn-fn-trig-1"])
+        self.deploy("fn-trig2", path, "--on", f"s3://{self.bucket}/other/")
+        self.deploy("fn-trig", path, "--on", f"s3://{self.bucket}/in/*.jpg")      # no second rule
+        rules = self.s3.get_bucket_notification_configuration(Bucket=self.bucket)
+        self.assertEqual(sorted(r["Id"] for r in rules["LambdaFunctionConfigurations"]),
+                         ["kist-fn-fn-trig-1", "kist-fn-fn-trig2-1"])
+        watch = subprocess.Popen(self.command("logs", "fn-trig", "-f"), stdout=subprocess.PIPE,
+                                 text=True, env=self.environment())
+        try:
+            self.put("in/not.png")
+            self.put("in/a photo.jpg", b"jpg")
+            for line in watch.stdout:
+                if "got in/" in line:
+                    break
+            self.assertIn("got in/a photo.jpg trigger", line)
+        finally:
+            watch.terminate()
+            watch.stdout.close()
+            watch.wait()
+        self.kist("rm", "fn-trig")
+        rules = self.s3.get_bucket_notification_configuration(Bucket=self.bucket)
+        self.assertEqual([r["Id"] for r in rules["LambdaFunctionConfigurations"]],
+                         ["kist-fn-fn-trig2-1"])
+
+    def test_directories_and_programs(self):
+        self.file("app/index.mjs", "export const handler = async (e) => ({ node: e });\n")
+        self.file("app/lib/more.txt", "x")
+        if shutil.which("node"):
+            self.assertIn("nodejs20.x, index.handler", self.deploy("fn-dir", self.dir / "app"))
+            self.assertEqual(json.loads(self.kist("invoke", "fn-dir", "7")), {"node": 7})
+        script = self.file("boot", "#!/bin/sh\nexit 3\n", 0o755)
+        self.assertIn("provided.al2023", self.deploy("fn-boot", script, "--timeout", "5"))
+        self.kist("invoke", "fn-boot", status=1)
+
+    def test_mistakes(self):
+        path = self.file("echo.py", ECHO)
+        for words in ((), ("deploy", "x"), ("deploy", "x", path, "--memory", "no"),
+                      ("deploy", "x", path, "--on", "http://x"), ("frob",), ("ls", "x"),
+                      ("deploy", "x", path, "--on", "s3://b/a*b*c")):
+            self.kist(*words, status=2)
+        self.assertIn("No such file", self.kist("deploy", "x", self.dir / "none.py", status=1))
+        self.assertIn("is no source", self.kist("deploy", "x", self.file("a.txt", "t"), status=1))
+        self.assertIn("--runtime and --handler", self.kist(
+            "deploy", "x", self.file("d/readme", "t").parent, status=1))
+        self.assertIn("bucket does not exist", self.deploy(
+            "fn-nowhere", path, "--on", "s3://no-such-bucket-here/", status=1))
+        self.assertIn("Function not found", self.kist("rm", "fn-none", status=1))
