@@ -27,9 +27,9 @@ static const struct {
     { "trace", cli_trace, "what followed from an upload, function by function" },
     { "lineage", cli_lineage, "which function wrote an object, and what from" },
     { "usage", cli_usage, "what buckets hold, and who asked for how much" },
+    { "events", cli_events, "show, redrive, pause and replay what targets are told" },
     { "fn", cli_fn, "deploy, invoke, watch and remove functions" },
     { "target", cli_target, "where events go that no function gets: webhooks and brokers" },
-    { "usage", cli_usage, "what the buckets of a data directory hold" },
     { "dump", cli_dump, "index and log of a data directory as lines of JSON" },
     { "fsck", cli_fsck, "check every cross-reference of a data directory" },
 };

@@ -48,8 +48,9 @@ struct server {
     size_t sink_count;
     const struct api_service *services[SERVICES_MAX];
     size_t service_count;
+    struct admin_source sources[1];
     struct admin *admin;
-    struct http_server *s3_http, *admin_http;
+    struct http_server *s3_http, *inside_http, *admin_http;
 };
 
 static int complain(const char *what, const char *why)
@@ -128,12 +129,18 @@ static int open_functions(struct server *s)
                                        .users = s->users,
                                        .data_dir = s->options.data,
                                        .region = s->options.region,
-                                       .domain = s->options.domain };
+                                       .domain = s->options.domain,
+                                       .concurrency = (unsigned)s->options.function_concurrency,
+                                       .memory_bytes = s->options.function_memory_bytes,
+                                       .idle_s = (unsigned)s->options.function_idle_s,
+                                       .trust = s->options.trust_functions,
+                                       .off = !s->options.functions };
     enum kist_err err = functions_open(&config, &s->functions);
     if (err != KIST_OK)
         return complain("functions", kist_err_text(err));
     s->sinks[s->sink_count++] = functions_sink(s->functions);
     s->services[s->service_count++] = functions_service(s->functions);
+    s->services[s->service_count++] = functions_urls(s->functions);
     return 0;
 }
 
@@ -149,7 +156,7 @@ static int open_events(struct server *s)
                                     .sink_count = s->sink_count };
     if (err == KIST_OK)
         err = events_open(&events, &s->events);
-    struct control_config control = { s->store, s->options.region, s->targets };
+    struct control_config control = { s->store, s->options.region, s->targets, s->events };
     if (err == KIST_OK)
         err = control_open(&control, &s->control);
     struct schedules_config schedules = { s->store, s->options.region, s->events };
@@ -160,6 +167,18 @@ static int open_events(struct server *s)
     s->services[s->service_count++] = control_service(s->control);
     s->services[s->service_count++] = schedules_service(s->schedules);
     return 0;
+}
+
+/* What functions ask of the store comes out of their sandboxes, in plain HTTP, and never through
+ * the address that everybody else uses. */
+static enum kist_err start_inside(struct server *s, const char **reason)
+{
+    struct http_config http = http_config(&s->options, NULL);
+    http.loops = 1;
+    enum kist_err err = http_server_start(&http, s3_handler(s->s3), &s->inside_http, reason);
+    if (err == KIST_OK)
+        functions_start(s->functions, s->inside_http);
+    return err;
 }
 
 static int start_s3(struct server *s)
@@ -177,7 +196,8 @@ static int start_s3(struct server *s)
                                 .domain = o->domain,
                                 .services = s->services,
                                 .service_count = s->service_count,
-                                .events = s->events };
+                                .events = s->events,
+                                .lineage_of = functions_lineage_of };
     struct http_config http = http_config(o, o->listen);
     const char *reason = NULL;
     http.tls_cert_file = o->tls_cert;
@@ -186,7 +206,7 @@ static int start_s3(struct server *s)
         return complain("s3", "out of memory");
     enum kist_err err = http_server_start(&http, s3_handler(s->s3), &s->s3_http, &reason);
     if (err == KIST_OK)
-        functions_start(s->functions, s->s3_http);
+        err = start_inside(s, &reason);
     if (err == KIST_OK)
         err = targets_avoid(s->targets, http_server_address(s->s3_http), false);
     return err == KIST_OK ? 0 : complain(o->listen, reason ? reason : kist_err_text(err));
@@ -205,7 +225,13 @@ static bool counter_at(void *ctx, size_t i, struct admin_counter *out)
 static int start_admin(struct server *s)
 {
     const struct serve_options *o = &s->options;
-    struct admin_config config = { s->store, s->s3_http, counter_at, s->s3 };
+    s->sources[0] = (struct admin_source){ events_metrics, s->events };
+    struct admin_config config = { .store = s->store,
+                                   .s3 = s->s3_http,
+                                   .counter_at = counter_at,
+                                   .ctx = s->s3,
+                                   .sources = s->sources,
+                                   .source_count = ARRAY_LEN(s->sources) };
     struct http_config http = http_config(o, o->admin);
     const char *reason = NULL;
     if (strcmp(o->admin, "off") == 0)
@@ -231,6 +257,12 @@ static void greet(const struct server *s)
     printf("kist: listening on %s://%s\n", scheme, address);
     if (s->admin_http)
         printf("kist: admin on http://%s\n", http_server_address(s->admin_http));
+    struct buf sandbox;
+    buf_init(&sandbox, 1024);
+    functions_describe(s->functions, &sandbox);
+    if (sandbox.len)
+        printf("kist: functions: %.*s\n", (int)sandbox.len, (const char *)sandbox.ptr);
+    buf_release(&sandbox);
     if (!s->options.sync)
         printf("kist: NOT SYNCING: a crash of the machine loses data\n");
     if (isatty(STDOUT_FILENO) && !s->options.root_access_key)
@@ -294,6 +326,8 @@ static void stop(struct server *s)
     functions_stop(s->functions);
     if (s->s3_http)
         http_server_stop(s->s3_http, GRACE_MS);
+    if (s->inside_http)
+        http_server_stop(s->inside_http, 1000);
     if (s->admin_http)
         http_server_stop(s->admin_http, 1000);
     schedules_close(s->schedules);

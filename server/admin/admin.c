@@ -4,6 +4,8 @@
 
 #include "server/admin/internal.h"
 
+#define METRICS_BYTES_MAX ((size_t)8 << 20)
+
 static enum kist_err metric(struct buf *out, const char *type, const char *name, uint64_t value)
 {
     return buf_printf(out, "# TYPE kist_%s %s\nkist_%s %" PRIu64 "\n", name, type, name, value);
@@ -76,12 +78,14 @@ void admin_reply(struct exchange *x, unsigned status, const char *type, struct b
 static void reply_metrics(struct admin *a, struct exchange *x)
 {
     struct buf out;
-    buf_init(&out, 1 << 20);
+    buf_init(&out, METRICS_BYTES_MAX);
     enum kist_err err = store_metrics(a, &out);
     if (err == KIST_OK)
         err = http_metrics(a, &out);
     if (err == KIST_OK)
         err = operations(a, &out);
+    for (size_t i = 0; err == KIST_OK && i < a->config.source_count; i++)
+        err = a->config.sources[i].write(a->config.sources[i].ctx, &out);
     struct bytes body = arena_copy(exchange_arena(x), buf_bytes(&out));
     buf_release(&out);
     if (err != KIST_OK || !body.ptr)

@@ -10,12 +10,20 @@ struct admin_counter {
     uint64_t by_class[6];
 };
 
+/* Whoever has more for the metrics page: appends lines of Prometheus' text format. */
+struct admin_source {
+    enum kist_err (*write)(void *ctx, struct buf *out);
+    void *ctx;
+};
+
 struct admin_config {
     struct store *store;
     const struct http_server *s3; /* set before requests come */
     /* Requests by operation; false at the end. */
     bool (*counter_at)(void *ctx, size_t i, struct admin_counter *out);
     void *ctx;
+    const struct admin_source *sources; /* outlive the page */
+    size_t source_count;
 };
 
 struct admin;

@@ -19,6 +19,8 @@ struct serve_options {
     uint64_t scrub_days;
     uint64_t lifecycle_day_s, lifecycle_offset_s;
     uint64_t access_log_interval_s, usage_interval_s;
+    bool functions, trust_functions;
+    uint64_t function_concurrency, function_memory_bytes, function_idle_s; /* 0: the default */
 };
 
 /* Exits with 0 after --help and with 2 after a mistake, which it names in one line. */

@@ -103,12 +103,21 @@ static void print_children(json_t *spans, bool *seen, const char *parent, int de
     }
 }
 
+static bool has_parent(const json_t *spans, const json_t *span)
+{
+    const char *parent = json_text(span, "Parent");
+    for (size_t i = 0; parent[0] && i < json_array_size(spans); i++)
+        if (strcmp(json_text(json_array_get(spans, i), "Span"), parent) == 0)
+            return true;
+    return false;
+}
+
 /* What has no parent among the spans: the beginnings, each below the object that it was for. */
 static void print_roots(json_t *spans, bool *seen)
 {
     for (size_t i = 0; i < json_array_size(spans); i++) {
         const json_t *s = json_array_get(spans, i);
-        if (seen[i])
+        if (seen[i] || has_parent(spans, s))
             continue;
         const char *source = json_text(s, "Source");
         if (source[0]) {

@@ -11,7 +11,8 @@ struct control {
     struct api_service service;
 };
 
-static const struct control_call *const tables[] = { target_calls, trace_calls };
+static const struct control_call *const tables[] = { target_calls, trace_calls, event_calls,
+                                                     replay_calls };
 
 /* ---- replies ---- */
 

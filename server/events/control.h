@@ -15,6 +15,7 @@ struct control_config {
     struct store *store;
     const char *region;
     struct targets *targets;
+    struct events *events;
 };
 
 struct control;
@@ -42,7 +43,7 @@ struct control_call {
     /* Ends in one control_reply() or control_fail(), at once or after a wait. */
     void (*handle)(struct control_request *r);
 };
-extern const struct control_call target_calls[], trace_calls[];
+extern const struct control_call target_calls[], trace_calls[], event_calls[], replay_calls[];
 
 /* Takes json over; NULL is out of memory. */
 void control_reply(struct control_request *r, json_t *json);

@@ -38,13 +38,13 @@ static void store_woke(void *ctx)
 struct mail {
     struct item_list finished;
     struct note *notes;
-    bool noted, targets_changed, rewind, stopping;
+    bool noted, targets_changed, rewind, replays_changed, stopping;
 };
 
 static bool has_mail(const struct events *e)
 {
     return e->finished.first || e->notes || (e->noted && !e->discover) || e->targets_changed ||
-           e->rewind || (e->stopping && !e->stop_seen);
+           e->rewind || e->replays_changed || (e->stopping && !e->stop_seen);
 }
 
 /* Under the lock. */
@@ -58,8 +58,9 @@ static void take_mail(struct events *e, struct mail *m)
     m->noted = e->noted;
     m->targets_changed = e->targets_changed;
     m->rewind = e->rewind;
+    m->replays_changed = e->replays_changed;
     m->stopping = e->stop_seen = e->stopping;
-    e->noted = e->targets_changed = e->rewind = false;
+    e->noted = e->targets_changed = e->rewind = e->replays_changed = false;
 }
 
 static void read_mail(struct events *e, struct mail *m)
@@ -82,6 +83,8 @@ static void read_mail(struct events *e, struct mail *m)
             q->new_maybe = q->later_maybe = true;
         }
     }
+    if (m->replays_changed)
+        replays_load(e);
     e->discover = e->discover || m->noted || m->rewind;
 }
 
@@ -106,7 +109,7 @@ static bool go_round(struct events *e)
     }
     for (struct queue *q = e->queues; q; q = q->next)
         worked = queue_turn(q) || worked;
-    return worked;
+    return replays_turn(e) || worked;
 }
 
 static uint64_t sooner(uint64_t a_ns, uint64_t b_ns)
@@ -125,6 +128,7 @@ static uint64_t next_ns(struct events *e, bool stopping, uint64_t grace_end_ns)
         return sooner(until_ns, grace_end_ns);
     if (e->discover)
         until_ns = sooner(until_ns, e->discover_ns);
+    until_ns = sooner(until_ns, replays_next_ns(e));
     for (struct queue *q = e->queues; q; q = q->next) {
         int64_t next_ms = queue_next_ms(q, now_ms);
         if (next_ms < now_ms + WAIT_MAX_MS)
@@ -188,7 +192,7 @@ enum kist_err events_open(const struct events_config *config, struct events **ou
     if (!e->config.window_total)
         e->config.window_total = WINDOW_DEFAULT;
     e->env = store_env(config->store);
-    e->noted = true;
+    e->noted = e->replays_changed = true;
     e->notes_end = &e->notes;
     item_list_init(&e->finished);
     item_list_init(&e->settled);
@@ -208,6 +212,7 @@ enum kist_err events_open(const struct events_config *config, struct events **ou
 
 void events_destroy(struct events *e)
 {
+    replays_free(e);
     while (e->queues) {
         struct queue *q = e->queues;
         e->queues = q->next;
@@ -281,6 +286,14 @@ void events_target_changed(struct events *e, struct bytes arn)
     (void)arn; /* changes are rare, and looking again is cheap */
     pthread_mutex_lock(&e->lock);
     e->targets_changed = true;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->lock);
+}
+
+void events_replays_changed(struct events *e)
+{
+    pthread_mutex_lock(&e->lock);
+    e->replays_changed = true;
     pthread_cond_signal(&e->wake);
     pthread_mutex_unlock(&e->lock);
 }
@@ -379,7 +392,7 @@ static bool older(void *ctx, const struct events_target *target)
     return true;
 }
 
-void events_stats(struct events *e, struct events_stats *out)
+void events_counts(struct events *e, struct events_stats *out)
 {
     *out = (struct events_stats){ .delivered = e->counts.delivered,
                                   .failed = e->counts.failed,
@@ -390,6 +403,11 @@ void events_stats(struct events *e, struct events_stats *out)
                                   .dead_letters = e->counts.dead_letters,
                                   .parked = e->counts.parked,
                                   .in_flight = e->in_flight_now };
+}
+
+void events_stats(struct events *e, struct events_stats *out)
+{
+    events_counts(e, out);
     enum kist_err err = events_each_target(e, older, &out->oldest_ms);
     if (err != KIST_OK)
         TRACE(TRACE_ERROR, "events", "statistics: %s", kist_err_text(err));

@@ -91,6 +91,10 @@ struct events_stats {
     int64_t oldest_ms; /* when the oldest event that waits was made; 0: none waits */
 };
 void events_stats(struct events *e, struct events_stats *out);
+/* The same without oldest_ms, which is read from the store. */
+void events_counts(struct events *e, struct events_stats *out);
+/* All of it for a metrics page, in Prometheus' text format. events: struct events. */
+enum kist_err events_metrics(void *events, struct buf *out) MUST_CHECK;
 
 /* One target's, for metrics and lists. Strings live until each() returns. */
 struct events_target {
@@ -108,6 +112,8 @@ enum kist_err events_each_target(struct events *e,
                                  void *ctx) MUST_CHECK;
 /* Rows were changed by others than the dispatcher: it reads from the start. */
 void events_reread(struct events *e);
+/* A record of a replay was written by others. */
+void events_replays_changed(struct events *e);
 
 /* ---- names.c ---- */
 /* "ObjectCreated:Put"; NULL for kinds that S3 does not know. */

@@ -157,7 +157,7 @@ struct events {
     pthread_cond_t wake;
     struct item_list finished;
     struct note *notes, **notes_end;
-    bool noted, targets_changed, rewind, stopping, stop_seen;
+    bool noted, targets_changed, rewind, replays_changed, stopping, stop_seen;
     int64_t grace_ms;
     bool closed;    /* the thread has ended */
     size_t orphans; /* deliveries whose done() comes after that */
@@ -174,6 +174,7 @@ struct events {
     uint64_t settle_ns;   /* not before: the log failed */
     uint64_t discover_ns; /* not before */
     bool discover;        /* queues are to be looked through */
+    struct replay *replays;
     struct queue_counts counts;
     _Atomic uint64_t in_flight_now;
 };
@@ -237,6 +238,14 @@ void letter_write(struct item *item, const char *destination, struct bytes body,
 enum kist_err letter_event(struct item *item, const char *target, struct bytes body,
                            Kist__Event **out) MUST_CHECK;
 uint32_t event_depth(const Kist__Event *event);
+
+/* ---- replay.c ---- */
+/* Takes note of replays that are not done. */
+void replays_load(struct events *e);
+/* False: none had anything to do. */
+bool replays_turn(struct events *e);
+uint64_t replays_next_ns(const struct events *e); /* UINT64_MAX: never */
+void replays_free(struct events *e);
 
 /* ---- dispatch.c ---- */
 /* Of what a function answered, so much is kept for a destination. */

@@ -70,31 +70,31 @@ static void begin_member(struct json_out *j, const char *name)
     j->comma = true;
 }
 
-void json_open(struct json_out *j, const char *name, char bracket)
+void jput_open(struct json_out *j, const char *name, char bracket)
 {
     begin_member(j, name);
     put(j, &bracket, 1);
     j->comma = false;
 }
 
-void json_close(struct json_out *j, char bracket)
+void jput_close(struct json_out *j, char bracket)
 {
     put(j, &bracket, 1);
     j->comma = true;
 }
 
-void json_bytes(struct json_out *j, const char *name, struct bytes value)
+void jput_bytes(struct json_out *j, const char *name, struct bytes value)
 {
     begin_member(j, name);
     put_string(j, value);
 }
 
-void json_str(struct json_out *j, const char *name, const char *value)
+void jput_str(struct json_out *j, const char *name, const char *value)
 {
-    json_bytes(j, name, bytes_str(value));
+    jput_bytes(j, name, bytes_str(value));
 }
 
-void json_u64(struct json_out *j, const char *name, uint64_t value)
+void jput_u64(struct json_out *j, const char *name, uint64_t value)
 {
     char text[24];
     snprintf(text, sizeof(text), "%" PRIu64, value);
@@ -102,7 +102,7 @@ void json_u64(struct json_out *j, const char *name, uint64_t value)
     put(j, text, strlen(text));
 }
 
-void json_raw(struct json_out *j, const char *name, struct bytes json)
+void jput_raw(struct json_out *j, const char *name, struct bytes json)
 {
     begin_member(j, name);
     put(j, json.ptr, json.len);

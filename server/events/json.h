@@ -12,13 +12,13 @@ struct json_out {
 };
 
 /* name NULL: an element of an array, or the document itself. */
-void json_open(struct json_out *j, const char *name, char bracket);
-void json_close(struct json_out *j, char bracket);
+void jput_open(struct json_out *j, const char *name, char bracket);
+void jput_close(struct json_out *j, char bracket);
 /* Any bytes: what is not UTF-8 becomes U+FFFD. */
-void json_bytes(struct json_out *j, const char *name, struct bytes value);
-void json_str(struct json_out *j, const char *name, const char *value);
-void json_u64(struct json_out *j, const char *name, uint64_t value);
+void jput_bytes(struct json_out *j, const char *name, struct bytes value);
+void jput_str(struct json_out *j, const char *name, const char *value);
+void jput_u64(struct json_out *j, const char *name, uint64_t value);
 /* As it is: JSON already. */
-void json_raw(struct json_out *j, const char *name, struct bytes json);
+void jput_raw(struct json_out *j, const char *name, struct bytes json);
 
 #endif

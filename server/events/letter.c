@@ -29,25 +29,25 @@ static void put_response(struct json_out *j, const struct item *item)
 {
     bool whole = item->response.len > 0;
     if (whole) {
-        json_open(j, "responseContext", '{');
-        json_u64(j, "statusCode", 200);
-        json_str(j, "executedVersion", "$LATEST");
+        jput_open(j, "responseContext", '{');
+        jput_u64(j, "statusCode", 200);
+        jput_str(j, "executedVersion", "$LATEST");
         if (!item->success)
-            json_str(j, "functionError", "Unhandled");
-        json_close(j, '}');
+            jput_str(j, "functionError", "Unhandled");
+        jput_close(j, '}');
         json_t *value = json_loadb((const char *)item->response.ptr, item->response.len,
                                    JSON_DECODE_ANY, NULL);
         if (value)
-            json_raw(j, "responsePayload", item->response);
+            jput_raw(j, "responsePayload", item->response);
         else
-            json_bytes(j, "responsePayload", item->response);
+            jput_bytes(j, "responsePayload", item->response);
         json_decref(value);
         return;
     }
-    json_open(j, "responsePayload", '{');
+    jput_open(j, "responsePayload", '{');
     if (item->why[0])
-        json_str(j, "errorMessage", item->why);
-    json_close(j, '}');
+        jput_str(j, "errorMessage", item->why);
+    jput_close(j, '}');
 }
 
 static enum kist_err render(struct item *item, const char *condition, struct buf *out)
@@ -57,22 +57,22 @@ static enum kist_err render(struct item *item, const char *condition, struct buf
     struct buf request;
     char when[TIME_ISO_LEN];
     time_iso(form.now_ms, when);
-    json_open(&j, NULL, '{');
-    json_str(&j, "version", "1.0");
-    json_str(&j, "timestamp", when);
-    json_open(&j, "requestContext", '{');
-    json_str(&j, "requestId", item->id);
-    json_str(&j, item->queue->is_function ? "functionArn" : "targetArn", item->queue->target);
-    json_str(&j, "condition", condition);
-    json_u64(&j, "approximateInvokeCount", item->attempts);
-    json_close(&j, '}');
+    jput_open(&j, NULL, '{');
+    jput_str(&j, "version", "1.0");
+    jput_str(&j, "timestamp", when);
+    jput_open(&j, "requestContext", '{');
+    jput_str(&j, "requestId", item->id);
+    jput_str(&j, item->queue->is_function ? "functionArn" : "targetArn", item->queue->target);
+    jput_str(&j, "condition", condition);
+    jput_u64(&j, "approximateInvokeCount", item->attempts);
+    jput_close(&j, '}');
     buf_init(&request, ITEM_BYTES_MAX);
     enum kist_err err = event_render_s3(&form, item->event, item->id, &request);
     if (err == KIST_OK)
-        json_raw(&j, "requestPayload", buf_bytes(&request));
+        jput_raw(&j, "requestPayload", buf_bytes(&request));
     buf_release(&request);
     put_response(&j, item);
-    json_close(&j, '}');
+    jput_close(&j, '}');
     return err == KIST_OK ? j.err : err;
 }
 

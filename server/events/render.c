@@ -49,7 +49,7 @@ static bool removes(enum event_kind kind)
 static void put_size(struct json_out *j, const Kist__Event *e)
 {
     if (makes_object(kind_of(e)) || kind_of(e) > EVENT_EXPIRED_MARKER)
-        json_u64(j, "size", e->size);
+        jput_u64(j, "size", e->size);
 }
 
 static void put_etag(struct json_out *j, const char *name, const Kist__Event *e)
@@ -58,13 +58,13 @@ static void put_etag(struct json_out *j, const char *name, const Kist__Event *e)
     if (removes(kind_of(e)) || e->etag.len > DIGEST_MAX_LEN)
         return;
     if (makes_marker(kind_of(e))) {
-        json_str(j, name, EMPTY_MD5);
+        jput_str(j, name, EMPTY_MD5);
         return;
     }
     hex_encode(schema_bytes(e->etag), text);
     if (e->part_count)
         snprintf(text + 2 * e->etag.len, 16, "-%" PRIu32, e->part_count);
-    json_str(j, name, text);
+    jput_str(j, name, text);
 }
 
 static void put_version(struct json_out *j, const char *name, const Kist__Event *e)
@@ -73,14 +73,14 @@ static void put_version(struct json_out *j, const char *name, const Kist__Event 
     if (!e->versioned)
         return;
     version_text(e->version, text);
-    json_str(j, name, text);
+    jput_str(j, name, text);
 }
 
 static void put_sequencer(struct json_out *j, const char *name, const Kist__Event *e)
 {
     char text[24];
     snprintf(text, sizeof(text), "%018" PRIX64, e->sequencer);
-    json_str(j, name, text);
+    jput_str(j, name, text);
 }
 
 /* As in application/x-www-form-urlencoded, but slashes stay: "red flower.jpg" is
@@ -104,7 +104,7 @@ static void put_form_key(struct json_out *j, const char *name, struct bytes key)
             text[len++] = hex[c & 15];
         }
     }
-    json_bytes(j, name, bytes_of(text, len));
+    jput_bytes(j, name, bytes_of(text, len));
 }
 
 /* ---- S3's own form ---- */
@@ -138,29 +138,29 @@ static void put_bucket(struct json_out *j, const Kist__Event *e)
 {
     char arn[128];
     snprintf(arn, sizeof(arn), "arn:aws:s3:::%s", e->bucket);
-    json_open(j, "bucket", '{');
-    json_str(j, "name", e->bucket);
-    json_open(j, "ownerIdentity", '{');
-    json_str(j, "principalId", e->owner);
-    json_close(j, '}');
-    json_str(j, "arn", arn);
-    json_close(j, '}');
+    jput_open(j, "bucket", '{');
+    jput_str(j, "name", e->bucket);
+    jput_open(j, "ownerIdentity", '{');
+    jput_str(j, "principalId", e->owner);
+    jput_close(j, '}');
+    jput_str(j, "arn", arn);
+    jput_close(j, '}');
 }
 
 static void put_s3(struct json_out *j, const Kist__Event *e)
 {
-    json_open(j, "s3", '{');
-    json_str(j, "s3SchemaVersion", "1.0");
-    json_str(j, "configurationId", e->rule);
+    jput_open(j, "s3", '{');
+    jput_str(j, "s3SchemaVersion", "1.0");
+    jput_str(j, "configurationId", e->rule);
     put_bucket(j, e);
-    json_open(j, "object", '{');
+    jput_open(j, "object", '{');
     put_form_key(j, "key", schema_bytes(e->key));
     put_size(j, e);
     put_etag(j, "eTag", e);
     put_version(j, "versionId", e);
     put_sequencer(j, "sequencer", e);
-    json_close(j, '}');
-    json_close(j, '}');
+    jput_close(j, '}');
+    jput_close(j, '}');
 }
 
 static void put_record(struct json_out *j, const char *name, const struct event_form *form,
@@ -170,24 +170,24 @@ static void put_record(struct json_out *j, const char *name, const struct event_
     const char *event = event_name(kind_of(e));
     char when[TIME_ISO_LEN];
     time_iso(e->time_ms, when);
-    json_open(j, name, '{');
-    json_str(j, "eventVersion", record_version(kind_of(e)));
-    json_str(j, "eventSource", "aws:s3");
-    json_str(j, "awsRegion", form->region);
-    json_str(j, "eventTime", when);
-    json_str(j, "eventName", event ? event : "");
-    json_open(j, "userIdentity", '{');
-    json_str(j, "principalId", or_itself(cause->principal));
-    json_close(j, '}');
-    json_open(j, "requestParameters", '{');
-    json_str(j, "sourceIPAddress", or_itself(cause->source_ip));
-    json_close(j, '}');
-    json_open(j, "responseElements", '{');
-    json_str(j, "x-amz-request-id", cause->request_id);
-    json_str(j, "x-amz-id-2", cause->host_id);
-    json_close(j, '}');
+    jput_open(j, name, '{');
+    jput_str(j, "eventVersion", record_version(kind_of(e)));
+    jput_str(j, "eventSource", "aws:s3");
+    jput_str(j, "awsRegion", form->region);
+    jput_str(j, "eventTime", when);
+    jput_str(j, "eventName", event ? event : "");
+    jput_open(j, "userIdentity", '{');
+    jput_str(j, "principalId", or_itself(cause->principal));
+    jput_close(j, '}');
+    jput_open(j, "requestParameters", '{');
+    jput_str(j, "sourceIPAddress", or_itself(cause->source_ip));
+    jput_close(j, '}');
+    jput_open(j, "responseElements", '{');
+    jput_str(j, "x-amz-request-id", cause->request_id);
+    jput_str(j, "x-amz-id-2", cause->host_id);
+    jput_close(j, '}');
     put_s3(j, e);
-    json_close(j, '}');
+    jput_close(j, '}');
 }
 
 /* https://docs.aws.amazon.com/AmazonS3/latest/userguide/how-to-enable-disable-notification-intro.html
@@ -197,14 +197,14 @@ static void put_test(struct json_out *j, const Kist__Event *e)
     const Kist__Cause *cause = cause_of(e);
     char when[TIME_ISO_LEN];
     time_iso(e->time_ms, when);
-    json_open(j, NULL, '{');
-    json_str(j, "Service", "Amazon S3");
-    json_str(j, "Event", "s3:TestEvent");
-    json_str(j, "Time", when);
-    json_str(j, "Bucket", e->bucket);
-    json_str(j, "RequestId", cause->request_id);
-    json_str(j, "HostId", cause->host_id);
-    json_close(j, '}');
+    jput_open(j, NULL, '{');
+    jput_str(j, "Service", "Amazon S3");
+    jput_str(j, "Event", "s3:TestEvent");
+    jput_str(j, "Time", when);
+    jput_str(j, "Bucket", e->bucket);
+    jput_str(j, "RequestId", cause->request_id);
+    jput_str(j, "HostId", cause->host_id);
+    jput_close(j, '}');
 }
 
 /* True: it has no other form, and is in the buffer. */
@@ -213,7 +213,7 @@ static bool put_formless(struct json_out *j, const Kist__Event *e)
     if (e->kind == EVENT_TEST)
         put_test(j, e);
     else if (e->kind == EVENT_INVOCATION)
-        json_raw(j, NULL, e->payload.len ? schema_bytes(e->payload) : BYTES_LIT("{}"));
+        jput_raw(j, NULL, e->payload.len ? schema_bytes(e->payload) : BYTES_LIT("{}"));
     return e->kind == EVENT_TEST || e->kind == EVENT_INVOCATION;
 }
 
@@ -224,11 +224,11 @@ enum kist_err event_render_s3(const struct event_form *form, const Kist__Event *
     (void)id;
     if (put_formless(&j, event))
         return j.err;
-    json_open(&j, NULL, '{');
-    json_open(&j, "Records", '[');
+    jput_open(&j, NULL, '{');
+    jput_open(&j, "Records", '[');
     put_record(&j, NULL, form, event);
-    json_close(&j, ']');
-    json_close(&j, '}');
+    jput_close(&j, ']');
+    jput_close(&j, '}');
     return j.err;
 }
 
@@ -274,28 +274,28 @@ static void put_detail(struct json_out *j, const Kist__Event *e, const struct br
 {
     const Kist__Cause *cause = cause_of(e);
     enum event_kind kind = kind_of(e);
-    json_open(j, "detail", '{');
-    json_str(j, "version", "0");
-    json_open(j, "bucket", '{');
-    json_str(j, "name", e->bucket);
-    json_close(j, '}');
-    json_open(j, "object", '{');
-    json_bytes(j, "key", schema_bytes(e->key)); /* not encoded here */
+    jput_open(j, "detail", '{');
+    jput_str(j, "version", "0");
+    jput_open(j, "bucket", '{');
+    jput_str(j, "name", e->bucket);
+    jput_close(j, '}');
+    jput_open(j, "object", '{');
+    jput_bytes(j, "key", schema_bytes(e->key)); /* not encoded here */
     put_size(j, e);
     put_etag(j, "etag", e);
     put_version(j, "version-id", e);
     put_sequencer(j, "sequencer", e);
-    json_close(j, '}');
-    json_str(j, "request-id", cause->request_id);
-    json_str(j, "requester", or_itself(cause->principal));
+    jput_close(j, '}');
+    jput_str(j, "request-id", cause->request_id);
+    jput_str(j, "requester", or_itself(cause->principal));
     if (cause->source_ip[0])
-        json_str(j, "source-ip-address", cause->source_ip);
+        jput_str(j, "source-ip-address", cause->source_ip);
     if (name->reason)
-        json_str(j, "reason", name->reason);
+        jput_str(j, "reason", name->reason);
     if (makes_marker(kind) || removes(kind))
-        json_str(j, "deletion-type",
+        jput_str(j, "deletion-type",
                  removes(kind) ? "Permanently Deleted" : "Delete Marker Created");
-    json_close(j, '}');
+    jput_close(j, '}');
 }
 
 enum kist_err event_render_bridge(const struct event_form *form, const Kist__Event *event,
@@ -313,19 +313,19 @@ enum kist_err event_render_bridge(const struct event_form *form, const Kist__Eve
     time_iso(event->time_ms, when);
     memcpy(when + 19, "Z", 2); /* whole seconds */
     snprintf(arn, sizeof(arn), "arn:aws:s3:::%s", event->bucket);
-    json_open(&j, NULL, '{');
-    json_str(&j, "version", "0");
-    json_str(&j, "id", id);
-    json_str(&j, "detail-type", name->type);
-    json_str(&j, "source", "aws.s3");
-    json_bytes(&j, "account", arn_account(bytes_str(event->target)));
-    json_str(&j, "time", when);
-    json_str(&j, "region", form->region);
-    json_open(&j, "resources", '[');
-    json_str(&j, NULL, arn);
-    json_close(&j, ']');
+    jput_open(&j, NULL, '{');
+    jput_str(&j, "version", "0");
+    jput_str(&j, "id", id);
+    jput_str(&j, "detail-type", name->type);
+    jput_str(&j, "source", "aws.s3");
+    jput_bytes(&j, "account", arn_account(bytes_str(event->target)));
+    jput_str(&j, "time", when);
+    jput_str(&j, "region", form->region);
+    jput_open(&j, "resources", '[');
+    jput_str(&j, NULL, arn);
+    jput_close(&j, ']');
     put_detail(&j, event, name);
-    json_close(&j, '}');
+    jput_close(&j, '}');
     return j.err;
 }
 
@@ -341,22 +341,22 @@ enum kist_err event_render_cloud(const struct event_form *form, const Kist__Even
     const char *name = event_name(kind_of(event));
     char when[TIME_ISO_LEN], text[192];
     time_iso(event->time_ms, when);
-    json_open(&j, NULL, '{');
-    json_str(&j, "specversion", "1.0");
-    json_str(&j, "id", id);
+    jput_open(&j, NULL, '{');
+    jput_str(&j, "specversion", "1.0");
+    jput_str(&j, "id", id);
     snprintf(text, sizeof(text), "aws:s3.%s.%s", form->region, event->bucket);
-    json_str(&j, "source", event->bucket[0] ? text : "kist");
+    jput_str(&j, "source", event->bucket[0] ? text : "kist");
     snprintf(text, sizeof(text), "com.amazonaws.s3.%s",
              name                        ? name
              : event->kind == EVENT_TEST ? "TestEvent"
                                          : "Invocation");
-    json_str(&j, "type", text);
-    json_str(&j, "time", when);
-    json_str(&j, "datacontenttype", "application/json");
+    jput_str(&j, "type", text);
+    jput_str(&j, "time", when);
+    jput_str(&j, "datacontenttype", "application/json");
     if (event->key.len)
-        json_bytes(&j, "subject", schema_bytes(event->key));
+        jput_bytes(&j, "subject", schema_bytes(event->key));
     if (cause_of(event)->trace[0])
-        json_str(&j, "traceparent", cause_of(event)->trace);
+        jput_str(&j, "traceparent", cause_of(event)->trace);
     if (name)
         put_sequencer(&j, "sequence", event);
     if (name) {
@@ -368,6 +368,6 @@ enum kist_err event_render_cloud(const struct event_form *form, const Kist__Even
         j.comma = false;
         (void)put_formless(&j, event);
     }
-    json_close(&j, '}');
+    jput_close(&j, '}');
     return j.err;
 }

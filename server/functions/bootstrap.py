@@ -102,7 +102,7 @@ class Context:
         sys.stdout.write(str(message))
 
 
-# Whoever imports logging finds Lambda's handler and format there already.
+# Lambda's handler and format.
 def set_up_logging(logging):
     class Formatter(logging.Formatter):
         def format(self, record):
@@ -118,11 +118,30 @@ def set_up_logging(logging):
     logging.getLogger().addHandler(handler)
 
 
-class LoggingFinder:
+# botocore reads AWS_ENDPOINT_URL by itself from 1.31 on; distributions have older ones.
+def set_up_botocore(session):
+    from botocore import __version__
+    if tuple(int(n) for n in __version__.split(".")[:2]) >= (1, 31):
+        return
+    create = session.Session.create_client
+
+    def create_client(self, service_name, *args, **kwargs):
+        name = "AWS_ENDPOINT_URL_" + service_name.upper().replace("-", "_")
+        url = environ.get(name) or environ.get("AWS_ENDPOINT_URL")
+        if len(args) < 5 and url and not kwargs.get("endpoint_url"):
+            kwargs["endpoint_url"] = url
+        return create(self, service_name, *args, **kwargs)
+    session.Session.create_client = create_client
+
+
+# Whoever imports these modules finds them set up already.
+class SetUpFinder:
+    wanted = {"logging": set_up_logging, "botocore.session": set_up_botocore}
+
     def find_spec(self, name, path=None, target=None):
-        if name != "logging":
+        set_up = self.wanted.pop(name, None)
+        if not set_up:
             return None
-        sys.meta_path.remove(self)
         for finder in sys.meta_path:
             spec = finder.find_spec(name, path, target)
             if spec:
@@ -133,7 +152,7 @@ class LoggingFinder:
 
         def exec_module(module):
             execute(module)
-            set_up_logging(module)
+            set_up(module)
         spec.loader.exec_module = exec_module
         return spec
 
@@ -216,7 +235,7 @@ def serve(connection, handler):
 
 def main():
     connection = Connection()
-    sys.meta_path.insert(0, LoggingFinder())
+    sys.meta_path.insert(0, SetUpFinder())
     try:
         handler = load()
     except Exception as error:

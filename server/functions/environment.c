@@ -335,15 +335,17 @@ static void printed(struct fn_env *e, struct fn_run *run, const char *text, size
     }
 }
 
-void env_output(struct fn_env *e)
+void env_output(struct fn_env *e, struct fn_run *run)
 {
     char text[4096];
     ssize_t n = 0;
     if (e->output.fd < 0)
         return;
-    pthread_mutex_lock(&e->lock);
-    struct fn_run *run = e->run; /* only this thread ends it */
-    pthread_mutex_unlock(&e->lock);
+    if (!run) {
+        pthread_mutex_lock(&e->lock);
+        run = e->run; /* only this thread ends it */
+        pthread_mutex_unlock(&e->lock);
+    }
     for (int i = 0; i < OUTPUT_READS; i++) {
         n = read(e->output.fd, text, sizeof(text));
         if (n <= 0)
@@ -401,7 +403,7 @@ void env_timer(struct fn_env *e)
 {
     uint64_t ticks, now = mono_ns();
     struct fn_run *run = NULL;
-    bool init = false, end = false;
+    bool init = false, end = false, late = false;
     if (read(e->timer.fd, &ticks, sizeof(ticks)) < 0)
         return;
     pthread_mutex_lock(&e->lock);
@@ -409,18 +411,24 @@ void env_timer(struct fn_env *e)
     if (e->state == ENV_IDLE) {
         idle_timer(e, now, &end);
     } else if (e->state != ENV_DEAD && now < e->due_ns) {
-        env_arm(e, e->due_ns);
+        late = e->state == ENV_ANSWERED && now >= e->return_ns;
+        bool soon = e->state == ENV_ANSWERED && !late && e->return_ns < e->due_ns;
+        env_arm(e, soon ? e->return_ns : e->due_ns);
     } else if (e->state != ENV_DEAD) {
         init = e->state == ENV_INIT;
         run = take_run(e);
         e->state = ENV_DEAD;
         sandbox_kill(e->box);
+        pool_release_slot(e);
     }
     pthread_mutex_unlock(&e->lock);
+    if (late)
+        pool_lingers(e);
     if (run) {
         /* What it printed before is part of its story. */
-        env_output(e);
+        env_output(e, run);
         timed_out(run, init);
+        pool_pump(e->f->pool);
     }
 }
 
@@ -443,7 +451,7 @@ static void say_exit(struct fn_run *run, const struct sandbox_exit *end)
 void env_exited(struct fn_env *e)
 {
     struct sandbox_exit end = { .status = -1 };
-    env_output(e);
+    env_output(e, NULL);
     if (e->line_len)
         printed(e, e->run, "\n", 1);
     loop_forget(e->loop, &e->exit);

@@ -78,6 +78,7 @@ enum kist_err functions_open(const struct functions_config *config, struct funct
     f->store = config->store;
     f->users = config->users;
     functions_service_init(f);
+    functions_urls_init(f);
     sink_init(f);
     enum kist_err err = make_dir(f);
     if (err == KIST_OK)
@@ -137,6 +138,11 @@ void functions_describe(struct functions *f, struct buf *out)
 const struct api_service *functions_service(struct functions *f)
 {
     return &f->service;
+}
+
+const struct api_service *functions_urls(struct functions *f)
+{
+    return &f->urls;
 }
 
 const struct event_sink *functions_sink(struct functions *f)

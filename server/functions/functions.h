@@ -46,6 +46,8 @@ void functions_describe(struct functions *f, struct buf *out);
 
 /* The control API (and function URLs' host names): live as long as f. */
 const struct api_service *functions_service(struct functions *f);
+/* Function URLs: <id>.lambda-url.<region>.<domain>, for the front as well. */
+const struct api_service *functions_urls(struct functions *f);
 /* Targets with lambda ARNs. */
 const struct event_sink *functions_sink(struct functions *f);
 

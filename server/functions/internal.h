@@ -46,7 +46,7 @@ struct functions {
     char *dir; /* DIR/functions */
 
     struct registry *registry; /* the registry side's */
-    struct api_service service;
+    struct api_service service, urls;
 
     struct sandbox_host *host; /* NULL: config.off, or none works: host_why */
     const char *host_why;
@@ -77,8 +77,9 @@ enum kist_err registry_open(struct functions *f, struct registry **out) MUST_CHE
 void registry_close(struct registry *r); /* NULL is allowed */
 /* Requests that wait are answered: the HTTP server is about to stop. */
 void registry_stop(struct registry *r);
-/* Fills f->service. */
+/* Fill f->service, f->urls. */
 void functions_service_init(struct functions *f);
+void functions_urls_init(struct functions *f);
 
 struct function_found {
     Kist__Function *function; /* what runs: the version, or $LATEST */

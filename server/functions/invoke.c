@@ -230,10 +230,10 @@ void run_fail(struct fn_run *run, const char *type, const char *message)
     struct fn_result result = { .end = FN_ERROR };
     buf_init(&json, 4096);
     struct json_out out = { .buf = &json };
-    json_open(&out, NULL, '{');
-    json_str(&out, "errorMessage", message);
-    json_str(&out, "errorType", type);
-    json_close(&out, '}');
+    jput_open(&out, NULL, '{');
+    jput_str(&out, "errorMessage", message);
+    jput_str(&out, "errorType", type);
+    jput_close(&out, '}');
     if (out.err == KIST_OK)
         result.payload = buf_bytes(&json);
     run_finish(run, &result);

@@ -97,7 +97,7 @@ static void dispatch(struct fn_watch *w, uint32_t events)
         env_accept_store(CONTAINER_OF(w, struct fn_env, store));
         break;
     case WATCH_OUTPUT:
-        env_output(CONTAINER_OF(w, struct fn_env, output));
+        env_output(CONTAINER_OF(w, struct fn_env, output), NULL);
         break;
     case WATCH_EXIT:
         env_exited(CONTAINER_OF(w, struct fn_env, exit));

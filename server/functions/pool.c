@@ -169,8 +169,16 @@ static void slot_back(struct pool *p, struct family *family, bool shared)
 }
 
 /* The shard's lock is held. */
+static void return_over(struct fn_env *e)
+{
+    e->fleet->returning -= e->returns;
+    e->returns = false;
+}
+
+/* The shard's lock is held. */
 static void slot_release(struct fn_env *e)
 {
+    return_over(e);
     if (!e->slot)
         return;
     e->slot = false;
@@ -300,11 +308,14 @@ static void wait_enter(struct pool *p, struct fleet *fleet)
     pthread_mutex_unlock(&p->wait_lock);
 }
 
-/* The shard's lock is held. */
+/* The shard's lock is held. A call that does not wait for its turn may wait for an environment
+ * that has answered just now: it will ask for work sooner than another one starts. */
 static bool enqueue(struct pool *p, struct fleet *fleet, struct fn_run *run)
 {
-    if (!run->event || fleet->stale || fleet->waiting_count >= FLEET_WAITING_MAX)
+    bool soon = !run->event && !run->impatient && fleet->returning > fleet->soon;
+    if ((!run->event && !soon) || fleet->stale || fleet->waiting_count >= FLEET_WAITING_MAX)
         return false;
+    fleet->soon += soon;
     run->next = NULL;
     *fleet->waiting_end = run;
     fleet->waiting_end = &run->next;
@@ -322,6 +333,8 @@ static struct fn_run *dequeue(struct fleet *fleet)
     if (!fleet->waiting)
         fleet->waiting_end = &fleet->waiting;
     fleet->waiting_count--;
+    if (!run->event)
+        fleet->soon--;
     return run;
 }
 
@@ -478,8 +491,9 @@ void pool_run(struct pool *p, struct fn_run *run)
         bool shared = false, claimed = false, waits = false;
         pthread_mutex_lock(&fleet->family->shard->lock);
         if (!atomic_load(&p->stopping)) {
-            claimed = claim(p, fleet, run->event, &shared, &e);
-            waits = !claimed && enqueue(p, fleet, run);
+            waits = !fleet->idle_first && !run->event && enqueue(p, fleet, run);
+            claimed = !waits && claim(p, fleet, run->event, &shared, &e);
+            waits = waits || (!claimed && enqueue(p, fleet, run));
         }
         pthread_mutex_unlock(&fleet->family->shard->lock);
         if (waits)
@@ -503,11 +517,12 @@ struct fn_run *pool_next(struct fn_env *e, bool *retire)
     uint64_t now = mono_ns();
     struct fn_run *run = NULL;
     pthread_mutex_lock(&shard->lock);
+    return_over(e);
     *retire = fleet->stale || atomic_load(&p->stopping) || now - e->started_ns > ENV_LIFE_NS;
     if (!*retire && fleet->waiting) {
         /* Others that wait come after us, but not for ever. */
         bool others = atomic_load(&p->wait_count) > (fleet->listed ? 1U : 0U);
-        if (!others || now - e->slot_ns < SLOT_TURN_NS)
+        if (!others || fleet->soon || now - e->slot_ns < SLOT_TURN_NS)
             run = dequeue(fleet);
     }
     if (!run && !*retire) {
@@ -520,6 +535,65 @@ struct fn_run *pool_next(struct fn_env *e, bool *retire)
     return run;
 }
 
+void pool_returns(struct fn_env *e)
+{
+    struct shard *shard = e->fleet->family->shard;
+    pthread_mutex_lock(&shard->lock);
+    if (!e->fleet->stale) {
+        e->returns = true;
+        e->fleet->returning++;
+    }
+    pthread_mutex_unlock(&shard->lock);
+}
+
+/* The shard's lock is held: one that waits for an environment that will not come back. */
+static struct fn_run *take_disappointed(struct fleet *fleet)
+{
+    struct fn_run **at = &fleet->waiting, *run;
+    if (fleet->soon <= fleet->returning)
+        return NULL;
+    while ((*at)->event)
+        at = &(*at)->next;
+    run = *at;
+    *at = run->next;
+    if (!*at)
+        fleet->waiting_end = at;
+    fleet->waiting_count--;
+    fleet->soon--;
+    return run;
+}
+
+static void disappoint(struct pool *p, struct fleet *fleet)
+{
+    struct shard *shard = fleet->family->shard;
+    for (;;) {
+        pthread_mutex_lock(&shard->lock);
+        struct fn_run *run = take_disappointed(fleet);
+        pthread_mutex_unlock(&shard->lock);
+        if (!run)
+            return;
+        run->impatient = true;
+        run_again(p, run);
+    }
+}
+
+void pool_lingers(struct fn_env *e)
+{
+    struct shard *shard = e->fleet->family->shard;
+    pthread_mutex_lock(&shard->lock);
+    return_over(e);
+    pthread_mutex_unlock(&shard->lock);
+    disappoint(e->f->pool, e->fleet);
+}
+
+void pool_release_slot(struct fn_env *e)
+{
+    struct shard *shard = e->fleet->family->shard;
+    pthread_mutex_lock(&shard->lock);
+    slot_release(e);
+    pthread_mutex_unlock(&shard->lock);
+}
+
 void pool_gone(struct fn_env *e)
 {
     struct shard *shard = e->fleet->family->shard;
@@ -529,6 +603,7 @@ void pool_gone(struct fn_env *e)
     slot_release(e);
     memory_back(e);
     pthread_mutex_unlock(&shard->lock);
+    disappoint(e->f->pool, e->fleet);
     pool_pump(e->f->pool);
 }
 

@@ -29,6 +29,7 @@
 #define RUNTIME_PORT 9001
 #define STORE_PORT 9000
 #define INIT_TIMEOUT_NS (10 * UINT64_C(1000000000)) /* Lambda's */
+#define RETURN_NS (20 * UINT64_C(1000000)) /* from an answer to asking again, for a usual one */
 #define FREEZE_AFTER_NS (100 * UINT64_C(1000000))
 #define SHARDS 64
 #define LOOPS_MAX 4
@@ -57,6 +58,7 @@ struct fn_run {
     struct fn_metric *metric;
     struct fleet *fleet; /* a reference, once it is in the pool */
     bool event;          /* may wait */
+    bool impatient;      /* has waited for an environment that did not come back */
     /* The trace. */
     char trace[33], parent[17], span[17];
     bool sampled;
@@ -114,6 +116,7 @@ struct fn_env {
     /* Under the shard's lock. */
     struct fn_env *idle_prev, *idle_next; /* newest first */
     bool idle, slot;
+    bool returns; /* has answered: counted in the fleet as one that will ask again */
     bool slot_shared;
     uint64_t memory_held; /* bytes counted in the pool */
 
@@ -125,6 +128,7 @@ struct fn_env {
     bool given;         /* BUSY: the process has the run */
     bool init_reported; /* the runtime has said why it cannot begin */
     uint64_t started_ns, ready_ns, idle_ns, slot_ns;
+    uint64_t return_ns;  /* ANSWERED: it is late then */
     uint64_t due_ns;     /* INIT, BUSY, ANSWERED: it is ended then */
     uint64_t armed_ns;   /* the timer; 0: off */
     struct buf lineage;  /* packed, of the run that was given last */
@@ -154,7 +158,8 @@ Kist__Lineage *env_lineage(struct fn_env *e, struct arena *arena);
 /* Loop's side. */
 void env_accept_store(struct fn_env *e);
 void env_timer(struct fn_env *e);
-void env_output(struct fn_env *e);
+/* What has been printed so far belongs to that run; NULL: to the one that it has, if any. */
+void env_output(struct fn_env *e, struct fn_run *run);
 void env_exited(struct fn_env *e);
 
 /* runtimes.c: what is started for a function. Lives in the arena. */
@@ -236,6 +241,8 @@ struct fleet {
     struct fn_env *idle_first, *idle_last;
     struct fn_run *waiting, **waiting_end;
     unsigned waiting_count;
+    unsigned returning; /* environments that have answered and not asked again yet */
+    unsigned soon;      /* calls that wait for those */
     /* Under pool.wait_lock. */
     bool listed;
     struct fleet *wait_next;
@@ -281,6 +288,13 @@ void pool_run(struct pool *p, struct fn_run *run);
 /* An environment asks for work, e->lock is held: a run, or NULL and then it is idle; *retire: it
  * is to be ended. */
 struct fn_run *pool_next(struct fn_env *e, bool *retire);
+/* It has answered, e->lock is held: a call that comes now waits for it a little. */
+void pool_returns(struct fn_env *e);
+/* It does not come back soon, e->lock is not held: who waited for that does so no more. */
+void pool_lingers(struct fn_env *e);
+/* It does nothing for a run any more, though its process may still be there. e->lock is held;
+ * pool_pump() must follow when it is not. */
+void pool_release_slot(struct fn_env *e);
 /* It is dead: e->lock is not held. Gives back slot and memory. */
 void pool_gone(struct fn_env *e);
 /* Takes it out of the idle ones; false: somebody else did. */

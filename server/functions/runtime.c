@@ -221,6 +221,9 @@ static bool take_answered(struct fn_conn *c, struct bytes id, const char *to, bo
                 other->close_after = true;
             }
         run->memory_peak = sandbox_memory_peak(e->box);
+        e->return_ns = mono_ns() + RETURN_NS;
+        pool_returns(e);
+        env_arm(e, e->return_ns);
     }
     pthread_mutex_unlock(&e->lock);
     *out = run;
@@ -231,26 +234,13 @@ static bool take_answered(struct fn_conn *c, struct bytes id, const char *to, bo
     return run != NULL;
 }
 
-/* What it has printed so far belongs to this run; the run is out of e->run already, so it is
- * lent back for as long as the output is read. */
-static void drain_output(struct fn_env *e, struct fn_run *run)
-{
-    pthread_mutex_lock(&e->lock);
-    e->run = run;
-    pthread_mutex_unlock(&e->lock);
-    env_output(e);
-    pthread_mutex_lock(&e->lock);
-    e->run = NULL;
-    pthread_mutex_unlock(&e->lock);
-}
-
 static bool answer(struct fn_conn *c, struct bytes id)
 {
     struct fn_run *run;
     bool sound = true;
     if (!take_answered(c, id, "InvocationResponse", &sound, &run))
         return sound;
-    drain_output(c->env, run);
+    env_output(c->env, run);
     if (c->discard) {
         sound = fail(c, "413 Request Entity Too Large", "RequestEntityTooLarge",
                      "Exceeded maximum allowed payload size (" SIZE_TEXT " bytes).");
@@ -294,7 +284,7 @@ static bool answer_error(struct fn_conn *c, struct bytes id)
     bool sound = true;
     if (!take_answered(c, id, "InvocationErrorResponse", &sound, &run))
         return sound;
-    drain_output(c->env, run);
+    env_output(c->env, run);
     sound = reply(c, "202 Accepted", "{\"status\":\"OK\"}");
     end_with_report(c, run);
     return sound;
@@ -311,6 +301,7 @@ static bool init_error(struct fn_conn *c)
     if (allowed) {
         e->init_reported = true;
         e->run = NULL;
+        pool_release_slot(e);
     }
     pthread_mutex_unlock(&e->lock);
     if (!allowed)
@@ -319,7 +310,7 @@ static bool init_error(struct fn_conn *c)
     if (run) {
         run->cold = true;
         run->init_us = (mono_ns() - e->started_ns) / 1000;
-        drain_output(e, run);
+        env_output(e, run);
         end_with_report(c, run);
     }
     /* It has nothing more to do: a runtime that stays is ended. */
@@ -330,6 +321,7 @@ static bool init_error(struct fn_conn *c)
         env_arm(e, soon);
     }
     pthread_mutex_unlock(&e->lock);
+    pool_pump(e->f->pool);
     return sound;
 }
 

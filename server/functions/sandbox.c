@@ -34,6 +34,7 @@
 struct sandbox_host {
     char *exe;
     unsigned without;
+    bool prefer_bubblewrap;
     pthread_mutex_t lock; /* of the next two: a zygote that has died is started again */
     pid_t zygote;
     int socket;
@@ -88,6 +89,7 @@ static enum kist_err greet(const struct sandbox_host *host, struct sandbox_abili
     if (!hello)
         return KIST_E_NOMEM;
     hello->without = host->without;
+    hello->prefer_bubblewrap = host->prefer_bubblewrap;
     if (!(host->without & SANDBOX_SECCOMP) && sandbox_filter(hello) != KIST_OK)
         hello->filter_len = 0;
     TRY(from_errno(sandbox_send(host->socket, hello, sizeof(*hello), NULL, 0)));
@@ -124,6 +126,7 @@ static enum kist_err host_start(struct sandbox_host *host, const struct sandbox_
     struct sandbox_abilities abilities;
     host->exe = strdup(config->zygote_exe ? config->zygote_exe : "/proc/self/exe");
     host->without = config->without;
+    host->prefer_bubblewrap = config->prefer_bubblewrap;
     if (!host->exe)
         return KIST_E_NOMEM;
     /* The server's move into a leaf of version 2 comes before the zygote's birth. */
@@ -231,7 +234,8 @@ enum kist_err sandbox_describe(const struct sandbox_host *host, struct buf *out)
     unsigned v2 = cgroup_features(&host->cgroups, true);
     CLEANUP(buf_release) struct buf line;
     buf_init(&line, 1024);
-    TRY(describe(&line, f, "", " namespaces", spaces, space_names, ARRAY_LEN(spaces)));
+    const char *spaces_end = f & SANDBOX_BUBBLEWRAP ? " namespaces by bubblewrap" : " namespaces";
+    TRY(describe(&line, f, "", spaces_end, spaces, space_names, ARRAY_LEN(spaces)));
     TRY(describe(&line, f, "", "", others, other_names, ARRAY_LEN(others)));
     TRY(describe(&line, v2, "cgroup v2 (", ")", groups, group_names, ARRAY_LEN(groups)));
     TRY(describe(&line, v1, "cgroup v1 (", ")", groups, group_names, ARRAY_LEN(groups)));
@@ -368,6 +372,8 @@ static enum kist_err await_ready(struct sandbox *box, size_t ports)
                 return KIST_E_IO;
             if (report.bad)
                 return KIST_E_INVALID;
+            if (report.error == ENOTSUP)
+                return KIST_E_UNSUPPORTED;
             TRACE(TRACE_WARN, "sandbox", "a function does not start: %s",
                   strerrordesc_np(report.error));
             return kist_err_from_errno(report.error);
@@ -435,7 +441,8 @@ void sandbox_kill(struct sandbox *box)
      * does it. */
     if (box->control >= 0)
         (void)shutdown(box->control, SHUT_WR);
-    if (box->pidfd >= 0 && box->features & SANDBOX_PID_NS)
+    unsigned how = SANDBOX_PID_NS | SANDBOX_BUBBLEWRAP; /* then the pidfd is bubblewrap's */
+    if (box->pidfd >= 0 && (box->features & how) == SANDBOX_PID_NS)
         (void)syscall(SYS_pidfd_send_signal, box->pidfd, SIGKILL, NULL, 0);
     /* Frozen processes of version 1 die when they thaw. */
     if (box->features & SANDBOX_CGROUP_FREEZER && box->cgroup.host)

@@ -54,6 +54,9 @@ enum sandbox_feature {
 struct sandbox_config {
     const char *zygote_exe; /* a program that knows SANDBOX_ZYGOTE_COMMAND; NULL: this one */
     unsigned without;       /* features not to use, for tests and odd machines */
+    /* Namespaces by bubblewrap even where own ones work. It is the fallback where they do not,
+     * because some systems let only that program make them. */
+    bool prefer_bubblewrap;
 };
 
 #define SANDBOX_ZYGOTE_COMMAND "sandbox-zygote"
@@ -102,9 +105,10 @@ struct sandbox_spec {
 
 /* Starts a process. It may be called from many threads, and takes milliseconds.
  *
- * KIST_E_TOO_LARGE when argv and envp exceed 96 KiB; KIST_E_INVALID for a bad spec, a directory
- * that is not there, and a program that cannot be executed; KIST_E_IO, KIST_E_NOSPC or
- * KIST_E_NOMEM when the machine refuses. */
+ * KIST_E_UNSUPPORTED for more than one layer with SANDBOX_BUBBLEWRAP; KIST_E_TOO_LARGE when argv
+ * and envp exceed 96 KiB; KIST_E_INVALID for a bad spec, a directory that is not there, and a
+ * program that cannot be executed; KIST_E_IO, KIST_E_NOSPC or KIST_E_NOMEM when the machine
+ * refuses. */
 enum kist_err sandbox_spawn(struct sandbox_host *host, const struct sandbox_spec *spec,
                             struct sandbox **out) MUST_CHECK;
 

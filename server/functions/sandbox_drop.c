@@ -132,7 +132,8 @@ static int drop_privileges(const struct sandbox_plan *plan)
     /* A change of ids makes /proc/self root's. */
     if (err == 0 && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0)
         err = errno;
-    if (err == 0 && request->features & SANDBOX_USER_NS) {
+    if (err == 0 && request->features & SANDBOX_USER_NS &&
+        !(request->features & SANDBOX_BUBBLEWRAP)) {
         unsigned uid = geteuid(), gid = getegid();
         err = unshare(CLONE_NEWUSER) == 0 ? 0 : errno;
         if (err == 0)

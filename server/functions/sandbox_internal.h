@@ -28,7 +28,7 @@
 
 /* Server to zygote, once. */
 struct sandbox_hello {
-    uint32_t without;
+    uint32_t without, prefer_bubblewrap;
     uint32_t filter_len; /* instructions */
     struct sock_filter filter[SANDBOX_FILTER_MAX];
 };
@@ -99,7 +99,13 @@ enum kist_err sandbox_filter(struct sandbox_hello *hello) MUST_CHECK;
 int sandbox_send(int socket, const void *data, size_t len, const int *fds, size_t fds_count);
 int sandbox_receive(int socket, void *data, size_t max, size_t *len, int *fds, size_t *fds_count);
 
-/* sandbox_root.c: files. */
+/* sandbox_root.c: files. The lists end with NULL: what of the machine's files is shown at its own
+ * place, and what there is besides. */
+struct sandbox_made {
+    const char *path, *text;
+};
+extern const char *const sandbox_system_shown[], *const sandbox_etc_shown[];
+extern const struct sandbox_made sandbox_etc_made[];
 int sandbox_root_make(void);
 int sandbox_root_finish(const struct sandbox_plan *plan);
 int sandbox_proc_mount(void);
@@ -115,6 +121,13 @@ int sandbox_seccomp(const struct sandbox_hello *hello);
 /* sandbox_landlock.c. */
 bool sandbox_landlock_works(void);
 int sandbox_landlock(const struct sandbox_plan *plan);
+/* sandbox_bwrap.c: an init in namespaces of bubblewrap's making, this program anew, which finds
+ * its request in a file in descriptor 3 and the request's descriptors from 4 on. */
+bool sandbox_bwrap_works(void);
+int sandbox_bwrap_exec(const struct sandbox_plan *plan);
+/* Whether this process is such an init; then the plan's fds are filled. */
+bool sandbox_bwrap_adopt(struct sandbox_hello *hello, struct sandbox_request *request,
+                         struct sandbox_plan *plan);
 /* sandbox_init.c: pid 1. */
 int sandbox_net_up(void);
 _Noreturn void sandbox_init(struct sandbox_plan *plan);

@@ -102,53 +102,58 @@ static int make_devices(void)
     return 0;
 }
 
-static int make_etc(void)
+const char *const sandbox_system_shown[] = { "/usr",    "/lib", "/lib32", "/lib64",
+                                             "/libx32", "/bin", "/sbin",  NULL };
+const char *const sandbox_etc_shown[] = {
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/alternatives",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/ca-certificates",
+    "/etc/ca-certificates.conf",
+    "/etc/pki",
+    "/etc/mime.types",
+    NULL,
+};
+const struct sandbox_made sandbox_etc_made[] = {
+    { "/etc/passwd", "root:x:0:0:root:/:/bin/sh\n"
+                     "sandbox:x:993:990::/tmp:/bin/sh\n"
+                     "nobody:x:65534:65534:nobody:/:/bin/false\n" },
+    { "/etc/group", "root:x:0:\nsandbox:x:990:\nnogroup:x:65534:\n" },
+    { "/etc/hosts", "127.0.0.1 localhost sandbox.localdomain sandbox\n::1 localhost\n" },
+    { "/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n" },
+    { NULL, NULL },
+};
+
+static int show_all(const char *const *paths)
 {
-    static const char *const shown[] = {
-        "/etc/ld.so.cache",     "/etc/ld.so.conf",
-        "/etc/ld.so.conf.d",    "/etc/alternatives",
-        "/etc/ssl/certs",       "/etc/pki",
-        "/etc/ca-certificates", "/etc/ca-certificates.conf",
-        "/etc/ssl/openssl.cnf", "/etc/mime.types",
-    };
-    static const struct {
-        const char *path, *text;
-    } made[] = {
-        { "/etc/passwd", "root:x:0:0:root:/:/bin/sh\n"
-                         "sandbox:x:993:990::/tmp:/bin/sh\n"
-                         "nobody:x:65534:65534:nobody:/:/bin/false\n" },
-        { "/etc/group", "root:x:0:\nsandbox:x:990:\nnogroup:x:65534:\n" },
-        { "/etc/hosts", "127.0.0.1 localhost sandbox.localdomain sandbox\n::1 localhost\n" },
-        { "/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n" },
-        { "/etc/resolv.conf", "" },
-    };
-    if (mkdir("/etc/ssl", 0755) != 0)
-        return errno;
     int err = 0;
-    for (size_t i = 0; err == 0 && i < ARRAY_LEN(shown); i++)
-        err = show(shown[i]);
-    for (size_t i = 0; err == 0 && i < ARRAY_LEN(made); i++)
-        err = make_file(made[i].path, made[i].text);
+    for (size_t i = 0; err == 0 && paths[i]; i++)
+        err = show(paths[i]);
     return err;
 }
 
 /* What all sandboxes share. */
 static int fill_root(void)
 {
-    static const char *const shown[] = { "/usr",    "/lib", "/lib32", "/lib64",
-                                         "/libx32", "/bin", "/sbin" };
-    static const char *const made[] = { "/etc", "/dev",      "/proc",        "/tmp",     "/opt",
-                                        "/var", "/var/task", "/var/runtime", "/var/lang" };
+    static const char *const directories[] = { "/etc",  "/etc/ssl",  "/dev",
+                                               "/proc", "/tmp",      "/opt",
+                                               "/var",  "/var/task", "/var/runtime" };
     int err = 0;
-    for (size_t i = 0; err == 0 && i < ARRAY_LEN(made); i++)
-        err = mkdir(made[i], 0755) == 0 ? 0 : errno;
-    for (size_t i = 0; err == 0 && i < ARRAY_LEN(shown); i++)
-        err = show(shown[i]);
+    for (size_t i = 0; err == 0 && i < ARRAY_LEN(directories); i++)
+        err = mkdir(directories[i], 0755) == 0 ? 0 : errno;
+    if (err == 0)
+        err = show_all(sandbox_system_shown);
+    if (err == 0)
+        err = show_all(sandbox_etc_shown);
     if (err == 0)
         err = make_devices();
-    if (err == 0)
-        err = make_etc();
-    return err;
+    for (size_t i = 0; err == 0 && sandbox_etc_made[i].path; i++)
+        err = make_file(sandbox_etc_made[i].path, sandbox_etc_made[i].text);
+    /* To be covered by the machine's, for functions that may use its network. */
+    return err ? err : make_file("/etc/resolv.conf", "");
 }
 
 int sandbox_root_make(void)

@@ -177,8 +177,32 @@ static void find_root(void)
     }
 }
 
+/* As find_root() and what comes after it, in a process that ends afterwards. */
+static int try_native(void)
+{
+    if (zygote.real_root)
+        return enter_root();
+    int err =
+        zygote.abilities.features & SANDBOX_OWN_UID ? enter_user_with_range() : enter_user();
+    return err ? err : enter_root();
+}
+
+/* Whether bubblewrap makes the namespaces; its rules for who may can be others than ours. */
+static bool choose_bwrap(void)
+{
+    static const unsigned all = SANDBOX_USER_NS | SANDBOX_MOUNT_NS | SANDBOX_PID_NS |
+                                SANDBOX_NET_NS | SANDBOX_IPC_NS | SANDBOX_UTS_NS | SANDBOX_PROC |
+                                SANDBOX_BUBBLEWRAP;
+    if (zygote.hello.without & all || (!zygote.hello.prefer_bubblewrap && works(0, try_native)) ||
+        !sandbox_bwrap_works())
+        return false;
+    zygote.abilities.features = all;
+    zygote.abilities.uid_count = 0;
+    return true;
+}
+
 /* In the order in which one needs the other. */
-static void find_abilities(void)
+static void find_spaces(void)
 {
     static const struct {
         unsigned feature;
@@ -186,9 +210,6 @@ static void find_abilities(void)
     } spaces[] = { { SANDBOX_PID_NS, CLONE_NEWPID },
                    { SANDBOX_IPC_NS, CLONE_NEWIPC },
                    { SANDBOX_UTS_NS, CLONE_NEWUTS } };
-    zygote.real_root = geteuid() == 0 && works(CLONE_NEWNS, NULL);
-    if (geteuid() == 0 && wants(SANDBOX_OWN_UID))
-        find_uids();
     if (!zygote.real_root && wants(SANDBOX_USER_NS))
         find_root();
     if (wants(SANDBOX_MOUNT_NS) && works(0, enter_root)) {
@@ -206,6 +227,15 @@ static void find_abilities(void)
         has(SANDBOX_PROC, works(CLONE_NEWNS | CLONE_NEWPID, sandbox_proc_mount));
     if (wants(SANDBOX_USER_NS))
         has(SANDBOX_USER_NS, works(0, try_user));
+}
+
+static void find_abilities(void)
+{
+    zygote.real_root = geteuid() == 0 && works(CLONE_NEWNS, NULL);
+    if (geteuid() == 0 && wants(SANDBOX_OWN_UID))
+        find_uids();
+    if (!choose_bwrap())
+        find_spaces();
     if (wants(SANDBOX_SECCOMP) && zygote.hello.filter_len)
         has(SANDBOX_SECCOMP, works(0, try_seccomp));
     if (wants(SANDBOX_LANDLOCK))
@@ -249,12 +279,24 @@ static int make_plan(struct sandbox_request *request, struct sandbox_plan *plan)
 static unsigned long clone_flags(unsigned features)
 {
     unsigned long flags = SIGCHLD | CLONE_PIDFD;
+    if (features & SANDBOX_BUBBLEWRAP)
+        return flags;
     flags |= features & SANDBOX_MOUNT_NS ? CLONE_NEWNS : 0;
     flags |= features & SANDBOX_PID_NS ? CLONE_NEWPID : 0;
     flags |= features & SANDBOX_NET_NS ? CLONE_NEWNET : 0;
     flags |= features & SANDBOX_IPC_NS ? CLONE_NEWIPC : 0;
     flags |= features & SANDBOX_UTS_NS ? CLONE_NEWUTS : 0;
     return flags;
+}
+
+static _Noreturn void run_init(struct sandbox_plan *plan)
+{
+    if (!(plan->request->features & SANDBOX_BUBBLEWRAP))
+        sandbox_init(plan);
+    struct sandbox_report report = { .kind = SANDBOX_FAILED };
+    report.error = sandbox_bwrap_exec(plan);
+    (void)sandbox_send(plan->fds[SANDBOX_FD_CONTROL], &report, sizeof(report), NULL, 0);
+    _exit(1);
 }
 
 /* One sandbox. Its control socket hears of success and failure. */
@@ -272,7 +314,7 @@ static void start(size_t fds_count)
             syscall(SYS_clone, clone_flags(zygote.request.features), NULL, &pidfd, NULL, NULL);
         if (pid == 0) {
             close(SANDBOX_ZYGOTE_FD);
-            sandbox_init(plan);
+            run_init(plan);
         }
         report.error = pid < 0 ? errno : 0;
         report.kind = pid < 0 ? SANDBOX_FAILED : SANDBOX_STARTED;
@@ -304,6 +346,12 @@ int sandbox_zygote_main(void)
 {
     static const int deaf_to[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
     size_t len, none = 0;
+    if (sandbox_bwrap_adopt(&zygote.hello, &zygote.request, &zygote.plan)) {
+        zygote.proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (make_plan(&zygote.request, &zygote.plan) != 0)
+            return 1;
+        sandbox_init(&zygote.plan);
+    }
     (void)syscall(SYS_close_range, SANDBOX_ZYGOTE_FD + 1U, ~0U, 0U);
     (void)fcntl(SANDBOX_ZYGOTE_FD, F_SETFD, FD_CLOEXEC);
     (void)prctl(PR_SET_NAME, "kist-zygote", 0, 0, 0);

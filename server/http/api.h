@@ -29,6 +29,8 @@ struct api_call {
     void *state; /* the service's */
     /* The caller may do this ("lambda:InvokeFunction") on this ARN: his own policies, and the
      * resource's (NULL: it has none). account: the resource's owner, 12 digits. */
+    /* The service's own condition keys, where it sets this: false, there is no such one. */
+    bool (*condition)(struct api_call *call, struct bytes key, struct bytes *value);
     bool (*allowed)(struct api_call *call, const char *action, struct bytes resource,
                     struct bytes account, const struct policy *resource_policy);
 };
@@ -49,7 +51,8 @@ struct api_service {
      * "SignatureDoesNotMatch", "RequestEntityTooLarge" ... */
     struct bytes (*refuse)(void *ctx, struct exchange *x, unsigned status, const char *code,
                            const char *message);
-    /* A host name (lower case, no port) that is this service's alone. May be NULL. */
+    /* Not NULL: the service takes what comes to such host names (lower case, without port), and
+     * nothing else. */
     bool (*host)(void *ctx, struct bytes host);
 };
 

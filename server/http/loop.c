@@ -285,11 +285,13 @@ bool loop_start(struct http_server *server, unsigned loops)
         flags, 0, on_accept, server, on_request, server, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
         MHD_OPTION_URI_LOG_CALLBACK, on_line, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes,
-        server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        CONNECTION_MEMORY_BYTES, MHD_OPTION_CONNECTION_LIMIT, limit,
-        MHD_OPTION_CONNECTION_TIMEOUT, 0U,
+        server, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES,
+        MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
         /* A pool of one is no pool to MHD. */
         MHD_OPTION_THREAD_POOL_SIZE, loops > 1 ? loops : 0U,
+        /* MHD refuses the option together with MHD_USE_NO_LISTEN_SOCKET; such a server has no TLS
+         * either. */
+        server->listen_fd >= 0 ? MHD_OPTION_LISTEN_SOCKET : MHD_OPTION_END, server->listen_fd,
         server->tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, tls_cert_callback(),
         MHD_OPTION_HTTPS_PRIORITIES, tls_priorities(), MHD_OPTION_END);
     return server->daemon != NULL;

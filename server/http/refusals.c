@@ -61,7 +61,8 @@ static const struct words *words_for(unsigned mhd, bool in_body)
     return &other;
 }
 
-static void refuse(struct exchange *x, unsigned mhd_status)
+/* The error as the handler has it; not yet sent. */
+static void make_reply(struct exchange *x, unsigned mhd_status)
 {
     struct http_server *server = x->server;
     const struct words *w = words_for(mhd_status, x->past_first);
@@ -71,7 +72,26 @@ static void refuse(struct exchange *x, unsigned mhd_status)
     x->status = w->status;
     x->replied_ns = mono_ns();
     atomic_fetch_add_explicit(&server->refused, 1, memory_order_relaxed);
-    early_write(x);
+}
+
+static void add_header(void *ctx, const char *name, const char *value)
+{
+    (void)!MHD_add_response_header(ctx, name, value);
+}
+
+/* Somebody still works for an exchange that waits: MHD must not end it before it is woken, and
+ * sends the reply then. */
+static enum MHD_Result reply_after_wake(struct exchange *x)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        x->reply_body.len, (void *)(uintptr_t)x->reply_body.ptr, MHD_RESPMEM_PERSISTENT);
+    if (!response)
+        return MHD_NO;
+    reply_fixed_headers(x, response, add_header);
+    x->conn->linger = true;
+    enum MHD_Result result = refusals_queue_reply(x->mhd, x->status, response);
+    MHD_destroy_response(response);
+    return result;
 }
 
 enum MHD_Result MHD_queue_response(struct MHD_Connection *mhd, unsigned status,
@@ -83,8 +103,13 @@ enum MHD_Result MHD_queue_response(struct MHD_Connection *mhd, unsigned status,
     if (!conn || (x && x->stage == STAGE_SENDING)) /* part of a reply may be out */
         return MHD_NO;
     struct exchange *stranger = x ? NULL : exchange_new(conn, mhd); /* no line was read */
-    if (x || stranger)
-        refuse(x ? x : stranger, status);
+    x = x ? x : stranger;
+    if (!x)
+        return MHD_NO;
+    make_reply(x, status);
+    if (x->parked)
+        return reply_after_wake(x);
+    early_write(x);
     if (stranger)
         exchange_end(stranger);
     return MHD_NO;

@@ -43,12 +43,12 @@ const struct api_service *s3_guest_service(const struct s3_request *r)
     const struct s3_config *c = &r->service->config;
     struct bytes name = signed_for(r);
     bool ours = bytes_equal(name, BYTES_LIT("s3"));
-    for (size_t i = 0; i < c->service_count; i++) {
-        const struct api_service *s = c->services[i];
-        if ((s->host && s->host(s->ctx, r->host)) ||
-            (name.len && !ours && bytes_equal(name, bytes_str(s->name))))
-            return s;
-    }
+    for (size_t i = 0; i < c->service_count; i++)
+        if (c->services[i]->host && c->services[i]->host(c->services[i]->ctx, r->host))
+            return c->services[i];
+    for (size_t i = 0; name.len && !ours && i < c->service_count; i++)
+        if (!c->services[i]->host && bytes_equal(name, bytes_str(c->services[i]->name)))
+            return c->services[i];
     return NULL;
 }
 
@@ -72,8 +72,11 @@ static bool context(void *ctx, struct bytes key, struct policy_values *out)
 {
     struct question *q = ctx;
     const struct auth_identity *who = q->r->who.identity;
+    struct api_call *call = q->r->guest ? &q->r->guest->call : NULL;
     q->one = BYTES_EMPTY;
-    if (auth_web_key(who, key, &q->one))
+    if (call && call->condition && call->condition(call, key, &q->one))
+        ;
+    else if (auth_web_key(who, key, &q->one))
         ;
     else if (bytes_equal_nocase(key, BYTES_LIT("aws:SourceIp")))
         q->one = bytes_str(q->r->http->peer);

@@ -39,6 +39,7 @@ void batch_seal(uint8_t *b, const struct batch_header *h)
     put_u32(b + 36, h->bodies_bytes);
     put_u32(b + 40, h->pack);
     put_u64(b + 48, h->pack_offset);
+    put_u64(b + 56, h->nonce);
     put_u32(b + 44, crc32c_update(0, b, h->total_bytes));
 }
 
@@ -56,7 +57,8 @@ enum kist_err batch_peek(const uint8_t *b, size_t max, uint64_t generation,
                               .bodies_at = get_u32(b + 32),
                               .bodies_bytes = get_u32(b + 36),
                               .pack = get_u32(b + 40),
-                              .pack_offset = get_u64(b + 48) };
+                              .pack_offset = get_u64(b + 48),
+                              .nonce = get_u64(b + 56) };
     if (h.total_bytes > max || h.bodies_at < BATCH_HEADER_BYTES || h.bodies_at > h.total_bytes ||
         h.bodies_bytes != h.total_bytes - h.bodies_at || h.commands == 0)
         return KIST_E_CORRUPT;
@@ -97,16 +99,18 @@ enum kist_err batch_each(const uint8_t *b, const struct batch_header *h,
     return KIST_OK;
 }
 
-void segment_seal(uint8_t *b, uint64_t generation)
+void segment_seal(uint8_t b[SEGMENT_SEAL_BYTES], uint64_t generation, uint64_t nonce)
 {
     memset(b, 0, 24);
     memcpy(b, "KISTSEG1", 8);
     put_u32(b + 8, LOG_REVISION);
     put_u64(b + 16, generation);
     put_u32(b + 12, crc32c_update(0, b, 24));
+    put_u64(b + 24, nonce);
 }
 
-enum kist_err segment_peek(const uint8_t *b, uint64_t *generation)
+enum kist_err segment_peek(const uint8_t b[SEGMENT_SEAL_BYTES], uint64_t *generation,
+                           uint64_t *nonce)
 {
     uint8_t copy[24];
     memcpy(copy, b, sizeof(copy));
@@ -116,5 +120,6 @@ enum kist_err segment_peek(const uint8_t *b, uint64_t *generation)
     if (get_u32(b + 8) > LOG_REVISION)
         return KIST_E_NEWER_FORMAT;
     *generation = get_u64(b + 16);
+    *nonce = get_u64(b + 24);
     return KIST_OK;
 }

@@ -5,12 +5,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "storage/base/env.h"
 #include "storage/log/format.h"
 
 #define SPARES_MAX 4
 
 struct segment {
-    uint64_t generation;
+    uint64_t generation, nonce;
     int fd;
     uint64_t end;         /* next batch goes here */
     uint64_t last_index;  /* of what it holds; 0: nothing */
@@ -22,6 +23,7 @@ struct segments {
     const char *dir;
     size_t bytes;
     bool sync, manual;
+    struct env *env;
     pthread_mutex_t lock;
     pthread_cond_t wake; /* the maker */
     pthread_t maker;

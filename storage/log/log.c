@@ -1,6 +1,7 @@
 /* The log's life and its one thread; format.h draws the file, log.h the way of a request. */
 #include "storage/log/log.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "storage/base/env.h"
@@ -104,6 +105,7 @@ static enum kist_err make_room(struct log *log, struct batch *b)
     if (s->active->end + b->header.total_bytes > s->bytes)
         TRY(segments_advance(s));
     b->header.generation = s->active->generation;
+    b->header.nonce = s->active->nonce;
     return KIST_OK;
 }
 
@@ -225,6 +227,7 @@ enum kist_err log_open(const struct log_config *config, const struct log_ops *op
     uint64_t next_generation = 0;
     if (!log)
         return KIST_E_NOMEM;
+    assert(config->batch_bytes_max <= BATCH_BYTES_MAX);
     log->config = *config;
     log->ops = *ops;
     log->last = &log->first;

@@ -27,6 +27,7 @@
 
 #include "storage/base/bytes.h"
 
+struct env;
 struct log;
 
 struct log_request {
@@ -66,6 +67,7 @@ struct log_config {
     size_t batch_bytes_max; /* default 4 MiB; also the largest command + body */
     bool sync;              /* false: measurement only */
     bool manual;            /* no thread: log_step() does the work (simulator) */
+    struct env *env;        /* NULL: env_real() */
 };
 #define LOG_CONFIG_DEFAULT                                                                       \
     ((struct log_config){ .segment_bytes = 64U << 20, .batch_bytes_max = 4U << 20, .sync = true })

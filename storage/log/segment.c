@@ -102,6 +102,7 @@ enum kist_err segments_open(struct segments *s, const struct log_config *config,
     s->bytes = config->segment_bytes;
     s->sync = config->sync;
     s->manual = config->manual;
+    s->env = config->env ? config->env : env_real();
     s->next_generation = next_generation;
     TRY(segments_advance(s));
     if (!s->manual) {
@@ -171,10 +172,11 @@ static enum kist_err take_spare(struct segments *s, struct segment **out)
 
 enum kist_err segments_advance(struct segments *s)
 {
-    uint8_t header[24];
+    uint8_t header[SEGMENT_SEAL_BYTES];
     struct segment *seg = NULL;
     TRY(take_spare(s, &seg));
-    segment_seal(header, seg->generation);
+    s->env->random(s->env, &seg->nonce, sizeof(seg->nonce));
+    segment_seal(header, seg->generation, seg->nonce);
     enum kist_err err = file_pwrite(seg->fd, header, sizeof(header), 0);
     if (err != KIST_OK) {
         segment_free(s, seg, true);

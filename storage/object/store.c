@@ -141,6 +141,7 @@ static enum kist_err open_log(struct store *s)
     config.dir = s->log_dir;
     config.sync = s->config.sync;
     config.manual = s->config.manual;
+    config.env = s->env;
     if (s->config.log_segment_bytes)
         config.segment_bytes = s->config.log_segment_bytes;
     if (config.segment_bytes < 2 * config.batch_bytes_max)

@@ -244,7 +244,7 @@ enum kist_err object_reader_unseal(struct object_reader *r,
                                    const uint8_t wrapping_key[SEAL_KEY_BYTES]) MUST_CHECK;
 /* Reads up to max verified bytes at pos (short at block and chunk ends). With may_block false,
  * KIST_E_BUSY means the bytes are not in the page cache: call object_reader_fetch().
- * KIST_E_CORRUPT: damage; nothing of the bad block was copied. */
+ * KIST_E_CORRUPT: damage; *got is untouched, and what is in buf then is not to be used. */
 enum kist_err object_reader_read(struct object_reader *r, uint64_t pos, uint8_t *buf, size_t max,
                                  bool may_block, size_t *got) MUST_CHECK;
 /* Brings the block at pos into the page cache on a worker, then calls wake(user). */

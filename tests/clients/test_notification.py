@@ -9,8 +9,8 @@ import tempfile
 import boto3
 
 import kist_server
+from hook import Hook, kist
 from semantics import Semantics
-from webhook import Webhook, kist_target
 
 QUEUE = "arn:aws:sqs:us-east-1:123456789012:q"
 TOPIC = "arn:aws:sns:us-east-1:123456789012:t"
@@ -337,26 +337,33 @@ class Targets(Base):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.hook = Webhook()
-        kist_target(cls.server, "add", "notify-q", cls.hook.url, "--private")
+        cls.hook, cls.seen = Hook(), 0
+        cls.hook.resume()
+        kist("target", "add", "notify-q", cls.hook.url, "--private", server=cls.server)
         account = boto_account(cls)
         cls.queue = f"arn:aws:sqs:us-east-1:{account}:notify-q"
         cls.topic = f"arn:aws:sns:us-east-1:{account}:notify-q"
 
     @classmethod
     def tearDownClass(cls):
-        kist_target(cls.server, "rm", "notify-q")
-        cls.hook.__exit__()
+        kist("target", "rm", "notify-q", server=cls.server)
+        cls.hook.pause()
 
     def tearDown(self):
         self.set()
+
+    def next(self):
+        """The next document at the webhook."""
+        found = self.hook.wait_for(lambda all_: all_[self.seen:])
+        type(self).seen += 1
+        return json.loads(found[0][1])
 
     def fence(self):
         """All that was told before this is received before what is put now."""
         self.put("fence")
         seen = []
         while True:
-            body = self.hook.next()
+            body = self.next()
             if body.get("Records", [{}])[0].get("s3", {}).get("object", {}).get("key") == "fence":
                 return seen
             seen.append(body)
@@ -364,7 +371,7 @@ class Targets(Base):
     def test_new_targets_are_tried(self):
         made = "s3:ObjectCreated:*"
         self.set(skip=False, QueueConfigurations=[queue(made, arn=self.queue)])
-        test = self.hook.next()
+        test = self.next()
         self.assertEqual((test["Event"], test["Bucket"], test["Service"]),
                          ("s3:TestEvent", self.bucket, "Amazon S3"))
         self.assertRegex(test["RequestId"], r"^\w+$")
@@ -376,7 +383,7 @@ class Targets(Base):
         self.assertEqual(self.fence(), [])                  # it was not asked for
         self.set(skip=False, QueueConfigurations=[queue(made, arn=self.queue)],
                  TopicConfigurations=[{"TopicArn": self.topic, "Events": ["s3:ObjectRemoved:*"]}])
-        self.assertEqual(self.hook.next()["Event"], "s3:TestEvent")     # the topic
+        self.assertEqual(self.next()["Event"], "s3:TestEvent")     # the topic
 
     def test_changes_hold_at_once(self):
         for n in range(20):
@@ -400,13 +407,13 @@ class Targets(Base):
     def test_bridge(self):
         self.set(EventBridgeConfiguration={})
         self.put("nobody listens")
-        kist_target(self.server, "add", "default", self.hook.url, "--private", "--form",
-                    "eventbridge")
+        kist("target", "add", "default", self.hook.url, "--private", "--form", "eventbridge",
+             server=self.server)
         self.put("nobody was there when the configuration was put")
         self.set(EventBridgeConfiguration={})
         self.put("told")
-        told = self.hook.next()
-        kist_target(self.server, "rm", "default")
+        told = self.next()
+        kist("target", "rm", "default", server=self.server)
         self.assertEqual((told["source"], told["detail-type"], told["detail"]["object"]["key"]),
                          ("aws.s3", "Object Created", "told"))
         self.assertEqual(self.show(), {"EventBridgeConfiguration": {}})

@@ -118,6 +118,22 @@ class Usage(unittest.TestCase):
             self.assertEqual(error.exception.code, 400)
             error.exception.close()
 
+    def test_many_subjects(self):
+        """More buckets than are counted apart in memory: they are recorded sooner, none is lost."""
+        names = [f"many-{i:04}" for i in range(1200)]
+        with Server(data=self.data, flags=[*NEVER, "--no-sync"]) as server:
+            root = Account(server, ACCESS_KEY, SECRET_KEY)
+            for name in names:
+                root.s3.create_bucket(Bucket=name)
+            for name in names:
+                root.s3.head_bucket(Bucket=name)
+        with Server(data=self.data, flags=NEVER) as server:
+            told = page(server)
+        self.assertEqual(sum(u["requests"] for u in told["users"]), 2 * len(names))
+        by_bucket = sum(b["requests"] for b in told["buckets"])
+        other = sum(u["requests"] for u in told["users"] if u["user"] == "other")
+        self.assertEqual(by_bucket + other, len(names))
+
     def test_off(self):
         with Server(data=self.data, flags=["--usage-interval", "0"]) as server:
             Account(server, ACCESS_KEY, SECRET_KEY).s3.list_buckets()

@@ -18,13 +18,13 @@ static enum kist_err each(void *ctx, const struct log_entry *entry)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct batch_header h;
-    uint64_t generation;
+    uint64_t generation, nonce;
     uint32_t sum = 0;
     if (size < BATCH_HEADER_BYTES)
         return 0;
     uint8_t *batch = malloc(size);
     memcpy(batch, data, size);
-    (void)!segment_peek(batch, &generation);
+    (void)!segment_peek(batch, &generation, &nonce);
     if (batch_peek(batch, size, 1, &h) == KIST_OK) {
         if (data[6] & 1) {
             put_u32(batch + 44, 0);

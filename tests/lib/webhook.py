@@ -24,6 +24,7 @@ class Webhook:
     def __init__(self, port=0):
         self.received = queue.Queue()
         self.each = self.received.put       # called for each body, from the server's threads
+        self.status = 200                   # what it answers
         hook = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -33,7 +34,7 @@ class Webhook:
             def do_POST(self):  # pylint: disable=invalid-name
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 hook.each(json.loads(body))
-                self.send_response(200)
+                self.send_response(hook.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 

@@ -3,12 +3,13 @@
  *   workload (one thread, manual store) --> journal --> cut at a random position --> reopen
  *
  * Puts, multipart uploads, copies and deletes; in every second workload renames and appends, in
- * the others versions, with lifecycle rules
- * that remove noncurrent versions and abandoned uploads; half of these suspend and enable them
- * again, the other half lock some (locks.h). After the cut every key must hold what was last
- * acknowledged before it, or what the one change in flight would make of it; what was locked is
- * there, whole and not to be deleted, also after the rules have acted; and once garbage is
- * reclaimed fsck must find nothing. KIST_SIM_ROUNDS cuts (200), KIST_SIM_SEED repeats one
+ * the others versions, with lifecycle rules that remove noncurrent versions and abandoned
+ * uploads; half of these suspend and enable them again, the other half lock some (locks.h). After
+ * the cut every key must hold what was last acknowledged before it, or what the one change in
+ * flight would make of it; what was locked is there, whole and not to be deleted, also after the
+ * rules have acted; and once garbage is reclaimed fsck must find nothing. Rules for events come
+ * and go in all of them, and what waits is settled (events_model.h): a change and what it told
+ * are there together or not at all. KIST_SIM_ROUNDS cuts (200), KIST_SIM_SEED repeats one
  * workload.
  */
 #include <ftw.h>

@@ -583,6 +583,25 @@ START_TEST(test_denial_wins_in_any_order)
 }
 END_TEST
 
+/* What was added counts as if it stood there; an empty one allows nothing. */
+START_TEST(test_added)
+{
+    struct keys keys = { .text = NULL };
+    struct policy_request r = request_of("s3:GetObject", "arn:aws:s3:::b/k", &keys);
+    struct policy *all = policy_empty(&arena);
+    ck_assert_int_eq(policy_evaluate(all, &r), POLICY_SILENT);
+    policy_add(all, parse("{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"s3:GetObject\","
+                          "\"Resource\":\"*\"}}",
+                          POLICY_IDENTITY));
+    policy_add(all, parse("{\"Statement\":{\"Effect\":\"Deny\",\"Action\":\"s3:GetObject\","
+                          "\"Resource\":\"arn:aws:s3:::b/no\"}}",
+                          POLICY_IDENTITY));
+    ck_assert_int_eq(policy_evaluate(all, &r), POLICY_ALLOW);
+    r.resource = BYTES_LIT("arn:aws:s3:::b/no");
+    ck_assert_int_eq(policy_evaluate(all, &r), POLICY_DENY);
+}
+END_TEST
+
 /* Without Version 2012-10-17 a variable is plain text. */
 START_TEST(test_old_version_has_no_variables)
 {
@@ -823,6 +842,7 @@ int main(void)
     tcase_add_loop_test(t, test_invalid, 0, ARRAY_LEN(invalid));
     tcase_add_loop_test(t, test_public, 0, ARRAY_LEN(publics));
     tcase_add_test(t, test_denial_wins_in_any_order);
+    tcase_add_test(t, test_added);
     tcase_add_test(t, test_old_version_has_no_variables);
     tcase_add_test(t, test_too_large);
     tcase_add_loop_test(t, test_service, 0, ARRAY_LEN(services));

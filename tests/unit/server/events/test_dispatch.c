@@ -206,9 +206,9 @@ START_TEST(without_a_dead_letter_they_are_parked)
     start_events(0);
     wait_queues(0, 3);
     ck_assert_uint_eq(fix.seen_count, 9); /* two retries each */
-    ck_assert_int_eq(store_list_later_events(fix.store, bytes_str(target_a), 0, INT64_MAX,
-                                             copy_error, error),
-                     KIST_OK);
+    ck_assert_int_eq(
+        store_list_later_events(fix.store, bytes_str(target_a), 0, INT64_MAX, copy_error, error),
+        KIST_OK);
     ck_assert_str_eq(error, "RetriesExhausted: the test says so");
 }
 END_TEST

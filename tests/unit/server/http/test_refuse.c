@@ -229,6 +229,31 @@ START_TEST(broken_chunks)
 END_TEST
 #define CHUNK_CASES 5
 
+/* The sink waits when MHD comes upon the fault: nothing ends before the wake. */
+START_TEST(broken_chunks_while_waiting)
+{
+    int fd = dial();
+    pthread_mutex_lock(&fix.lock);
+    fix.hold = true;
+    pthread_mutex_unlock(&fix.lock);
+    send_text(fd, "PUT /pieces HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                  "3\r\nabc\r\nzz\r\nabc\r\n");
+    while (atomic_load(&fix.begun) == 0)
+        usleep(1000);
+    ck_assert_int_eq(atomic_load(&fix.ended), 0);
+    pthread_mutex_lock(&fix.lock);
+    fix.hold = false;
+    pthread_cond_signal(&fix.some);
+    pthread_mutex_unlock(&fix.lock);
+    struct answer a = get_answer(fd, false);
+    ck_assert_uint_eq(a.status, 400);
+    ck_assert_str_eq(a.body, "400 InvalidRequest");
+    ck_assert(closes_within(fd, 3000));
+    free(a.body);
+    close(fd);
+}
+END_TEST
+
 static struct Suite *suite(void)
 {
     Suite *s = suite_create("refuse");
@@ -239,6 +264,7 @@ static struct Suite *suite(void)
     tcase_add_loop_test(c, refused_nul_bytes, 0, NUL_CASES);
     tcase_add_loop_test(c, too_large, 0, LONG_CASES);
     tcase_add_loop_test(c, broken_chunks, 0, CHUNK_CASES);
+    tcase_add_test(c, broken_chunks_while_waiting);
     tcase_add_test(c, largest_admitted);
     tcase_add_test(c, full_pool_does_not_spin);
     suite_add_tcase(s, c);

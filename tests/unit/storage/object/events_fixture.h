@@ -278,14 +278,17 @@ static inline void one_rule(Kist__NotificationRule rule)
     set_config(CONFIG_NOTIFICATION, NULL, 1, rules);
 }
 
-/* Whatever is there is old: a day is a millisecond. */
+#define NONCURRENT_MS 1000000 /* kept so long */
+
+/* Whatever is current is old: a day is a millisecond. */
 static inline void expire_at_once(void)
 {
     static char id[] = "all";
     Kist__Lifecycle lifecycle = KIST__LIFECYCLE__INIT;
     Kist__LifecycleRule rule = KIST__LIFECYCLE_RULE__INIT, *rules[] = { &rule };
     rule.id = id;
-    rule.days = rule.noncurrent_days = 1;
+    rule.days = 1;
+    rule.noncurrent_days = NONCURRENT_MS;
     lifecycle.day_ms = 1;
     lifecycle.n_rules = 1;
     lifecycle.rules = rules;

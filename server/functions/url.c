@@ -1,0 +1,302 @@
+/* Function URLs: whoever may, invokes a function by plain HTTP.
+ * https://docs.aws.amazon.com/lambda/latest/dg/lambda-urls.html */
+#include "server/functions/url.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "server/functions/control.h"
+#include "storage/base/codec.h"
+
+/* With base64 it still is a payload that Lambda takes. */
+#define BODY_MAX ((size_t)4 << 20)
+
+struct visit {
+    struct functions *f;
+    struct api_call *call;
+    Kist__FunctionUrl *url;
+    struct function_id id;
+    char request_id[37];
+    struct fn_invocation invocation;
+    struct buf payload;
+    enum fn_end end;
+    uint8_t *answer; /* a copy: the result does not outlive done() */
+    size_t answer_len;
+    json_t *cors; /* NULL: none */
+};
+
+/* ---- replies ---- */
+
+static void add(struct visit *v, const char *name, struct bytes value)
+{
+    (void)!exchange_add_header(v->call->x, name, value);
+}
+
+static void fail(struct visit *v, unsigned status, const char *message)
+{
+    char *body = arena_printf(v->call->arena, "{\"Message\":\"%s\"}", message);
+    add(v, "Content-Type", BYTES_LIT("application/json"));
+    exchange_reply_bytes(v->call->x, status, bytes_str(body ? body : "{}"));
+}
+
+static struct bytes refuse(void *ctx, struct exchange *x, unsigned status, const char *code,
+                           const char *message)
+{
+    (void)ctx, (void)status, (void)code;
+    char *body = arena_printf(exchange_arena(x), "{\"Message\":\"%s\"}", message);
+    (void)!exchange_add_header(x, "Content-Type", BYTES_LIT("application/json"));
+    return bytes_str(body ? body : "{}");
+}
+
+/* ---- CORS ---- */
+
+static bool fits(const json_t *list, struct bytes value)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach(list, i, one)
+    {
+        const char *text = json_string_value(one);
+        if (text && (strcmp(text, "*") == 0 || bytes_equal_nocase(bytes_str(text), value)))
+            return true;
+    }
+    return false;
+}
+
+static void add_list(struct visit *v, const char *header, const json_t *list)
+{
+    struct buf all;
+    size_t i;
+    json_t *one;
+    bool ok = json_array_size(list) > 0;
+    buf_init(&all, 8192);
+    json_array_foreach(list, i, one)
+    {
+        ok = ok && buf_printf(&all, "%s%s", i ? "," : "",
+                              json_string_value(one) ? json_string_value(one) : "") == KIST_OK;
+    }
+    if (ok)
+        add(v, header, buf_bytes(&all));
+    buf_release(&all);
+}
+
+/* True: the origin is welcome. */
+static bool cors_headers(struct visit *v)
+{
+    struct bytes origin = exchange_header(v->call->x, "origin");
+    if (!v->cors || !origin.len || !fits(json_object_get(v->cors, "AllowOrigins"), origin))
+        return false;
+    add(v, "Access-Control-Allow-Origin", origin);
+    add(v, "Vary", BYTES_LIT("Origin"));
+    if (json_is_true(json_object_get(v->cors, "AllowCredentials")))
+        add(v, "Access-Control-Allow-Credentials", BYTES_LIT("true"));
+    add_list(v, "Access-Control-Expose-Headers", json_object_get(v->cors, "ExposeHeaders"));
+    return true;
+}
+
+/* A browser's question before the request, which the function never sees. */
+static bool preflight(struct visit *v)
+{
+    struct bytes method = exchange_header(v->call->x, "access-control-request-method");
+    const json_t *age = json_object_get(v->cors, "MaxAge");
+    if (!v->cors || v->call->http->method != HTTP_OPTIONS || !method.len)
+        return false;
+    if (cors_headers(v) && fits(json_object_get(v->cors, "AllowMethods"), method)) {
+        add(v, "Access-Control-Allow-Methods", method);
+        struct bytes asked = exchange_header(v->call->x, "access-control-request-headers");
+        const json_t *headers = json_object_get(v->cors, "AllowHeaders");
+        if (asked.len && fits(headers, BYTES_LIT("*")))
+            add(v, "Access-Control-Allow-Headers", asked);
+        else
+            add_list(v, "Access-Control-Allow-Headers", headers);
+        if (json_is_integer(age))
+            add(v, "Access-Control-Max-Age",
+                bytes_str(
+                    arena_printf(v->call->arena, "%lld", (long long)json_integer_value(age))));
+    }
+    exchange_reply_bytes(v->call->x, 200, BYTES_EMPTY);
+    return true;
+}
+
+/* ---- the invocation ---- */
+
+/* The function's own CORS headers would come twice. */
+static bool is_ours(const struct visit *v, const char *name)
+{
+    return (v->cors && strncasecmp(name, "access-control-", 15) == 0) ||
+           strcasecmp(name, "content-length") == 0;
+}
+
+static void answer(struct exchange *x)
+{
+    struct visit *v = api_call_of(x)->state;
+    struct url_reply reply;
+    add(v, "x-amzn-RequestId", bytes_str(v->request_id));
+    cors_headers(v);
+    if (v->end == FN_THROTTLED) {
+        add(v, "Retry-After", BYTES_LIT("1"));
+        fail(v, 429, "Too Many Requests");
+    } else if (v->end != FN_OK || !v->answer) {
+        fail(v, 502, "Internal Server Error");
+    } else if (!url_reply_parse(bytes_of(v->answer, v->answer_len), v->call->arena, &reply)) {
+        fail(v, 502, "Internal Server Error");
+    } else {
+        for (size_t i = 0; i < reply.header_count; i++)
+            if (!is_ours(v, reply.headers[i].name))
+                add(v, reply.headers[i].name, reply.headers[i].value);
+        exchange_reply_bytes(x, reply.status, reply.body);
+    }
+}
+
+/* From any thread. */
+static void done(struct fn_invocation *i, const struct fn_result *result)
+{
+    struct visit *v = i->user;
+    v->end = result->end;
+    v->answer = malloc(result->payload.len + 1);
+    v->answer_len = result->payload.len;
+    if (v->answer && result->payload.len)
+        memcpy(v->answer, result->payload.ptr, result->payload.len);
+    exchange_wake(v->call->x, answer);
+}
+
+static void new_request_id(struct visit *v)
+{
+    uint8_t random[16];
+    char hex[33];
+    struct env *env = store_env(v->f->store);
+    env->random(env, random, sizeof(random));
+    random[6] = (uint8_t)((random[6] & 0x0f) | 0x40); /* RFC 9562 section 5.4 */
+    random[8] = (uint8_t)((random[8] & 0x3f) | 0x80);
+    hex_encode(bytes_of(random, sizeof(random)), hex);
+    snprintf(v->request_id, sizeof(v->request_id), "%.8s-%.4s-%.4s-%.4s-%s", hex, hex + 8,
+             hex + 12, hex + 16, hex + 20);
+}
+
+static void invoke(struct visit *v)
+{
+    struct bytes trace = exchange_header(v->call->x, "traceparent");
+    json_t *event = url_event(v->f, v->call, v->url, v->request_id);
+    bool made = event != NULL;
+    char *text = made ? json_dumps(event, JSON_COMPACT) : NULL;
+    json_decref(event);
+    buf_init(&v->payload, FN_SYNC_MAX);
+    bool fit = text && buf_append_str(&v->payload, text) == KIST_OK;
+    free(text);
+    if (!fit) {
+        fail(v, made ? 413 : 400, made ? "Request Entity Too Large" : "Bad Request");
+        return;
+    }
+    v->invocation = (struct fn_invocation){
+        .arn = bytes_str(function_arn(v->f, &v->id, v->call->arena)),
+        .payload = buf_bytes(&v->payload),
+        .request_id = v->request_id,
+        .trace = trace.len ? arena_strndup(v->call->arena, trace.ptr, trace.len) : NULL,
+        .lineage = v->call->who->lineage,
+        .done = done,
+        .user = v
+    };
+    exchange_wait(v->call->x);
+    functions_invoke(v->f, &v->invocation);
+}
+
+/* ---- who may ---- */
+
+static bool condition(struct api_call *call, struct bytes key, struct bytes *value)
+{
+    const struct visit *v = call->state;
+    if (!bytes_equal_nocase(key, BYTES_LIT("lambda:FunctionUrlAuthType")))
+        return false;
+    *value = bytes_str(v->url->iam ? "AWS_IAM" : "NONE");
+    return true;
+}
+
+static bool may(struct visit *v)
+{
+    struct function_found found = { 0 };
+    struct policy *policy = NULL;
+    v->id = (struct function_id){ bytes_str(v->url->account), bytes_str(v->url->function),
+                                  bytes_str(v->url->qualifier) };
+    if (registry_find(v->f, &v->id, v->call->arena, &found) != KIST_OK ||
+        !fn_policy_parsed(found.latest, v->id.qualifier, v->call->arena, &policy))
+        return false;
+    char *arn = function_arn(v->f, &v->id, v->call->arena);
+    if (!arn || (v->url->iam && !v->call->who->id.len))
+        return false;
+    v->call->condition = condition;
+    return v->call->allowed(v->call, "lambda:InvokeFunctionUrl", bytes_str(arn), v->id.account,
+                            policy);
+}
+
+/* ---- the service ---- */
+
+/* "<id>.lambda-url.<region>.<domain>"; empty: another name. */
+static struct bytes id_of(const struct functions *f, struct bytes host)
+{
+    static const struct bytes middle = { (const uint8_t *)".lambda-url.", 12 };
+    struct bytes region = bytes_str(f->config.region), domain = bytes_str(f->config.domain);
+    size_t at = bytes_find(host, middle, 0);
+    if (at == SIZE_MAX || host.len != at + middle.len + region.len + 1 + domain.len)
+        return BYTES_EMPTY;
+    const uint8_t *tail = host.ptr + at + middle.len;
+    if (!bytes_equal(bytes_of(tail, region.len), region) || tail[region.len] != '.' ||
+        !bytes_equal_nocase(bytes_of(tail + region.len + 1, domain.len), domain))
+        return BYTES_EMPTY;
+    return bytes_of(host.ptr, at);
+}
+
+static bool is_host(void *ctx, struct bytes host)
+{
+    return id_of(ctx, host).len > 0;
+}
+
+static void call(void *ctx, struct api_call *c)
+{
+    struct functions *f = ctx;
+    struct visit *v = arena_zalloc(c->arena, sizeof(*v));
+    if (!v) {
+        exchange_abort(c->x);
+        return;
+    }
+    v->f = f;
+    v->call = c;
+    c->state = v;
+    new_request_id(v);
+    if (registry_url(f, id_of(f, c->host), c->arena, &v->url, NULL) != KIST_OK) {
+        v->url = NULL;
+        fail(v, 403, "Forbidden");
+        return;
+    }
+    if (v->url->cors.len)
+        v->cors = json_loadb((const char *)v->url->cors.data, v->url->cors.len, 0, NULL);
+    if (preflight(v))
+        return;
+    if (may(v)) {
+        invoke(v);
+        return;
+    }
+    cors_headers(v);
+    fail(v, 403, "Forbidden");
+}
+
+static void end(void *ctx, struct api_call *c)
+{
+    struct visit *v = c->state;
+    (void)ctx;
+    if (!v)
+        return;
+    json_decref(v->cors);
+    buf_release(&v->payload);
+    free(v->answer);
+}
+
+void functions_urls_init(struct functions *f)
+{
+    f->urls = (struct api_service){ .ctx = f,
+                                    .name = "lambda",
+                                    .body_max = BODY_MAX,
+                                    .call = call,
+                                    .end = end,
+                                    .refuse = refuse,
+                                    .host = is_host };
+}

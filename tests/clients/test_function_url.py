@@ -1,0 +1,147 @@
+"""Function URLs: HTTP in and out of a function, who may, and what browsers are told."""
+import http.client
+import io
+import json
+import shutil
+import unittest
+import zipfile
+
+import boto3
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
+
+import kist_server
+
+HANDLER = """
+import base64, json
+def handler(event, context):
+    path = event["rawPath"]
+    if path == "/echo":
+        return {"statusCode": 201, "headers": {"X-Mine": "1", "content-type": "text/plain"},
+                "cookies": ["a=1", "b=2"], "body": json.dumps(event)}
+    if path == "/bytes":
+        return {"statusCode": 200, "isBase64Encoded": True,
+                "body": base64.b64encode(bytes(range(256))).decode()}
+    if path == "/plain":
+        return "just text"
+    if path == "/object":
+        return {"hello": "world"}
+    if path == "/bad":
+        return {"statusCode": 7}
+    raise ValueError(path)
+"""
+
+
+@unittest.skipUnless(shutil.which("python3", path="/usr/bin"), "needs Debian's python3")
+class FunctionUrls(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = kist_server.Server()
+        cls.addClassCleanup(cls.server.stop)
+        cls.server.start()
+        if cls.server.external:
+            raise unittest.SkipTest("needs a server of its own")
+        cls.api = boto3.client("lambda", endpoint_url=cls.server.endpoint,
+                               region_name="us-east-1",
+                               aws_access_key_id=kist_server.ACCESS_KEY,
+                               aws_secret_access_key=kist_server.SECRET_KEY)
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as out:
+            out.writestr("app.py", HANDLER)
+        cls.code = code.getvalue()
+        cls.open = cls.function("open", "NONE", Cors={
+            "AllowOrigins": ["https://page.example"], "AllowMethods": ["GET", "POST"],
+            "AllowHeaders": ["x-thing"], "MaxAge": 60, "AllowCredentials": True})
+        cls.api.add_permission(FunctionName="open", StatementId="all", Principal="*",
+                               Action="lambda:InvokeFunctionUrl", FunctionUrlAuthType="NONE")
+        cls.closed = cls.function("closed", "AWS_IAM")
+
+    @classmethod
+    def function(cls, name, auth, **more):
+        cls.api.create_function(FunctionName=name, Runtime="python3.11", Role="",
+                                Handler="app.handler", Code={"ZipFile": cls.code}, Timeout=30)
+        url = cls.api.create_function_url_config(FunctionName=name, AuthType=auth, **more)
+        return url["FunctionUrl"].split("/")[2]
+
+    def ask(self, method, host, target, body=None, headers=None):
+        """Names below localhost need not resolve: the Host header is what counts."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        connection.request(method, target, body, {"Host": host, **(headers or {})})
+        reply = connection.getresponse()
+        reply.data = reply.read()
+        connection.close()
+        return reply
+
+    def test_event_and_reply(self):
+        reply = self.ask("POST", self.open, "/echo?a=1&b=x%20y&a=2", b"\xc3\xbcber",
+                         {"Cookie": "k=v; l=w", "X-Two": "2", "User-Agent": "test/1"})
+        self.assertEqual((reply.status, reply.headers["x-mine"], reply.headers["content-type"]),
+                         (201, "1", "text/plain"))
+        self.assertEqual(reply.headers.get_all("set-cookie"), ["a=1", "b=2"])
+        event = json.loads(reply.data)
+        self.assertEqual((event["version"], event["rawQueryString"], event["cookies"]),
+                         ("2.0", "a=1&b=x%20y&a=2", ["k=v", "l=w"]))
+        self.assertEqual(event["queryStringParameters"], {"a": "1,2", "b": "x y"})
+        self.assertEqual((event["body"], event["isBase64Encoded"]), ("über", False))
+        self.assertEqual(event["headers"]["x-two"], "2")
+        context = event["requestContext"]
+        self.assertEqual((context["http"]["method"], context["http"]["path"],
+                          context["http"]["userAgent"], context["accountId"]),
+                         ("POST", "/echo", "test/1", "anonymous"))
+
+    def test_bytes_both_ways(self):
+        self.assertEqual(self.ask("GET", self.open, "/bytes").data, bytes(range(256)))
+        event = json.loads(self.ask("PUT", self.open, "/echo", b"\xff\x00").data)
+        self.assertEqual((event["body"], event["isBase64Encoded"]), ("/wA=", True))
+
+    def test_answers_without_a_status(self):
+        reply = self.ask("GET", self.open, "/plain")
+        self.assertEqual((reply.status, reply.data), (200, b"just text"))
+        reply = self.ask("GET", self.open, "/object")
+        self.assertEqual((reply.headers["content-type"], json.loads(reply.data)),
+                         ("application/json", {"hello": "world"}))
+
+    def test_failures(self):
+        self.assertEqual(self.ask("GET", self.open, "/raises").status, 502)
+        self.assertEqual(self.ask("GET", self.open, "/bad").status, 502)
+        unknown = "a" * 32 + self.open[self.open.index("."):]
+        self.assertEqual(self.ask("GET", unknown, "/").status, 403)
+
+    def test_browsers(self):
+        origin = {"Origin": "https://page.example"}
+        reply = self.ask("OPTIONS", self.open, "/echo", headers={
+            **origin, "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "x-thing"})
+        self.assertEqual((reply.status, reply.headers["access-control-allow-methods"],
+                          reply.headers["access-control-allow-headers"],
+                          reply.headers["access-control-max-age"]), (200, "POST", "x-thing", "60"))
+        reply = self.ask("GET", self.open, "/plain", headers=origin)
+        self.assertEqual((reply.headers["access-control-allow-origin"],
+                          reply.headers["access-control-allow-credentials"]),
+                         ("https://page.example", "true"))
+        reply = self.ask("GET", self.open, "/plain", headers={"Origin": "https://other.example"})
+        self.assertIsNone(reply.headers["access-control-allow-origin"])
+
+    def test_signatures(self):
+        self.assertEqual(self.ask("GET", self.closed, "/plain").status, 403)
+        request = botocore.awsrequest.AWSRequest("GET", f"http://{self.closed}/plain")
+        botocore.auth.SigV4Auth(botocore.credentials.Credentials(
+            kist_server.ACCESS_KEY, kist_server.SECRET_KEY), "lambda", "us-east-1").add_auth(
+                request)
+        reply = self.ask("GET", self.closed, "/plain",
+                         headers=dict(request.prepare().headers))
+        self.assertEqual((reply.status, reply.data), (200, b"just text"))
+
+    def test_closed_again(self):
+        host = self.function("shut", "NONE")
+        self.assertEqual(self.ask("GET", host, "/plain").status, 403)  # no permission yet
+        self.api.add_permission(FunctionName="shut", StatementId="all", Principal="*",
+                                Action="lambda:InvokeFunctionUrl", FunctionUrlAuthType="NONE")
+        self.assertEqual(self.ask("GET", host, "/plain").status, 200)
+        self.api.delete_function_url_config(FunctionName="shut")
+        self.assertEqual(self.ask("GET", host, "/plain").status, 403)
+
+
+if __name__ == "__main__":
+    unittest.main()
