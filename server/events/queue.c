@@ -92,7 +92,8 @@ static struct queue *queue_new(struct events *e, struct bytes target)
         free(q);
         return NULL;
     }
-    memcpy(copy, target.ptr, target.len);
+    if (target.len)
+        memcpy(copy, target.ptr, target.len);
     copy[target.len] = 0;
     q->e = e;
     q->target = copy;
