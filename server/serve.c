@@ -204,9 +204,9 @@ static int start_s3(struct server *s)
     http.tls_key_file = o->tls_key;
     if (s3_service_open(&config, &s->s3) != KIST_OK)
         return complain("s3", "out of memory");
-    enum kist_err err = http_server_start(&http, s3_handler(s->s3), &s->s3_http, &reason);
+    enum kist_err err = start_inside(s, &reason);
     if (err == KIST_OK)
-        err = start_inside(s, &reason);
+        err = http_server_start(&http, s3_handler(s->s3), &s->s3_http, &reason);
     if (err == KIST_OK)
         err = targets_avoid(s->targets, http_server_address(s->s3_http), false);
     return err == KIST_OK ? 0 : complain(o->listen, reason ? reason : kist_err_text(err));

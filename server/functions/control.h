@@ -310,6 +310,8 @@ void fn_download_end(struct fn_call *c);
 bool fn_is_json(struct bytes text);
 /* api_policy.c: of $LATEST (or no qualifier), a version or an alias. */
 Kist__FunctionPolicy *fn_policy_of(const Kist__Function *latest, struct bytes qualifier);
+/* AddPermission's statement, from the body; a new reference, NULL after an error reply. */
+json_t *fn_statement_of(struct fn_call *c);
 /* *out NULL: it has none. False: it cannot be parsed. */
 bool fn_policy_parsed(const Kist__Function *latest, struct bytes qualifier, struct arena *arena,
                       struct policy **out) MUST_CHECK;

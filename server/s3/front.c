@@ -8,11 +8,6 @@ struct guest {
     const struct api_service *service;
 };
 
-struct api_call *api_call_of(struct exchange *x)
-{
-    return exchange_guest(x);
-}
-
 /* "lambda" of AKIA.../20260131/us-east-1/lambda/aws4_request, in a header, or in a query where
  * slashes may be escaped; empty: none is named. */
 static struct bytes signed_for(const struct s3_request *r)
