@@ -156,6 +156,8 @@ static int open_events(struct server *s)
                                     .sink_count = s->sink_count };
     if (err == KIST_OK)
         err = events_open(&events, &s->events);
+    if (err == KIST_OK)
+        functions_watch(s->functions, s->events);
     struct control_config control = { s->store, s->options.region, s->targets, s->events };
     if (err == KIST_OK)
         err = control_open(&control, &s->control);

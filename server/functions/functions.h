@@ -36,6 +36,8 @@ struct functions_config {
 struct functions;
 enum kist_err functions_open(const struct functions_config *config,
                              struct functions **out) MUST_CHECK;
+/* Who keeps functions' settings as targets, and is told when they change. */
+void functions_watch(struct functions *f, struct events *events);
 /* Once the servers listen: where environments' requests to the store go. */
 void functions_start(struct functions *f, struct http_server *s3);
 /* Ends all environments. Before the HTTP servers stop. */

@@ -56,6 +56,7 @@ struct functions {
     struct fn_metrics *metrics;
     struct event_sink sink;
     struct http_server *s3; /* from functions_start() on */
+    struct events *events;  /* NULL: nobody is told of changes */
 };
 
 /* ---- names: names.c ---- */

@@ -151,13 +151,16 @@ void runtime_send_run(struct fn_env *e)
     e->given = false;
     if (!c)
         return;
+    bool open = false;
     e->waiting = NULL;
     c->state = CONN_HEAD;
     if (run_head(run, &c->out) == KIST_OK) {
         c->payload = run->call->payload;
-        e->given = runtime_flush(c);
+        open = runtime_flush(c);
+        /* Sent whole to one that wants to close is given, too. */
+        e->given = open || (c->close_after && !c->out.len && !c->payload.len);
     }
-    if (!e->given) /* the loop sees the end of it */
+    if (!open) /* the loop sees the end of it */
         shutdown(c->watch.fd, SHUT_RDWR);
 }
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import subprocess
+import tempfile
 import urllib.request
 import zipfile
 
@@ -222,6 +223,31 @@ class Functions(LambdaBase):
         self.assertEqual(dry["CodeSize"], len(OTHER))
         kept = self.fn.get_function_configuration(FunctionName="from-bucket")
         self.assertEqual(kept["CodeSize"], len(HANDLER))
+
+    def test_bad_zips(self):
+        def link(name, to):
+            info = zipfile.ZipInfo(name)
+            info.create_system, info.external_attr = 3, 0o120777 << 16
+            return info, to
+        def special(entries):
+            out = io.BytesIO()
+            with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
+                for info, text in entries:
+                    z.writestr(info, text)
+            return out.getvalue()
+        plain = ("x.py", "def handler(e, c):\n    return 1\n")
+        bad = {"traversal": special([plain, ("../../evil", "x")]),
+               "absolute": special([plain, ("/etc/evil", "x")]),
+               "link out": special([plain, link("out", "/etc/passwd")]),
+               "link up": special([plain, link("a/b", "../../out")]),
+               "cut": HANDLER[:len(HANDLER) // 2], "not a zip": b"\x7fELF" + b"x" * 100,
+               "bomb": special([plain, ("zeros", b"\0" * (251 << 20))])}
+        for what, code in bad.items():
+            with self.subTest(what):
+                self.wrong("InvalidParameterValueException", self.make, name="bad-zip",
+                           Code={"ZipFile": code})
+        self.wrong("ResourceNotFoundException", self.fn.get_function, 404,
+                   FunctionName="bad-zip")
 
     def test_bucket_of_code_is_hidden(self):
         self.make("hidden")
@@ -656,3 +682,63 @@ class Running(LambdaBase):
         else:
             self.fail("the event never came to the function")
         self.assertIn(request, [line["RequestId"] for line in self.logs("later")["Lines"]])
+
+    BOOTSTRAP = r"""
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+/* The Runtime API in a few lines: asks for work, answers with its length. */
+static char buf[1 << 16];
+static int talk(const char *request, size_t len)
+{
+    struct sockaddr_in to = { .sin_family = AF_INET };
+    char host[64];
+    snprintf(host, sizeof(host), "%s", getenv("AWS_LAMBDA_RUNTIME_API"));
+    char *colon = strchr(host, ':');
+    *colon = 0;
+    to.sin_port = htons((unsigned short)atoi(colon + 1));
+    inet_pton(AF_INET, host, &to.sin_addr);
+    int fd = socket(AF_INET, SOCK_STREAM, 0), n, at = 0;
+    if (connect(fd, (void *)&to, sizeof(to)) || write(fd, request, len) < 0)
+        return -1;
+    while ((n = (int)read(fd, buf + at, sizeof(buf) - 1 - (size_t)at)) > 0)
+        at += n;
+    buf[at] = 0;
+    close(fd);
+    return at;
+}
+int main(void)
+{
+    static const char next[] = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n"
+                               "Host: x\r\nConnection: close\r\n\r\n";
+    for (;;) {
+        char answer[512], body[64], id[64] = "";
+        if (talk(next, sizeof(next) - 1) <= 0)
+            return 1;
+        char *at = strcasestr(buf, "lambda-runtime-aws-request-id:");
+        char *payload = strstr(buf, "\r\n\r\n");
+        if (!at || !payload || sscanf(at + 30, " %63[^\r]", id) != 1)
+            return 2;
+        int n = snprintf(body, sizeof(body), "{\"length\":%zu}", strlen(payload + 4));
+        n = snprintf(answer, sizeof(answer),
+                     "POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nHost: x\r\n"
+                     "Connection: close\r\nContent-Length: %d\r\n\r\n%s", id, n, body);
+        talk(answer, (size_t)n);
+    }
+}
+"""
+
+    def test_bootstrap_in_c(self):
+        with tempfile.TemporaryDirectory() as work:
+            source, program = os.path.join(work, "b.c"), os.path.join(work, "bootstrap")
+            with open(source, "w", encoding="utf-8") as f:
+                f.write(self.BOOTSTRAP)
+            subprocess.run(["gcc", "-D_GNU_SOURCE", "-O1", "-o", program, source], check=True)
+            with open(program, "rb") as f:
+                code = package({"bootstrap": f.read()}, {"bootstrap": 0o100755}.items())
+        self.make("native", Runtime="provided.al2023", Handler="any", Code={"ZipFile": code})
+        for payload in (b"{}", b"[1, 2]", json.dumps("x" * 1000).encode()):
+            reply = self.fn.invoke(FunctionName="native", Payload=payload)
+            self.assertEqual(json.loads(reply["Payload"].read()), {"length": len(payload)})
