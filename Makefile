@@ -61,7 +61,7 @@ upto = $(call reverse,$(call upto_,$(1),$(LAYERS)))
 upto_ = $(if $(2),$(call archive,$(firstword $(2))) $(if $(filter $(1),$(firstword $(2))),,$(call upto_,$(1),$(wordlist 2,99,$(2)))))
 
 .PHONY: all run test unit tests asan tsan fuzz fuzzers fuzz-regress crash sim bench lint format dev \
-        install uninstall help clean
+        install uninstall help clean FORCE
 .DELETE_ON_ERROR:
 all: $(BUILD)/kist
 

@@ -21,7 +21,7 @@
 #define CONCURRENCY_DEFAULT 64
 #define WINDOW_DEFAULT 1024
 /* A queue may have so many under way even where others fill the whole window. */
-#define WINDOW_OWN 4
+#define WINDOW_OWN 16
 /* Events in memory, of all queues; a queue's first is let in all the same. */
 #define ITEM_BYTES_TOTAL_MAX ((size_t)64 << 20)
 #define ITEM_BYTES_MAX ((size_t)12 << 20)

@@ -343,8 +343,10 @@ static void gather(struct queue *q, int64_t now_ms, size_t want, struct item_lis
     q->later_turn = !q->later_turn;
     if (q->later_turn)
         want -= read_later(q, now_ms, half, out);
+    /* Ordered ones that are free, and the cursor, take turns at being first. */
     size_t before = out->count;
-    chains_take(q, now_ms, want, out);
+    if (q->later_turn)
+        chains_take(q, now_ms, want, out);
     want -= out->count - before;
     want -= read_new(q, now_ms, want, out);
     before = out->count;

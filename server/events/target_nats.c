@@ -154,8 +154,7 @@ static natsStatus publish(struct nats *n, const struct target_link *link,
     return s;
 }
 
-/* What the stream says: {"stream", "seq"} or {"error": {"description"}}; nothing at all, when no
- * stream has the subject. */
+/* What the stream says: {"stream", "seq"} or {"error": {"description"}}. */
 static void judge(struct target_message *m, natsMsg *ack)
 {
     json_t *root = json_loadb(natsMsg_GetData(ack), (size_t)natsMsg_GetDataLength(ack), 0, NULL);
@@ -175,6 +174,18 @@ static void judge(struct target_message *m, natsMsg *ack)
     json_decref(root);
 }
 
+/* Which message found no stream is not told: all of them have one subject, so it is one as good
+ * as the other. */
+static void judge_no_stream(struct target_message *list)
+{
+    while (list && list->outcome != EVENT_ABSENT)
+        list = list->next;
+    if (list)
+        target_message_set(
+            list, EVENT_FAILED,
+            "nats: no stream has the subject; option jetstream=false does without");
+}
+
 static bool await_acks(struct nats *n, const struct target_link *link,
                        struct target_message *list, size_t waiting)
 {
@@ -186,6 +197,11 @@ static bool await_acks(struct nats *n, const struct target_link *link,
         natsStatus s = natsSubscription_NextMsg(&ack, n->acks, slice);
         if (s == NATS_TIMEOUT)
             continue;
+        if (s == NATS_NO_RESPONDERS) {
+            judge_no_stream(list);
+            waiting--;
+            continue;
+        }
         if (s != NATS_OK)
             return false;
         const char *dot = strrchr(natsMsg_GetSubject(ack), '.');

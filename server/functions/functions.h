@@ -63,11 +63,14 @@ struct fn_result {
         FN_MISSING,   /* no such function or version */
         FN_BROKEN     /* it cannot be started here: why says so */
     } end;
-    struct bytes payload;  /* lives until done() returns */
-    bool handled;          /* FN_ERROR: reported by the runtime, not by its end */
-    const char *why;       /* FN_THROTTLED, FN_MISSING, FN_BROKEN */
-    const char *version;   /* that ran */
-    struct bytes log_tail; /* last 4 KiB, when asked for */
+    struct bytes payload;      /* lives until done() returns */
+    struct bytes content_type; /* that the runtime gave the answer; of streams with HTTP metadata
+                                  application/vnd.awslambda.http-integration-response */
+    bool streamed;             /* sent in the streaming mode: larger than usual, perhaps */
+    bool handled;              /* FN_ERROR: reported by the runtime, not by its end */
+    const char *why;           /* FN_THROTTLED, FN_MISSING, FN_BROKEN */
+    const char *version;       /* that ran */
+    struct bytes log_tail;     /* last 4 KiB, when asked for */
     uint64_t duration_us, billed_ms, memory_max_bytes, init_us;
     const Kist__Span *span; /* of the trace; NULL: of none */
 };
@@ -81,6 +84,9 @@ struct fn_invocation {
     bool log_tail;
     const Kist__Lineage *lineage; /* of the event that it is for; NULL: nobody's */
     const Kist__Event *event;     /* that it is for; NULL: none */
+    /* May be NULL. An answer that the function streams, as it comes, at most 20 MiB in all; such
+     * an answer's payload in done() is empty. Never blocks; whoever is slow must keep it. */
+    void (*piece)(struct fn_invocation *i, struct bytes content_type, struct bytes piece);
     /* From any thread, exactly once. */
     void (*done)(struct fn_invocation *i, const struct fn_result *result);
     void *user;

@@ -103,7 +103,8 @@ struct sandbox_spec {
     bool network;                  /* the machine's network instead of an empty one */
 };
 
-/* Starts a process. It may be called from many threads, and takes milliseconds.
+/* Starts a process. A host may be used by many threads, a sandbox by one at a time, but for
+ * sandbox_kill(). Takes milliseconds.
  *
  * KIST_E_UNSUPPORTED for more than one layer with SANDBOX_BUBBLEWRAP; KIST_E_TOO_LARGE when argv
  * and envp exceed 96 KiB; KIST_E_INVALID for a bad spec, a directory that is not there, and a
