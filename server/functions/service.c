@@ -669,6 +669,7 @@ static void end(void *ctx, struct api_call *api)
     fn_invoke_end(c);
     fn_logs_end(c);
     fn_download_end(c);
+    fn_stream_end(c);
     json_decref(c->in);
 }
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import urllib.request
@@ -11,6 +12,7 @@ import zipfile
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.eventstream import EventStreamBuffer
 from botocore.exceptions import ClientError
 
 from accounts import TwoAccounts
@@ -742,3 +744,52 @@ int main(void)
         for payload in (b"{}", b"[1, 2]", json.dumps("x" * 1000).encode()):
             reply = self.fn.invoke(FunctionName="native", Payload=payload)
             self.assertEqual(json.loads(reply["Payload"].read()), {"length": len(payload)})
+
+    def stream(self, name, payload=b"{}", **headers):
+        """The messages of a streamed answer: [(event type, payload)]."""
+        status, reply, body = self.signed(
+            "POST", f"/2021-11-15/functions/{name}/response-streaming-invocations", payload,
+            headers)
+        self.assertEqual((status, reply["Content-Type"]),
+                         (200, "application/vnd.amazon.eventstream"), body)
+        buffer = EventStreamBuffer()        # checks lengths and checksums
+        buffer.add_data(body)
+        return [(e.headers[":event-type"], e.payload) for e in buffer]
+
+    def test_streams(self):
+        self.make("streams", Code={"ZipFile": WORKER}, Timeout=10)
+        events = self.stream("streams", b'"a"', **{"X-Amz-Log-Type": "Tail"})
+        self.assertEqual([e[0] for e in events], ["PayloadChunk", "InvokeComplete"])
+        self.assertEqual(json.loads(events[0][1])["event"], "a")
+        tail = base64.b64decode(json.loads(events[1][1])["LogResult"])
+        self.assertIn(b"REPORT RequestId", tail)
+        kind, end = self.stream("streams", b'"fail"')[-1]
+        self.assertEqual((kind, json.loads(end)["ErrorCode"]), ("InvokeComplete", "Unhandled"))
+        self.assertIn("as asked", json.loads(end)["ErrorDetails"])
+        large = json.dumps("x" * (1 << 20)).encode()
+        self.make("streams-large", Code={"ZipFile": HANDLER}, MemorySize=256)
+        events = self.stream("streams-large", large)
+        self.assertEqual(b"".join(p for kind, p in events if kind == "PayloadChunk"), large)
+        status, headers, _ = self.signed(
+            "POST", "/2021-11-15/functions/nothing/response-streaming-invocations", b"{}")
+        self.assertEqual((status, headers["x-amzn-ErrorType"]),
+                         (404, "ResourceNotFoundException"))
+
+    def test_streams_as_they_come(self):
+        """Node's streamifyResponse: the first piece is here before the function has ended."""
+        if not shutil.which("node"):
+            self.skipTest("no node here")
+        code = package({"index.mjs": """
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+    stream.write("first;");
+    await new Promise((done) => setTimeout(done, 300));
+    stream.write("second;");
+    stream.end();
+});
+"""})
+        self.make("pieces", Runtime="nodejs20.x", Handler="index.handler",
+                  Code={"ZipFile": code}, Timeout=20, MemorySize=256)
+        events = self.stream("pieces")
+        chunks = [p for kind, p in events if kind == "PayloadChunk"]
+        self.assertEqual(b"".join(chunks), b"first;second;")
+        self.assertGreaterEqual(len(chunks), 2)
