@@ -127,6 +127,7 @@ static int open_functions(struct server *s)
 {
     struct functions_config config = { .store = s->store,
                                        .users = s->users,
+                                       .masters = s->masters,
                                        .data_dir = s->options.data,
                                        .region = s->options.region,
                                        .domain = s->options.domain,

@@ -14,6 +14,7 @@
 #ifndef KIST_SERVER_FUNCTIONS_FUNCTIONS_H
 #define KIST_SERVER_FUNCTIONS_FUNCTIONS_H
 
+#include "auth/master_keys.h"
 #include "auth/users.h"
 #include "server/events/events.h"
 #include "server/http/api.h"
@@ -22,8 +23,9 @@
 
 struct functions_config {
     struct store *store;
-    struct auth_user_store *users; /* for the credentials of functions' roles */
-    const char *data_dir;          /* unpacked code lives in DIR/functions */
+    struct auth_user_store *users;     /* for the credentials of functions' roles */
+    const struct master_keys *masters; /* for code in encrypted objects; NULL: none is read */
+    const char *data_dir;              /* unpacked code lives in DIR/functions */
     const char *region, *domain;
     unsigned concurrency;   /* environments that run at once; 0: 2 for each core */
     size_t memory_bytes;    /* that environments may hold together; 0: half the machine's */

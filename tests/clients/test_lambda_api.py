@@ -218,6 +218,18 @@ class Functions(LambdaBase):
         self.s3.put_object(Bucket=self.bucket, Key="code.zip", Body=HANDLER)
         made = self.make("from-bucket", Code={"S3Bucket": self.bucket, "S3Key": "code.zip"})
         self.assertEqual(made["CodeSize"], len(HANDLER))
+        self.s3.put_object(Bucket=self.bucket, Key="sealed.zip", Body=OTHER,
+                           ServerSideEncryption="AES256")
+        sealed = self.fn.update_function_code(FunctionName="from-bucket", S3Bucket=self.bucket,
+                                              S3Key="sealed.zip")
+        self.assertEqual(sealed["CodeSha256"],
+                         base64.b64encode(hashlib.sha256(OTHER).digest()).decode())
+        self.s3.put_object(Bucket=self.bucket, Key="kms.zip", Body=OTHER,
+                           ServerSideEncryption="aws:kms")
+        self.wrong("InvalidParameterValueException", self.fn.update_function_code,
+                   FunctionName="from-bucket", S3Bucket=self.bucket, S3Key="kms.zip")
+        self.fn.update_function_code(FunctionName="from-bucket", S3Bucket=self.bucket,
+                                     S3Key="code.zip")
         self.s3.put_object(Bucket=self.bucket, Key="bad.zip", Body=b"PK not")
         self.wrong("InvalidParameterValueException", self.fn.update_function_code,
                    FunctionName="from-bucket", S3Bucket=self.bucket, S3Key="bad.zip")
