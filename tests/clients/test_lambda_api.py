@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import urllib.request
 import zipfile
+from http.client import HTTPConnection
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -805,3 +806,49 @@ export const handler = awslambda.streamifyResponse(async (event, stream) => {
         chunks = [p for kind, p in events if kind == "PayloadChunk"]
         self.assertEqual(b"".join(chunks), b"first;second;")
         self.assertGreaterEqual(len(chunks), 2)
+
+    def test_another_account(self):
+        """A function acts for its own account, by its role."""
+        theirs = self.service("lambda", self.b.access, self.b.secret)
+        role = self.b.iam.create_role(RoleName="theirs", AssumeRolePolicyDocument=json.dumps(
+            ACCOUNT_TRUST))["Role"]["Arn"]
+        self.wrong("AccessDeniedException", self.make, 403, name="borrowed", Role=role)
+        who = package({"x.py": """
+import boto3
+def handler(event, context):
+    me = boto3.client("sts").get_caller_identity()
+    try:
+        boto3.client("s3").list_buckets()
+        may = True
+    except Exception as e:
+        may = type(e).__name__
+    return {"account": me["Account"], "arn": me["Arn"], "may": may}
+"""})
+        self.addCleanup(theirs.delete_function, FunctionName="theirs")
+        made = theirs.create_function(FunctionName="theirs", Runtime="python3.11", Role=role,
+                                      Handler="x.handler", Code={"ZipFile": who}, Timeout=30,
+                                      MemorySize=256)
+        self.assertIn(f":{self.b.id}:function:theirs", made["FunctionArn"])
+        reply = json.loads(theirs.invoke(FunctionName="theirs")["Payload"].read())
+        self.assertEqual((reply["account"], reply["may"]), (self.b.id, "ClientError"))
+        self.assertIn(":assumed-role/theirs/", reply["arn"])
+        self.assertNotIn("theirs", [f["FunctionName"] for f in self.fn.list_functions()[
+            "Functions"]])
+        self.wrong("ResourceNotFoundException", self.fn.invoke, 404, FunctionName="theirs")
+        self.wrong("AccessDeniedException", self.fn.invoke, 403,
+                   FunctionName=made["FunctionArn"])
+
+    def test_request_too_large(self):
+        """Refused by its header: not a byte of it is waited for."""
+        length = 70167212
+        request = AWSRequest("POST", self.server.endpoint + "/2015-03-31/functions", data=b"{}")
+        SigV4Auth(self.fn._request_signer._credentials, "lambda", "us-east-1").add_auth(request)
+        http = HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+        http.putrequest("POST", "/2015-03-31/functions")
+        for name, value in {**dict(request.headers), "Content-Length": str(length)}.items():
+            http.putheader(name, value)
+        http.endheaders()
+        reply = http.getresponse()
+        self.assertEqual((reply.status, reply.headers["x-amzn-ErrorType"]),
+                         (413, "RequestEntityTooLargeException"), reply.read())
+        http.close()
