@@ -129,6 +129,7 @@ static int open_functions(struct server *s)
 {
     struct functions_config config = { .store = s->store,
                                        .users = s->users,
+                                       .masters = s->masters,
                                        .data_dir = s->options.data,
                                        .region = s->options.region,
                                        .domain = s->options.domain,
@@ -161,6 +162,8 @@ static int open_events(struct server *s)
                                     .sink_count = s->sink_count };
     if (err == KIST_OK)
         err = events_open(&events, &s->events);
+    if (err == KIST_OK)
+        functions_watch(s->functions, s->events);
     struct control_config control = { s->store, s->options.region, s->targets, s->events };
     if (err == KIST_OK)
         err = control_open(&control, &s->control);
