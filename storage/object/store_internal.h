@@ -138,6 +138,7 @@ struct upkeep {
     bool dirty;                /* the overlay holds something */
     bool urgent;               /* it is half full: do not wait for the second */
     bool garbage;              /* the reclaimer has work */
+    size_t garbage_rows;       /* about so much, since it last began */
     enum kist_err flush_error; /* of the last checkpoint */
 };
 
@@ -187,7 +188,11 @@ void checkpoint_note(struct store *s);
 
 /* reclaim.c */
 enum kist_err reclaim_start(struct store *s) MUST_CHECK;
+/* Garbage was made: some time within the next checkpoint's. */
 void reclaim_note(struct store *s);
+void reclaim_checkpointed(struct store *s);
+/* Nothing else may follow that would have it looked at. */
+void reclaim_now(struct store *s);
 /* sweep.c: packs after a crash */
 enum kist_err sweep_resume_lanes(struct store *s) MUST_CHECK;
 enum kist_err sweep_packs(struct store *s) MUST_CHECK;
