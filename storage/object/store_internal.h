@@ -72,14 +72,15 @@ struct hash_line {
     size_t left_blocks;
     /* the hasher's lock */
     struct hash_job *first, **last;
-    bool queued, urgent;
+    bool queued, urgent, urgent_to_end;
     struct hash_line *next;
 };
 void hash_line_open(struct hasher *h, struct hash_line *l);
 void hash_line_close(struct hash_line *l); /* without jobs */
 void hash_submit(struct hash_line *l, struct hash_job *j);
-/* Somebody waits: its next job goes without company. */
-void hash_hurry(struct hash_line *l);
+/* Somebody waits: the job that is next in the queue goes without company; to_end: all do, those
+ * to come as well. */
+void hash_hurry(struct hash_line *l, bool to_end);
 
 /* ---- aside.c: hashes and writes a large body beside its event loop ---- */
 struct aside;
