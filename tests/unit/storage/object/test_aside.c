@@ -34,7 +34,7 @@ static void setup(void)
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
     Kist__Bucket bucket = KIST__BUCKET__INIT;
-    strcpy(dir, "/var/tmp/kist-unit-XXXXXX");
+    snprintf(dir, sizeof(dir), "/var/tmp/kist-unit-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(dir));
     open_store();
     command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
