@@ -129,6 +129,7 @@ static int open_functions(struct server *s)
 {
     struct functions_config config = { .store = s->store,
                                        .users = s->users,
+                                       .masters = s->masters,
                                        .data_dir = s->options.data,
                                        .region = s->options.region,
                                        .domain = s->options.domain,
@@ -161,6 +162,8 @@ static int open_events(struct server *s)
                                     .sink_count = s->sink_count };
     if (err == KIST_OK)
         err = events_open(&events, &s->events);
+    if (err == KIST_OK)
+        functions_watch(s->functions, s->events);
     struct control_config control = { s->store, s->options.region, s->targets, s->events };
     if (err == KIST_OK)
         err = control_open(&control, &s->control);
@@ -209,9 +212,9 @@ static int start_s3(struct server *s)
     http.tls_key_file = o->tls_key;
     if (s3_service_open(&config, &s->s3) != KIST_OK)
         return complain("s3", "out of memory");
-    enum kist_err err = http_server_start(&http, s3_handler(s->s3), &s->s3_http, &reason);
+    enum kist_err err = start_inside(s, &reason);
     if (err == KIST_OK)
-        err = start_inside(s, &reason);
+        err = http_server_start(&http, s3_handler(s->s3), &s->s3_http, &reason);
     if (err == KIST_OK)
         err = targets_avoid(s->targets, http_server_address(s->s3_http), false);
     return err == KIST_OK ? 0 : complain(o->listen, reason ? reason : kist_err_text(err));

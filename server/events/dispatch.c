@@ -6,6 +6,7 @@
 
 /* The wall clock may be set while the thread waits for a time of its own. */
 #define WAIT_MAX_MS 60000
+#define IN_VAIN_NS 1000000
 
 int64_t events_now(const struct events *e)
 {
@@ -93,8 +94,8 @@ static void read_mail(struct events *e, struct mail *m)
 /* A turn for each queue, another one first each time; false: none had anything to do. */
 static bool go_round(struct events *e)
 {
-    bool worked = false;
-    if (e->discover && mono_ns() >= e->discover_ns)
+    bool worked = false, looked = e->discover && mono_ns() >= e->discover_ns;
+    if (looked)
         queues_discover(e);
     if (e->queues && e->queues->next) {
         /* Only this thread changes the list, but others read it. */
@@ -109,7 +110,11 @@ static bool go_round(struct events *e)
     }
     for (struct queue *q = e->queues; q; q = q->next)
         worked = queue_turn(q) || worked;
-    return replays_turn(e) || worked;
+    worked = replays_turn(e) || worked;
+    /* News only for targets that take none: not at every change of theirs. */
+    if (looked && !worked)
+        e->discover_ns = mono_ns() + IN_VAIN_NS;
+    return worked;
 }
 
 static uint64_t sooner(uint64_t a_ns, uint64_t b_ns)

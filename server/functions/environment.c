@@ -176,17 +176,18 @@ static enum kist_err spawn(struct fn_env *e, struct arena *arena, const char **w
     return err;
 }
 
-/* From here the loop sees it. e->lock is held. */
-static bool watch_all(struct fn_env *e)
+/* From here the loop sees it, its end first of all. e->lock is held. *deaf: not even that. */
+static bool watch_all(struct fn_env *e, bool *deaf)
 {
     e->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     e->listen.fd = sandbox_port(e->box, 0)->fd;
     e->store.fd = sandbox_port(e->box, 1)->fd;
     e->output.fd = sandbox_output(e->box);
     e->exit.fd = sandbox_pidfd(e->box);
-    return e->timer.fd >= 0 && loop_watch(e->loop, &e->timer, EPOLLIN) &&
+    *deaf = !loop_watch(e->loop, &e->exit, EPOLLIN);
+    return !*deaf && e->timer.fd >= 0 && loop_watch(e->loop, &e->timer, EPOLLIN) &&
            loop_watch(e->loop, &e->listen, EPOLLIN) && loop_watch(e->loop, &e->store, EPOLLIN) &&
-           loop_watch(e->loop, &e->output, EPOLLIN) && loop_watch(e->loop, &e->exit, EPOLLIN);
+           loop_watch(e->loop, &e->output, EPOLLIN);
 }
 
 static void start_failed(struct fn_env *e, enum kist_err err, const char *why)
@@ -201,6 +202,8 @@ static void start_failed(struct fn_env *e, enum kist_err err, const char *why)
     pool_gone(e);
     if (run)
         run_end_with(run, FN_BROKEN, why);
+    if (e->timer.fd >= 0)
+        close(e->timer.fd);
     bury_job(&e->job);
 }
 
@@ -208,6 +211,7 @@ static void start_job(struct job *job)
 {
     struct fn_env *e = CONTAINER_OF(job, struct fn_env, job);
     const char *why = "the function's code cannot be read";
+    bool deaf;
     struct arena arena;
     arena_init(&arena, ARENA_MAX);
     enum kist_err err = spawn(e, &arena, &why);
@@ -219,14 +223,13 @@ static void start_job(struct job *job)
     pthread_mutex_lock(&e->lock);
     e->state = ENV_INIT;
     e->due_ns = mono_ns() + INIT_TIMEOUT_NS;
-    bool watched = watch_all(e);
+    bool watched = watch_all(e, &deaf);
     if (watched)
         env_arm(e, e->due_ns);
     if (!watched || atomic_load(&e->f->pool->stopping)) {
         e->state = ENV_DEAD;
-        sandbox_kill(e->box); /* its end is seen by the loop, if that watches at all */
+        sandbox_kill(e->box); /* the loop sees its end */
     }
-    bool deaf = !watched && e->exit.fd < 0;
     pthread_mutex_unlock(&e->lock);
     if (deaf)
         start_failed(e, KIST_E_IO, "the machine has no file descriptors left");
@@ -365,8 +368,10 @@ static struct fn_run *take_run(struct fn_env *e)
 {
     struct fn_run *run = e->run;
     e->run = NULL;
-    for (struct fn_conn *c = e->conns; c; c = c->next)
+    for (struct fn_conn *c = e->conns; c; c = c->next) {
         c->payload = BYTES_EMPTY;
+        c->pieces = NULL;
+    }
     if (run && e->box)
         run->memory_peak = sandbox_memory_peak(e->box);
     return run;

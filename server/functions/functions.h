@@ -14,6 +14,7 @@
 #ifndef KIST_SERVER_FUNCTIONS_FUNCTIONS_H
 #define KIST_SERVER_FUNCTIONS_FUNCTIONS_H
 
+#include "auth/master_keys.h"
 #include "auth/users.h"
 #include "server/events/events.h"
 #include "server/http/api.h"
@@ -22,8 +23,9 @@
 
 struct functions_config {
     struct store *store;
-    struct auth_user_store *users; /* for the credentials of functions' roles */
-    const char *data_dir;          /* unpacked code lives in DIR/functions */
+    struct auth_user_store *users;     /* for the credentials of functions' roles */
+    const struct master_keys *masters; /* for code in encrypted objects; NULL: none is read */
+    const char *data_dir;              /* unpacked code lives in DIR/functions */
     const char *region, *domain;
     unsigned concurrency;   /* environments that run at once; 0: 2 for each core */
     size_t memory_bytes;    /* that environments may hold together; 0: half the machine's */
@@ -36,6 +38,8 @@ struct functions_config {
 struct functions;
 enum kist_err functions_open(const struct functions_config *config,
                              struct functions **out) MUST_CHECK;
+/* Who keeps functions' settings as targets, and is told when they change. */
+void functions_watch(struct functions *f, struct events *events);
 /* Once the servers listen: where environments' requests to the store go. */
 void functions_start(struct functions *f, struct http_server *s3);
 /* Ends all environments. Before the HTTP servers stop. */
@@ -61,11 +65,14 @@ struct fn_result {
         FN_MISSING,   /* no such function or version */
         FN_BROKEN     /* it cannot be started here: why says so */
     } end;
-    struct bytes payload;  /* lives until done() returns */
-    bool handled;          /* FN_ERROR: reported by the runtime, not by its end */
-    const char *why;       /* FN_THROTTLED, FN_MISSING, FN_BROKEN */
-    const char *version;   /* that ran */
-    struct bytes log_tail; /* last 4 KiB, when asked for */
+    struct bytes payload;      /* lives until done() returns */
+    struct bytes content_type; /* that the runtime gave the answer; of streams with HTTP metadata
+                                  application/vnd.awslambda.http-integration-response */
+    bool streamed;             /* sent in the streaming mode: larger than usual, perhaps */
+    bool handled;              /* FN_ERROR: reported by the runtime, not by its end */
+    const char *why;           /* FN_THROTTLED, FN_MISSING, FN_BROKEN */
+    const char *version;       /* that ran */
+    struct bytes log_tail;     /* last 4 KiB, when asked for */
     uint64_t duration_us, billed_ms, memory_max_bytes, init_us;
     const Kist__Span *span; /* of the trace; NULL: of none */
 };
@@ -79,6 +86,9 @@ struct fn_invocation {
     bool log_tail;
     const Kist__Lineage *lineage; /* of the event that it is for; NULL: nobody's */
     const Kist__Event *event;     /* that it is for; NULL: none */
+    /* May be NULL. An answer that the function streams, as it comes, at most 20 MiB in all; such
+     * an answer's payload in done() is empty. Never blocks; whoever is slow must keep it. */
+    void (*piece)(struct fn_invocation *i, struct bytes content_type, struct bytes piece);
     /* From any thread, exactly once. */
     void (*done)(struct fn_invocation *i, const struct fn_result *result);
     void *user;

@@ -10,6 +10,7 @@
 #include "server/functions/run.h"
 #include "storage/base/cleanup.h"
 
+#define STARTERS 4
 #define SLOT_TURN_NS (100 * UINT64_C(1000000)) /* a fleet's, while others wait */
 /* Credentials are made once for an environment: it is replaced before they expire. */
 #define ENV_LIFE_NS ((uint64_t)CREDENTIALS_LIFE_MS / 2 * 1000000)
@@ -106,7 +107,6 @@ static struct fleet *fleet_new(struct functions *f, const struct fn_run *run)
     arena_init(&fleet->arena, 1 << 20);
     fleet->waiting_end = &fleet->waiting;
     fleet->refs = 1;
-    fleet->metric = run->metric;
     fleet->id.account = arena_copy(&fleet->arena, run->id.account);
     fleet->id.name = arena_copy(&fleet->arena, run->id.name);
     fleet->id.qualifier = arena_copy(&fleet->arena, bytes_str(run->found.function->version));
@@ -700,11 +700,21 @@ static bool add_reserved(void *ctx, const Kist__Function *latest)
     return true;
 }
 
-void pool_count_reserved(struct pool *p)
+static void count_reserved(struct job *job)
 {
+    struct pool *p = CONTAINER_OF(job, struct pool, count_job);
     unsigned sum = 0;
+    atomic_store(&p->counting, false); /* a change from here on counts again */
     if (registry_each(p->f, add_reserved, &sum) == KIST_OK)
         atomic_store(&p->reserved, sum);
+}
+
+void pool_count_reserved(struct pool *p)
+{
+    if (atomic_exchange(&p->counting, true))
+        return;
+    p->count_job.run = count_reserved;
+    worker_submit(p->counter, &p->count_job);
 }
 
 static uint64_t half_the_memory(void)
@@ -735,7 +745,9 @@ enum kist_err pool_open(struct functions *f, struct pool **out)
     pthread_cond_init(&p->live_none, NULL);
     for (size_t i = 0; i < SHARDS; i++)
         pthread_mutex_init(&p->shards[i].lock, NULL);
-    enum kist_err err = worker_pool_open("fn-start", 4, &p->workers);
+    enum kist_err err = worker_pool_open("fn-start", STARTERS, &p->workers);
+    if (err == KIST_OK)
+        err = worker_pool_open("fn-count", 1, &p->counter);
     unsigned loops = cores() < LOOPS_MAX ? cores() : LOOPS_MAX;
     while (err == KIST_OK && p->loop_count < loops) {
         err = loop_open(&p->loops[p->loop_count]);
@@ -799,6 +811,7 @@ void pool_close(struct pool *p)
     for (unsigned i = 0; i < p->loop_count; i++)
         loop_close(p->loops[i]);
     worker_pool_close(p->workers);
+    worker_pool_close(p->counter);
     for (size_t i = 0; i < SHARDS; i++)
         pthread_mutex_destroy(&p->shards[i].lock);
     pthread_mutex_destroy(&p->wait_lock);

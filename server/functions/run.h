@@ -186,20 +186,22 @@ struct fn_conn {
     struct fn_watch watch;
     struct fn_env *env;
     struct fn_conn *next, *dead_next;
-    enum { CONN_HEAD, CONN_BODY, CONN_NEXT } state;
+    _Atomic enum { CONN_HEAD, CONN_BODY, CONN_NEXT } state;
     /* What is to be sent: under env->lock. The payload is the run's. */
     struct buf out;
     size_t out_at;
     struct bytes payload;
-    bool polls_out, close_after;
+    atomic_bool polls_out, close_after;
     /* The loop's alone. */
     size_t in_len;
     uint8_t in[WIRE_HEAD_MAX];
     struct wire_head head;
-    char target[256], error_type[128], mode[16];
+    char target[256], error_type[128], content_type[128];
+    bool streams;
     struct buf body;
     uint64_t body_left, body_seen;
-    bool discard; /* of a body that nobody wants */
+    bool discard;          /* of a body that nobody wants */
+    struct fn_run *pieces; /* whose caller gets the body as it comes */
     struct wire_chunks chunks;
 };
 /* Connections that wait at e->listen. */
@@ -207,7 +209,8 @@ void runtime_accept(struct fn_env *e);
 void runtime_readable(struct fn_conn *c);
 /* What has been sent made room: requests that came meanwhile. False: to be closed. */
 bool runtime_resume(struct fn_conn *c) MUST_CHECK;
-/* e->lock is held: sends what waits; false: the connection is broken. */
+/* e->lock is held: sends what waits; false: the connection is broken. With c->polls_out the rest
+ * goes when there is room, and the loop closes what is to be closed after that. */
 bool runtime_flush(struct fn_conn *c) MUST_CHECK;
 /* e->lock is held: answers the "next" of e->waiting with e->run. */
 void runtime_send_run(struct fn_env *e);
@@ -234,7 +237,6 @@ struct fleet {
     struct function_id id;
     struct function_found found;
     struct log_stream *log;
-    struct fn_metric *metric;
     /* Under the shard's lock. */
     unsigned refs;
     bool stale; /* changed since: no new runs */
@@ -265,12 +267,14 @@ struct pool {
     unsigned concurrency, spare; /* events leave that many slots alone */
     uint64_t memory_max, idle_ns;
     struct worker_pool *workers;
+    struct worker_pool *counter; /* one thread: a job is queued again while it runs */
     struct fn_loop *loops[LOOPS_MAX];
     unsigned loop_count;
     struct shard shards[SHARDS];
     atomic_uint next_loop, running, running_shared, reserved;
     atomic_uint_fast64_t memory;
-    atomic_bool stopping;
+    atomic_bool stopping, counting;
+    struct job count_job;      /* of what is reserved */
     pthread_mutex_t wait_lock; /* fleets whose runs wait, in turn */
     struct fleet *wait_first, **wait_end;
     atomic_uint wait_count;
@@ -300,6 +304,7 @@ void pool_gone(struct fn_env *e);
 /* Takes it out of the idle ones; false: somebody else did. */
 bool pool_take_idle(struct fn_env *e);
 void fleet_unref(struct fleet *fleet);
+/* Adds up anew what functions have reserved, on a worker. */
 void pool_count_reserved(struct pool *p);
 /* Those who wait get what has become free. */
 void pool_pump(struct pool *p);

@@ -53,7 +53,7 @@ bool runtime_flush(struct fn_conn *c)
     if (c->polls_out)
         loop_change(c->env->loop, &c->watch, EPOLLIN | EPOLLRDHUP);
     c->polls_out = false;
-    return !c->close_after;
+    return true;
 }
 
 static bool reply(struct fn_conn *c, const char *status, const char *body)
@@ -67,7 +67,7 @@ static bool reply(struct fn_conn *c, const char *status, const char *body)
                             body) == KIST_OK &&
                  runtime_flush(c);
     pthread_mutex_unlock(&e->lock);
-    return sound;
+    return sound && (c->polls_out || !c->close_after);
 }
 
 static bool fail(struct fn_conn *c, const char *status, const char *type, const char *message)
@@ -157,8 +157,8 @@ void runtime_send_run(struct fn_env *e)
         c->payload = run->call->payload;
         e->given = runtime_flush(c);
     }
-    if (!e->given) /* the loop sees the end of it */
-        shutdown(c->watch.fd, SHUT_RDWR);
+    if (!e->given || (c->close_after && !c->polls_out)) /* the loop sees the end of it */
+        shutdown(c->watch.fd, e->given ? SHUT_WR : SHUT_RDWR);
 }
 
 /* ---- requests ---- */
@@ -238,6 +238,7 @@ static bool answer(struct fn_conn *c, struct bytes id)
 {
     struct fn_run *run;
     bool sound = true;
+    c->pieces = NULL;
     if (!take_answered(c, id, "InvocationResponse", &sound, &run))
         return sound;
     env_output(c->env, run);
@@ -250,7 +251,10 @@ static bool answer(struct fn_conn *c, struct bytes id)
         return sound;
     }
     sound = reply(c, "202 Accepted", "{\"status\":\"OK\"}");
-    struct fn_result result = { .end = FN_OK, .payload = buf_bytes(&c->body) };
+    struct fn_result result = { .end = FN_OK,
+                                .payload = buf_bytes(&c->body),
+                                .content_type = bytes_str(c->content_type),
+                                .streamed = c->streams };
     if (c->chunks.error_type[0]) { /* it began to stream, and then it failed */
         uint8_t text[WIRE_LINE_MAX];
         size_t len = 0;
@@ -325,31 +329,36 @@ static bool init_error(struct fn_conn *c)
     return sound;
 }
 
+/* .../invocation/ID/WHAT; false: it is not. */
+static bool split_path(struct bytes path, struct bytes *id, struct bytes *what)
+{
+    static const char prefix[] = API "invocation/";
+    if (!bytes_starts_with(path, bytes_str(prefix)))
+        return false;
+    struct bytes rest = bytes_of(path.ptr + sizeof(prefix) - 1, path.len - sizeof(prefix) + 1);
+    size_t slash = bytes_find(rest, BYTES_LIT("/"), 0);
+    *id = bytes_of(rest.ptr, slash == SIZE_MAX ? rest.len : slash);
+    *what = bytes_of(rest.ptr + id->len, rest.len - id->len);
+    return true;
+}
+
 static bool handle(struct fn_conn *c)
 {
-    static const char invocation[] = API "invocation/";
-    struct bytes path = bytes_str(c->target);
+    struct bytes path = bytes_str(c->target), id, what;
     c->close_after = !c->head.keep_alive || c->close_after;
     if (bytes_equal(path, BYTES_LIT(API "invocation/next")))
         return c->head.get ? next_work(c)
                            : fail(c, "405 Method Not Allowed", "MethodNotAllowed", "Use GET");
     bool init = bytes_equal(path, BYTES_LIT(API "init/error"));
-    bool known = init || bytes_starts_with(path, bytes_str(invocation));
+    bool known = init || split_path(path, &id, &what);
     if (known && !c->head.post)
         return fail(c, "405 Method Not Allowed", "MethodNotAllowed", "Use POST");
     if (init)
         return init_error(c);
-    if (known) {
-        struct bytes rest =
-            bytes_of(path.ptr + sizeof(invocation) - 1, path.len - sizeof(invocation) + 1);
-        size_t slash = bytes_find(rest, BYTES_LIT("/"), 0);
-        struct bytes id = bytes_of(rest.ptr, slash == SIZE_MAX ? rest.len : slash);
-        struct bytes what = bytes_of(rest.ptr + id.len, rest.len - id.len);
-        if (bytes_equal(what, BYTES_LIT("/response")))
-            return answer(c, id);
-        if (bytes_equal(what, BYTES_LIT("/error")))
-            return answer_error(c, id);
-    }
+    if (known && bytes_equal(what, BYTES_LIT("/response")))
+        return answer(c, id);
+    if (known && bytes_equal(what, BYTES_LIT("/error")))
+        return answer_error(c, id);
     return fail(c, "404 Not Found", "NotFound", "No such path");
 }
 
@@ -365,6 +374,22 @@ static bool keep_text(char *to, size_t max, struct bytes from)
     return true;
 }
 
+/* A streamed answer whose caller wants it piece by piece; runs end on this thread alone. */
+static void begin_pieces(struct fn_conn *c)
+{
+    struct fn_env *e = c->env;
+    struct bytes id, what;
+    c->pieces = NULL;
+    if (!c->streams || !c->head.post || !split_path(bytes_str(c->target), &id, &what) ||
+        !bytes_equal(what, BYTES_LIT("/response")))
+        return;
+    pthread_mutex_lock(&e->lock);
+    struct fn_run *run = e->state == ENV_BUSY && e->given ? e->run : NULL;
+    if (run && run->call->piece && bytes_equal(id, bytes_str(run->call->request_id)))
+        c->pieces = run;
+    pthread_mutex_unlock(&e->lock);
+}
+
 /* What is worth keeping of the head: its bytes are overwritten by what follows. */
 static bool head_done(struct fn_conn *c)
 {
@@ -373,8 +398,10 @@ static bool head_done(struct fn_conn *c)
         return false;
     if (!keep_text(c->error_type, sizeof(c->error_type), h->error_type))
         c->error_type[0] = '\0';
-    bool streams = bytes_equal_nocase(h->response_mode, BYTES_LIT("streaming"));
-    uint64_t max = streams ? STREAM_MAX : RESPONSE_MAX;
+    if (!keep_text(c->content_type, sizeof(c->content_type), h->content_type))
+        c->content_type[0] = '\0';
+    c->streams = bytes_equal_nocase(h->response_mode, BYTES_LIT("streaming"));
+    uint64_t max = c->streams ? STREAM_MAX : RESPONSE_MAX;
     c->discard = h->has_length && h->length > max;
     c->body_left = h->has_length ? h->length : 0;
     c->body_seen = 0;
@@ -386,6 +413,7 @@ static bool head_done(struct fn_conn *c)
     for (const char *p = c->error_type; *p; p++)
         if (*p < ' ' || *p == '"' || *p == '\\')
             c->error_type[0] = '\0';
+    begin_pieces(c);
     c->state = CONN_BODY;
     if (!h->expect)
         return true;
@@ -399,6 +427,11 @@ static bool head_done(struct fn_conn *c)
 static bool body_bytes(struct fn_conn *c, struct bytes data)
 {
     c->body_seen += data.len;
+    if (c->pieces && c->body_seen <= c->body.max) {
+        if (data.len)
+            c->pieces->call->piece(c->pieces->call, bytes_str(c->content_type), data);
+        return true;
+    }
     if (!c->discard && buf_append_bytes(&c->body, data) != KIST_OK) {
         c->discard = true;
         buf_release(&c->body);
@@ -470,8 +503,8 @@ static bool process(struct fn_conn *c)
 /* Straight into the body, when a large one of known length comes. */
 static ssize_t receive(struct fn_conn *c)
 {
-    bool direct = c->state == CONN_BODY && !c->head.chunked && !c->discard && c->in_len == 0 &&
-                  c->body_left > sizeof(c->in);
+    bool direct = c->state == CONN_BODY && !c->pieces && !c->head.chunked && !c->discard &&
+                  c->in_len == 0 && c->body_left > sizeof(c->in);
     if (!direct || buf_reserve(&c->body, (size_t)c->body_left) != KIST_OK) {
         ssize_t got = recv(c->watch.fd, c->in + c->in_len, sizeof(c->in) - c->in_len, 0);
         c->in_len += got > 0 ? (size_t)got : 0;

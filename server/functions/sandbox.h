@@ -103,7 +103,8 @@ struct sandbox_spec {
     bool network;                  /* the machine's network instead of an empty one */
 };
 
-/* Starts a process. It may be called from many threads, and takes milliseconds.
+/* Starts a process. A host may be used by many threads, a sandbox by one at a time, but for
+ * sandbox_kill(). Takes milliseconds.
  *
  * KIST_E_UNSUPPORTED for more than one layer with SANDBOX_BUBBLEWRAP; KIST_E_TOO_LARGE when argv
  * and envp exceed 96 KiB; KIST_E_INVALID for a bad spec, a directory that is not there, and a
@@ -147,8 +148,8 @@ enum kist_err sandbox_reap(struct sandbox *box, struct sandbox_exit *out) MUST_C
 /* Kills, waits, and gives everything back. NULL is allowed. */
 void sandbox_free(struct sandbox *box);
 
-/* The zygote's main function: serves sandbox_host_open()'s process until that ends. Returns an
- * exit status. */
+/* The zygote's main function: serves sandbox_host_open()'s process, and exits when that ends.
+ * Returns an exit status when it cannot begin. */
 int sandbox_zygote_main(void);
 
 #endif

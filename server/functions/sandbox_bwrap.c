@@ -190,6 +190,7 @@ bool sandbox_bwrap_adopt(struct sandbox_hello *hello, struct sandbox_request *re
         return false;
     *hello = letter.hello;
     *request = letter.request;
+    explicit_bzero(&letter, sizeof(letter));
     size_t count = SANDBOX_FD_CGROUPS + (size_t)request->cgroups_count;
     for (size_t i = 0; i < count && i < ARRAY_LEN(plan->fds); i++) {
         plan->fds[i] = SANDBOX_ZYGOTE_FD + 1 + (int)i;

@@ -151,7 +151,8 @@ static unsigned long long pid_namespace(void)
     return stat("/proc/self/ns/pid", &st) == 0 ? st.st_ino : 0;
 }
 
-/* Kills what is in a group and waits until it is empty, for at most a second. */
+/* Kills what is in a group and waits until it is empty, for at most a second: version 1 has no
+ * event for that. */
 static void clear_group(const char *dir, bool v2)
 {
     char text[4096];

@@ -131,6 +131,8 @@ static int refuse_arguments(scmp_filter_ctx ctx)
     }
     if (rc == 0)
         rc = seccomp_rule_add(ctx, no, SCMP_SYS(socket), 1, SCMP_A0_32(SCMP_CMP_GT, AF_INET6));
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, no, SCMP_SYS(socketpair), 1, SCMP_A0_32(SCMP_CMP_NE, AF_UNIX));
     /* personality(0) is the usual one; asking, personality(-1), is refused along with the rest,
      * because libseccomp compares an argument once in a rule. */
     if (rc == 0)

@@ -409,7 +409,7 @@ static int furnish(struct sandbox_plan *plan, uint16_t *ports, int *listeners, b
 void sandbox_init(struct sandbox_plan *plan)
 {
     static struct init init;
-    const struct sandbox_request *request = plan->request;
+    struct sandbox_request *request = plan->request;
     struct sandbox_report report = { .kind = SANDBOX_READY };
     int listeners[SANDBOX_PORTS_MAX];
     bool bad = false;
@@ -428,5 +428,6 @@ void sandbox_init(struct sandbox_plan *plan)
         close(listeners[i]);
     for (size_t i = SANDBOX_FD_OUTPUT; i < SANDBOX_FD_CGROUPS + request->cgroups_count; i++)
         close(plan->fds[i]);
+    explicit_bzero(request->strings, request->strings_len); /* the function's secrets */
     serve(&init);
 }

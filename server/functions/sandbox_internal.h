@@ -81,7 +81,7 @@ struct sandbox_shared {
 
 /* A request taken apart; borrows from it. */
 struct sandbox_plan {
-    const struct sandbox_request *request;
+    struct sandbox_request *request;
     int fds[SANDBOX_FD_CGROUPS + SANDBOX_CGROUPS_MAX];
     const char *task, *runtime, *tmp;
     const char *layers[SANDBOX_LAYERS_MAX];

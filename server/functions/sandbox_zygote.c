@@ -317,6 +317,8 @@ static void start(size_t fds_count)
             run_init(plan);
         }
         report.error = pid < 0 ? errno : 0;
+        /* An environment holds secrets, which the next sandbox's init must not inherit. */
+        explicit_bzero(zygote.request.strings, zygote.request.strings_len);
         report.kind = pid < 0 ? SANDBOX_FAILED : SANDBOX_STARTED;
     }
     (void)sandbox_send(control, &report, sizeof(report), &pidfd, pidfd >= 0 ? 1 : 0);
@@ -373,5 +375,6 @@ int sandbox_zygote_main(void)
         return 1;
     (void)signal(SIGCHLD,
                  SIG_IGN); /* inits are reaped by nobody; their pidfds tell of their end */
-    return serve();
+    _exit(
+        serve()); /* there is nothing to write out, and /proc is no longer where libraries look */
 }

@@ -36,7 +36,10 @@ struct api_call {
 };
 
 /* The call of an exchange that was handed over; for callbacks after a wait. */
-struct api_call *api_call_of(struct exchange *x);
+static inline struct api_call *api_call_of(struct exchange *x)
+{
+    return exchange_guest(x);
+}
 
 struct api_service {
     void *ctx;

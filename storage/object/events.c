@@ -147,9 +147,8 @@ enum kist_err store_event(struct store *s, struct bytes row, struct arena *arena
     if (!copy.ptr || !key.ptr)
         return KIST_E_NOMEM;
     TRY(schema_unpack(&kist__event__descriptor, copy, arena, &event));
-    *out = (struct event_item){
-        .row = key, .due_ms = parts.due_ms, .event = event, .packed = copy
-    };
+    *out =
+        (struct event_item){ .row = key, .due_ms = parts.due_ms, .event = event, .packed = copy };
     event_id(&parts, event, out->id);
     return KIST_OK;
 }

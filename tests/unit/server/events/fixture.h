@@ -44,6 +44,7 @@ struct fixture {
     size_t held_count;
     struct event_policy policy;
     bool (*exists)(struct bytes arn);
+    int64_t age_ms; /* of what is put: its request was so long ago */
 };
 
 static struct fixture fix;
@@ -280,7 +281,7 @@ static UNUSED_OK void put_object_of(const char *bucket, const char *key, uint32_
     request.key = schema_data(bytes_str(key));
     request.object = &object;
     object.mtime_ms = 1;
-    cause.time_ms = store_env(fix.store)->now_ms(store_env(fix.store));
+    cause.time_ms = store_env(fix.store)->now_ms(store_env(fix.store)) - fix.age_ms;
     lineage.depth = depth;
     cause.lineage = depth ? &lineage : NULL;
     command.cause = &cause;

@@ -70,7 +70,7 @@ static int hear(char **body)
             break;
     }
     *body = end;
-    return atoi(in + 9);
+    return (int)strtol(in + 9, NULL, 10);
 }
 
 static int post(const char *id, const char *what, const char *body, size_t len, char **reply)
