@@ -133,6 +133,10 @@ class Events(TwoAccounts):
         self.assertRegex(page, r"\nkist_events_delivered_total \d+\n")
         self.events("resume", self.arn)
         self.keys(2)
+        self.until(lambda: not self.waiting())
+        page = urllib.request.urlopen(self.server.admin + "/-/metrics", timeout=60).read().decode()
+        self.assertIn(f'kist_events_waiting{{target="{self.arn}"}} 0\n', page)
+        self.assertIn(f'kist_events_target_delivered_total{{target="{self.arn}"}} 2\n', page)
 
     def test_who(self):
         self.target()
