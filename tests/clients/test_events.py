@@ -152,6 +152,11 @@ class Events(TwoAccounts):
             self.assertIn(b"ResourceNotFoundException", reply.body)
             reply = self.call(action, who=stranger, Target=self.arn, **members)
             self.assertEqual(reply.status, 200 if action == "ListEvents" else 403)
+        reply = self.call("ReplayEvents", who=self.a.user("replayer", {
+            "Effect": "Allow", "Action": "kist:*", "Resource": "*"}), Bucket=self.name,
+                          Target=self.arn)
+        self.assertEqual((reply.status, json.loads(reply.body)["__type"]),
+                         (403, "AccessDeniedException"))
         for action, members, error in (
                 ("ListEvents", {"Target": "x"}, "ValidationException"),
                 ("ListEvents", {"Target": self.arn, "State": "lost"}, "ValidationException"),
