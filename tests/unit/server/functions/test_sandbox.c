@@ -523,7 +523,7 @@ static int compare_ns(const void *a, const void *b)
 /* From the call to the first byte of its output, and to the end of sandbox_spawn(). */
 START_TEST(how_long_a_start_takes)
 {
-    enum { ROUNDS = 50 };
+    enum { ROUNDS = 50, P50 = ROUNDS / 2, P90 = ROUNDS * 9 / 10 };
     uint64_t spawned[ROUNDS], first[ROUNDS];
     static const uint16_t ports[] = { 9001, 9000 };
     char text[2];
@@ -540,8 +540,8 @@ START_TEST(how_long_a_start_takes)
     qsort(first, ROUNDS, sizeof(first[0]), compare_ns);
     fprintf(stderr,
             "start: p50 %.2f ms, p90 %.2f ms; to the first output: p50 %.2f ms, p90 %.2f ms\n",
-            (double)spawned[ROUNDS / 2] / 1e6, (double)spawned[ROUNDS * 9 / 10] / 1e6,
-            (double)first[ROUNDS / 2] / 1e6, (double)first[ROUNDS * 9 / 10] / 1e6);
+            (double)spawned[P50] / 1e6, (double)spawned[P90] / 1e6, (double)first[P50] / 1e6,
+            (double)first[P90] / 1e6);
 }
 END_TEST
 
@@ -565,8 +565,8 @@ int main(int argc, char **argv)
         return end_probe(run_probe(argv + 2));
     int failed = 0;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        unsigned no = cases[i].without;
-        if (SANITIZED && no & SANDBOX_PID_NS && !(no & SANDBOX_MOUNT_NS))
+        if (SANITIZED && cases[i].without & SANDBOX_PID_NS &&
+            !(cases[i].without & SANDBOX_MOUNT_NS))
             continue;
         config = cases[i];
         fprintf(stderr, "without 0x%x%s\n", config.without,
