@@ -27,6 +27,8 @@
 #include "storage/base/trace.h"
 
 #define GRACE_MS 20000
+/* For deliveries under way; those that take longer are made again at the next start. */
+#define EVENTS_GRACE_MS 5000
 #define SERVICES_MAX 4
 
 struct server {
@@ -127,6 +129,7 @@ static int open_functions(struct server *s)
 {
     struct functions_config config = { .store = s->store,
                                        .users = s->users,
+                                       .masters = s->masters,
                                        .data_dir = s->options.data,
                                        .region = s->options.region,
                                        .domain = s->options.domain,
@@ -148,6 +151,9 @@ static int open_events(struct server *s)
 {
     struct targets_config targets = { s->store, s->options.region };
     enum kist_err err = targets_open(&targets, &s->targets);
+    /* Where it is named by its address; what the kernel picks is known once it listens. */
+    if (err == KIST_OK && strcmp(s->options.admin, "off") != 0)
+        (void)!targets_avoid(s->targets, s->options.admin, true);
     for (size_t i = 0; err == KIST_OK && i < TARGET_SINKS; i++)
         s->sinks[s->sink_count++] = targets_sink(s->targets, i);
     struct events_config events = { .store = s->store,
@@ -156,6 +162,8 @@ static int open_events(struct server *s)
                                     .sink_count = s->sink_count };
     if (err == KIST_OK)
         err = events_open(&events, &s->events);
+    if (err == KIST_OK)
+        functions_watch(s->functions, s->events);
     struct control_config control = { s->store, s->options.region, s->targets, s->events };
     if (err == KIST_OK)
         err = control_open(&control, &s->control);
@@ -332,9 +340,9 @@ static void stop(struct server *s)
     if (s->admin_http)
         http_server_stop(s->admin_http, 1000);
     schedules_close(s->schedules);
+    events_close(s->events, EVENTS_GRACE_MS);
     if (s->targets)
         targets_stop(s->targets);
-    events_close(s->events, GRACE_MS);
     functions_close(s->functions);
     admin_close(s->admin);
     s3_service_close(s->s3);

@@ -32,6 +32,7 @@
 
 struct fn_call;
 struct download;
+struct fn_stream;
 
 struct fn_route {
     const char *method, *path; /* "{}" stands for a segment */
@@ -88,6 +89,7 @@ struct fn_call {
     void *invoke; /* api_invoke.c's */
     void *logs;   /* api_logs.c's */
     struct download *download;
+    struct fn_stream *stream; /* api_stream.c's */
     void *more;
 };
 
@@ -305,6 +307,14 @@ bool fn_publish_version(struct fn_call *c, Kist__Function *latest, uint64_t chan
 void fn_invoke_end(struct fn_call *c);
 void fn_logs_end(struct fn_call *c);
 void fn_download_end(struct fn_call *c);
+
+/* api_stream.c */
+void fn_stream_end(struct fn_call *c);
+/* Copies what the invocation borrows; ends in a reply. */
+void fn_stream_start(struct fn_call *c, const struct fn_invocation *call, const char *version);
+/* One message of an event stream. */
+enum kist_err fn_stream_message(struct buf *out, const char *event, const char *type,
+                                struct bytes payload) MUST_CHECK;
 
 /* payload.c */
 bool fn_is_json(struct bytes text);

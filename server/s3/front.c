@@ -50,6 +50,10 @@ const struct api_service *s3_guest_service(const struct s3_request *r)
 void s3_guest_refuse(struct s3_request *r, unsigned status, const char *code, const char *message)
 {
     const struct api_service *service = r->guest->service;
+    if (strcmp(code, "MaxMessageLengthExceeded") == 0) { /* S3's own word for it */
+        status = 413;
+        code = "RequestEntityTooLarge";
+    }
     exchange_clear_headers(r->x);
     exchange_reply_bytes(r->x, status,
                          service->refuse(service->ctx, r->x, status, code, message));

@@ -149,7 +149,7 @@ static void permission(struct fake *k)
     json_decref(statement);
 }
 
-/* jansson takes numbers that fit only, and goes deeper. */
+/* jansson takes numbers that fit only, goes deeper, and ends at a NUL. */
 static void payload(struct bytes text)
 {
     size_t opened = 0;
@@ -157,7 +157,8 @@ static void payload(struct bytes text)
         opened += text.ptr[i] == '[' || text.ptr[i] == '{';
     json_t *read =
         json_loadb((const char *)text.ptr, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-    must(!read || opened > 512 || fn_is_json(text));
+    bool odd = opened > 512 || (text.len && memchr(text.ptr, 0, text.len));
+    must(!read || odd || fn_is_json(text));
     (void)fn_is_json(text);
     json_decref(read);
 }
