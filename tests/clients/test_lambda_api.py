@@ -1,5 +1,6 @@
 """Lambda's control API through boto3: the life of a function, and each documented error."""
 import base64
+import concurrent.futures
 import hashlib
 import io
 import json
@@ -432,6 +433,25 @@ class Settings(LambdaBase):
                    StatementId="b")
         self.fn.remove_permission(FunctionName="p", StatementId="s3")
         self.wrong("ResourceNotFoundException", self.fn.get_policy, 404, FunctionName="p")
+
+    def test_changes_at_once(self):
+        """Of changes at the same time none is lost."""
+        self.make("many")
+        arn = self.arn("many")
+
+        def change(i):
+            self.fn.add_permission(FunctionName="many", StatementId=f"s{i}", Principal=self.b.id,
+                                   Action="lambda:InvokeFunction")
+            self.fn.tag_resource(Resource=arn, Tags={f"k{i}": "v"})
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(change, range(8)))
+        policy = json.loads(self.fn.get_policy(FunctionName="many")["Policy"])
+        self.assertEqual({s["Sid"] for s in policy["Statement"]}, {f"s{i}" for i in range(8)})
+        self.assertEqual(len(self.fn.list_tags(Resource=arn)["Tags"]), 8)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            versions = list(pool.map(lambda _: self.fn.publish_version(FunctionName="many")[
+                "Version"], range(4)))
+        self.assertEqual(set(versions), {"1"})
 
     def test_concurrency(self):
         self.make("c")
