@@ -525,13 +525,23 @@ class Settings(LambdaBase):
     def test_layers(self):
         publish = lambda body: self.fn.publish_layer_version(
             LayerName="lay", Description="d", Content={"ZipFile": body},
-            CompatibleRuntimes=["python3.11"], LicenseInfo="MIT")
+            CompatibleRuntimes=["python3.9"], CompatibleArchitectures=["x86_64"],
+            LicenseInfo="MIT")
         one, two = publish(HANDLER), publish(OTHER)
         self.assertEqual((one["Version"], two["Version"]), (1, 2))
         arn = f"arn:aws:lambda:us-east-1:{self.account}:layer:lay"
         self.assertEqual((one["LayerArn"], one["LayerVersionArn"]), (arn, arn + ":1"))
         self.assertEqual(one["Content"]["CodeSize"], len(HANDLER))
-        self.assertEqual(self.fn.get_layer_version_by_arn(Arn=arn + ":2")["Version"], 2)
+        got = self.fn.get_layer_version_by_arn(Arn=arn + ":2")
+        self.assertEqual((got["Version"], got["CompatibleArchitectures"]), (2, ["x86_64"]))
+        self.assertEqual(self.signed("GET", "/" + got["Content"]["Location"].split("/", 3)[3])[2],
+                         OTHER)
+        for more, count in (({"CompatibleArchitecture": "arm64"}, 0),
+                            ({"CompatibleArchitecture": "x86_64"}, 2),
+                            ({"CompatibleRuntime": "python3.8"}, 0),
+                            ({"CompatibleRuntime": "python3.9"}, 2)):
+            self.assertEqual(len(self.fn.list_layer_versions(LayerName="lay", **more)[
+                "LayerVersions"]), count, more)
         self.assertEqual([v["Version"] for v in self.fn.list_layer_versions(LayerName="lay")[
             "LayerVersions"]], [1, 2])
         layers = self.fn.list_layers()["Layers"]
