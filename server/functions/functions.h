@@ -129,5 +129,7 @@ struct fn_totals {
     uint64_t memory_bytes, memory_max_bytes;
 };
 void functions_totals(struct functions *f, struct fn_totals *out);
+/* All of it in Prometheus' text format; ctx is the functions. */
+enum kist_err functions_metrics(void *ctx, struct buf *out) MUST_CHECK;
 
 #endif
