@@ -102,12 +102,15 @@ enum kist_err functions_open(const struct functions_config *config, struct funct
 void functions_start(struct functions *f, struct http_server *s3)
 {
     f->s3 = s3;
+    atomic_store(&f->started, true);
 }
 
 void functions_stop(struct functions *f)
 {
     if (f && f->registry)
         registry_stop(f->registry);
+    if (f)
+        atomic_store(&f->stopping, true);
     if (f && f->pool)
         pool_stop(f->pool);
 }

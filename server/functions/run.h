@@ -191,8 +191,7 @@ struct fn_conn {
     struct buf out;
     size_t out_at;
     struct bytes payload;
-    atomic_bool polls_out;
-    bool close_after;
+    atomic_bool polls_out, close_after;
     /* The loop's alone. */
     size_t in_len;
     uint8_t in[WIRE_HEAD_MAX];
@@ -210,7 +209,8 @@ void runtime_accept(struct fn_env *e);
 void runtime_readable(struct fn_conn *c);
 /* What has been sent made room: requests that came meanwhile. False: to be closed. */
 bool runtime_resume(struct fn_conn *c) MUST_CHECK;
-/* e->lock is held: sends what waits; false: the connection is broken. */
+/* e->lock is held: sends what waits; false: the connection is broken. With c->polls_out the rest
+ * goes when there is room, and the loop closes what is to be closed after that. */
 bool runtime_flush(struct fn_conn *c) MUST_CHECK;
 /* e->lock is held: answers the "next" of e->waiting with e->run. */
 void runtime_send_run(struct fn_env *e);

@@ -188,7 +188,8 @@ static bool choose(struct s3_request *r, struct choice *c)
     }
     if (!method.ptr && !key.ptr && !context.ptr)
         return choose_default(r, c);
-    if (!bytes_equal(method, BYTES_LIT("aws:kms")) && (key.ptr || context.ptr))
+    bool kms = method.ptr && bytes_equal(method, BYTES_LIT("aws:kms"));
+    if (!kms && (key.ptr || context.ptr))
         return fail_argument(r, SSE,
                              "Server Side Encryption with AWS KMS managed key requires HTTP "
                              "header x-amz-server-side-encryption : aws:kms");
