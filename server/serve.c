@@ -50,7 +50,7 @@ struct server {
     size_t sink_count;
     const struct api_service *services[SERVICES_MAX];
     size_t service_count;
-    struct admin_source sources[1];
+    struct admin_source sources[2];
     struct admin *admin;
     struct http_server *s3_http, *inside_http, *admin_http;
 };
@@ -205,6 +205,7 @@ static int start_s3(struct server *s)
                                 .services = s->services,
                                 .service_count = s->service_count,
                                 .events = s->events,
+                                .site_functions = functions_sites(s->functions),
                                 .lineage_of = functions_lineage_of };
     struct http_config http = http_config(o, o->listen);
     const char *reason = NULL;
@@ -234,6 +235,7 @@ static int start_admin(struct server *s)
 {
     const struct serve_options *o = &s->options;
     s->sources[0] = (struct admin_source){ events_metrics, s->events };
+    s->sources[1] = (struct admin_source){ functions_metrics, s->functions };
     struct admin_config config = { .store = s->store,
                                    .s3 = s->s3_http,
                                    .counter_at = counter_at,

@@ -278,6 +278,7 @@ bool fn_check_revision(struct fn_call *c, const char *revision);
     X(fn_list_layer_versions)                                                                    \
     X(fn_list_layers)                                                                            \
     X(fn_delete_layer)                                                                           \
+    X(fn_download_layer)                                                                           \
     X(fn_code_signing)                                                                           \
     X(fn_runtime_management)                                                                     \
     X(fn_recursion)                                                                              \
@@ -307,6 +308,8 @@ bool fn_publish_version(struct fn_call *c, Kist__Function *latest, uint64_t chan
 void fn_invoke_end(struct fn_call *c);
 void fn_logs_end(struct fn_call *c);
 void fn_download_end(struct fn_call *c);
+/* Replies with the object. */
+void fn_send_zip(struct fn_call *c, const char *code_key);
 
 /* api_stream.c */
 void fn_stream_end(struct fn_call *c);

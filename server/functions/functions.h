@@ -52,6 +52,8 @@ void functions_describe(struct functions *f, struct buf *out);
 const struct api_service *functions_service(struct functions *f);
 /* Function URLs: <id>.lambda-url.<region>.<domain>, for the front as well. */
 const struct api_service *functions_urls(struct functions *f);
+/* Requests of websites that a routing rule gives to a function: the call's resource. */
+const struct api_service *functions_sites(struct functions *f);
 /* Targets with lambda ARNs. */
 const struct event_sink *functions_sink(struct functions *f);
 
@@ -127,5 +129,7 @@ struct fn_totals {
     uint64_t memory_bytes, memory_max_bytes;
 };
 void functions_totals(struct functions *f, struct fn_totals *out);
+/* All of it in Prometheus' text format; ctx is the functions. */
+enum kist_err functions_metrics(void *ctx, struct buf *out) MUST_CHECK;
 
 #endif

@@ -306,6 +306,10 @@ bool pool_take_idle(struct fn_env *e);
 void fleet_unref(struct fleet *fleet);
 /* Adds up anew what functions have reserved, on a worker. */
 void pool_count_reserved(struct pool *p);
+/* The first run that waits; the shard's lock is held. NULL: none. */
+struct fn_run *pool_dequeue(struct fleet *fleet);
+/* The next fleet whose runs wait, with its reference; it is no longer listed. NULL: none. */
+struct fleet *pool_wait_take(struct pool *p);
 /* Those who wait get what has become free. */
 void pool_pump(struct pool *p);
 

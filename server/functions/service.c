@@ -14,7 +14,7 @@
 #include "storage/base/codec.h"
 #include "storage/base/trace.h"
 
-#define TRIES_MAX 5
+#define TRIES_MAX 16
 /* More than this is parsed on a worker. */
 #define BODY_LARGE ((size_t)64 << 10)
 

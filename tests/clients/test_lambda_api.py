@@ -1,5 +1,6 @@
 """Lambda's control API through boto3: the life of a function, and each documented error."""
 import base64
+import concurrent.futures
 import hashlib
 import io
 import json
@@ -433,6 +434,25 @@ class Settings(LambdaBase):
         self.fn.remove_permission(FunctionName="p", StatementId="s3")
         self.wrong("ResourceNotFoundException", self.fn.get_policy, 404, FunctionName="p")
 
+    def test_changes_at_once(self):
+        """Of changes at the same time none is lost."""
+        self.make("many")
+        arn = self.arn("many")
+
+        def change(i):
+            self.fn.add_permission(FunctionName="many", StatementId=f"s{i}", Principal=self.b.id,
+                                   Action="lambda:InvokeFunction")
+            self.fn.tag_resource(Resource=arn, Tags={f"k{i}": "v"})
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(change, range(8)))
+        policy = json.loads(self.fn.get_policy(FunctionName="many")["Policy"])
+        self.assertEqual({s["Sid"] for s in policy["Statement"]}, {f"s{i}" for i in range(8)})
+        self.assertEqual(len(self.fn.list_tags(Resource=arn)["Tags"]), 8)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            versions = list(pool.map(lambda _: self.fn.publish_version(FunctionName="many")[
+                "Version"], range(4)))
+        self.assertEqual(set(versions), {"1"})
+
     def test_concurrency(self):
         self.make("c")
         self.assertNotIn("ReservedConcurrentExecutions",
@@ -505,13 +525,23 @@ class Settings(LambdaBase):
     def test_layers(self):
         publish = lambda body: self.fn.publish_layer_version(
             LayerName="lay", Description="d", Content={"ZipFile": body},
-            CompatibleRuntimes=["python3.11"], LicenseInfo="MIT")
+            CompatibleRuntimes=["python3.9"], CompatibleArchitectures=["x86_64"],
+            LicenseInfo="MIT")
         one, two = publish(HANDLER), publish(OTHER)
         self.assertEqual((one["Version"], two["Version"]), (1, 2))
         arn = f"arn:aws:lambda:us-east-1:{self.account}:layer:lay"
         self.assertEqual((one["LayerArn"], one["LayerVersionArn"]), (arn, arn + ":1"))
         self.assertEqual(one["Content"]["CodeSize"], len(HANDLER))
-        self.assertEqual(self.fn.get_layer_version_by_arn(Arn=arn + ":2")["Version"], 2)
+        got = self.fn.get_layer_version_by_arn(Arn=arn + ":2")
+        self.assertEqual((got["Version"], got["CompatibleArchitectures"]), (2, ["x86_64"]))
+        self.assertEqual(self.signed("GET", "/" + got["Content"]["Location"].split("/", 3)[3])[2],
+                         OTHER)
+        for more, count in (({"CompatibleArchitecture": "arm64"}, 0),
+                            ({"CompatibleArchitecture": "x86_64"}, 2),
+                            ({"CompatibleRuntime": "python3.8"}, 0),
+                            ({"CompatibleRuntime": "python3.9"}, 2)):
+            self.assertEqual(len(self.fn.list_layer_versions(LayerName="lay", **more)[
+                "LayerVersions"]), count, more)
         self.assertEqual([v["Version"] for v in self.fn.list_layer_versions(LayerName="lay")[
             "LayerVersions"]], [1, 2])
         layers = self.fn.list_layers()["Layers"]
@@ -852,3 +882,30 @@ def handler(event, context):
         self.assertEqual((reply.status, reply.headers["x-amzn-ErrorType"]),
                          (413, "RequestEntityTooLargeException"), reply.read())
         http.close()
+
+    def test_stream_that_nobody_reads(self):
+        """The client goes while the function still writes: the next one is served."""
+        if not shutil.which("node"):
+            self.skipTest("no node here")
+        code = package({"index.mjs": """
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+    for (let i = 0; i < 20; i++) {
+        stream.write("x".repeat(10000));
+        await new Promise((done) => setTimeout(done, 20));
+    }
+    stream.end();
+});
+"""})
+        self.make("unread", Runtime="nodejs20.x", Handler="index.handler",
+                  Code={"ZipFile": code}, Timeout=20, MemorySize=256)
+        path = "/2021-11-15/functions/unread/response-streaming-invocations"
+        for _ in range(3):
+            request = AWSRequest("POST", self.server.endpoint + path, data=b"{}")
+            SigV4Auth(self.fn._request_signer._credentials, "lambda",
+                      "us-east-1").add_auth(request)
+            http = HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+            http.request("POST", path, body=b"{}", headers=dict(request.headers))
+            self.assertTrue(http.getresponse().read(100))
+            http.close()
+        chunks = [p for kind, p in self.stream("unread") if kind == "PayloadChunk"]
+        self.assertEqual(b"".join(chunks), b"x" * 200000)

@@ -28,13 +28,6 @@ static struct functions *f;
 static char c_bootstrap[1 << 21];
 static size_t c_bootstrap_len;
 
-/* The front's; there is none here, and no request either. */
-struct api_call *api_call_of(struct exchange *x)
-{
-    (void)x;
-    abort();
-}
-
 /* ---- functions ---- */
 
 struct file {
