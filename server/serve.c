@@ -205,6 +205,7 @@ static int start_s3(struct server *s)
                                 .services = s->services,
                                 .service_count = s->service_count,
                                 .events = s->events,
+                                .site_functions = functions_sites(s->functions),
                                 .lineage_of = functions_lineage_of };
     struct http_config http = http_config(o, o->listen);
     const char *reason = NULL;

@@ -105,8 +105,8 @@ struct events_target {
     int64_t oldest_ms;                                                             /* as above */
     bool paused, is_absent;
 };
-/* Targets for which anything waits, or which are paused, in no order; each() returns false to
- * stop. */
+/* Targets for which anything waits, which are paused, or were told something, in no order; each()
+ * returns false to stop. */
 enum kist_err events_each_target(struct events *e,
                                  bool (*each)(void *ctx, const struct events_target *target),
                                  void *ctx) MUST_CHECK;

@@ -134,6 +134,7 @@ struct queue {
     size_t in_flight, items;
     struct queue_counts counts;
     _Atomic bool absent_now;
+    bool named; /* under the lock */
     _Atomic uint64_t in_flight_now;
 };
 

@@ -148,6 +148,11 @@ const struct api_service *functions_urls(struct functions *f)
     return &f->urls;
 }
 
+const struct api_service *functions_sites(struct functions *f)
+{
+    return &f->sites;
+}
+
 const struct event_sink *functions_sink(struct functions *f)
 {
     return &f->sink;

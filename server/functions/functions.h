@@ -52,6 +52,8 @@ void functions_describe(struct functions *f, struct buf *out);
 const struct api_service *functions_service(struct functions *f);
 /* Function URLs: <id>.lambda-url.<region>.<domain>, for the front as well. */
 const struct api_service *functions_urls(struct functions *f);
+/* Requests of websites that a routing rule gives to a function: the call's resource. */
+const struct api_service *functions_sites(struct functions *f);
 /* Targets with lambda ARNs. */
 const struct event_sink *functions_sink(struct functions *f);
 

@@ -48,7 +48,7 @@ struct functions {
     char *dir; /* DIR/functions */
 
     struct registry *registry; /* the registry side's */
-    struct api_service service, urls;
+    struct api_service service, urls, sites;
 
     struct sandbox_host *host; /* NULL: config.off, or none works: host_why */
     const char *host_why;

@@ -23,8 +23,9 @@ struct api_call {
     const struct auth_identity *who;
     bool unsigned_allowed; /* the front did not insist: a host name of the service's own */
     bool presigned;
-    struct bytes host; /* as names are compared: lower case, without port and last dot */
-    struct bytes body; /* whole, and what the signature says of it holds; at most body_max */
+    struct bytes host;     /* as names are compared: lower case, without port and last dot */
+    struct bytes body;     /* whole, and what the signature says of it holds; at most body_max */
+    struct bytes resource; /* ARN of what the front says that it is for; mostly empty */
     int64_t now_ms;
     void *state; /* the service's */
     /* The caller may do this ("lambda:InvokeFunction") on this ARN: his own policies, and the

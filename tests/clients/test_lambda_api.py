@@ -882,3 +882,30 @@ def handler(event, context):
         self.assertEqual((reply.status, reply.headers["x-amzn-ErrorType"]),
                          (413, "RequestEntityTooLargeException"), reply.read())
         http.close()
+
+    def test_stream_that_nobody_reads(self):
+        """The client goes while the function still writes: the next one is served."""
+        if not shutil.which("node"):
+            self.skipTest("no node here")
+        code = package({"index.mjs": """
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+    for (let i = 0; i < 20; i++) {
+        stream.write("x".repeat(10000));
+        await new Promise((done) => setTimeout(done, 20));
+    }
+    stream.end();
+});
+"""})
+        self.make("unread", Runtime="nodejs20.x", Handler="index.handler",
+                  Code={"ZipFile": code}, Timeout=20, MemorySize=256)
+        path = "/2021-11-15/functions/unread/response-streaming-invocations"
+        for _ in range(3):
+            request = AWSRequest("POST", self.server.endpoint + path, data=b"{}")
+            SigV4Auth(self.fn._request_signer._credentials, "lambda",
+                      "us-east-1").add_auth(request)
+            http = HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+            http.request("POST", path, body=b"{}", headers=dict(request.headers))
+            self.assertTrue(http.getresponse().read(100))
+            http.close()
+        chunks = [p for kind, p in self.stream("unread") if kind == "PayloadChunk"]
+        self.assertEqual(b"".join(chunks), b"x" * 200000)

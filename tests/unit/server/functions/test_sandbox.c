@@ -14,12 +14,14 @@
 #include "storage/base/env.h"
 #include "tests/unit/server/functions/probes.h"
 
-/* Without a memory cgroup, RLIMIT_DATA leaves no room for the sanitizers' shadow memory. */
+/* Without a memory cgroup, RLIMIT_DATA leaves no room for the sanitizers' shadow memory; without
+ * a /proc, they complain on the function's output. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define USUAL_BYTES 0
+#define SANITIZED true
 #else
-#define USUAL_BYTES (128 * MIB)
+#define SANITIZED false
 #endif
+#define USUAL_BYTES (SANITIZED ? 0 : 128 * MIB)
 
 static char base[PATH_MAX];
 static struct sandbox_config config; /* of the case that runs */
@@ -319,7 +321,7 @@ START_TEST(memory)
     if (!(sandbox_features(host) & SANDBOX_CGROUP_MEMORY) &&
         !have(SANDBOX_PROC, "memory cgroup and no /proc of its own"))
         return;
-    if (USUAL_BYTES == 0 && !(sandbox_features(host) & SANDBOX_CGROUP_MEMORY))
+    if (SANITIZED && !(sandbox_features(host) & SANDBOX_CGROUP_MEMORY))
         return;
     char text[64];
     /* Beyond the kernel's limit (with a small /tmp), and beyond the watched one alone. */
@@ -521,7 +523,7 @@ static int compare_ns(const void *a, const void *b)
 /* From the call to the first byte of its output, and to the end of sandbox_spawn(). */
 START_TEST(how_long_a_start_takes)
 {
-    enum { ROUNDS = 50 };
+    enum { ROUNDS = 50, P50 = ROUNDS / 2, P90 = ROUNDS * 9 / 10 };
     uint64_t spawned[ROUNDS], first[ROUNDS];
     static const uint16_t ports[] = { 9001, 9000 };
     char text[2];
@@ -538,8 +540,8 @@ START_TEST(how_long_a_start_takes)
     qsort(first, ROUNDS, sizeof(first[0]), compare_ns);
     fprintf(stderr,
             "start: p50 %.2f ms, p90 %.2f ms; to the first output: p50 %.2f ms, p90 %.2f ms\n",
-            (double)spawned[ROUNDS / 2] / 1e6, (double)spawned[ROUNDS * 9 / 10] / 1e6,
-            (double)first[ROUNDS / 2] / 1e6, (double)first[ROUNDS * 9 / 10] / 1e6);
+            (double)spawned[P50] / 1e6, (double)spawned[P90] / 1e6, (double)first[P50] / 1e6,
+            (double)first[P90] / 1e6);
 }
 END_TEST
 
@@ -563,6 +565,9 @@ int main(int argc, char **argv)
         return end_probe(run_probe(argv + 2));
     int failed = 0;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (SANITIZED && cases[i].without & SANDBOX_PID_NS &&
+            !(cases[i].without & SANDBOX_MOUNT_NS))
+            continue;
         config = cases[i];
         fprintf(stderr, "without 0x%x%s\n", config.without,
                 config.prefer_bubblewrap ? ", with bubblewrap" : "");
