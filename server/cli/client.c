@@ -520,6 +520,8 @@ bool client_ok(const struct client_request *q)
 static bool json_message(struct bytes reply, struct bytes *out)
 {
     size_t at = bytes_find(reply, BYTES_LIT("\"message\":"), 0);
+    if (at == SIZE_MAX) /* Lambda's, the scheduler's */
+        at = bytes_find(reply, BYTES_LIT("\"Message\":"), 0);
     size_t start = at == SIZE_MAX ? at : bytes_find(reply, BYTES_LIT("\""), at + 10);
     size_t end = start == SIZE_MAX ? start : bytes_find(reply, BYTES_LIT("\""), start + 1);
     if (end == SIZE_MAX)

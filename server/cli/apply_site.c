@@ -1,0 +1,72 @@
+/* Websites of an application: their bucket bears their name. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "server/cli/apply_internal.h"
+
+#define ARENA_MAX ((size_t)1 << 30)
+
+static bool read_site(struct apply *a, struct apply_thing *t)
+{
+    struct site_deploy *how = arena_zalloc(&a->arena, sizeof(*how));
+    const char *dir = NULL;
+    uint64_t keep = SITE_KEEP_DEFAULT;
+    if (!how)
+        return yml_fail(&a->yml, t->node->line, "out of memory");
+    how->cache_control = SITE_CACHE_DEFAULT;
+    if (!yml_only(&a->yml, t->node, "|dir|index|error|cache-control|keep|") ||
+        !yml_text(&a->yml, t->node, "dir", &dir) ||
+        !yml_text(&a->yml, t->node, "index", &how->index) ||
+        !yml_text(&a->yml, t->node, "error", &how->error) ||
+        !yml_text(&a->yml, t->node, "cache-control", &how->cache_control) ||
+        !yml_number(&a->yml, t->node, "keep", 1, SITE_KEEP_MAX, &keep))
+        return false;
+    if (!dir)
+        return yml_fail(&a->yml, t->node->line, "site %s: say which dir", t->name);
+    how->dir = apply_path(a, dir);
+    how->keep = (unsigned)keep;
+    t->more = how;
+    return how->dir || yml_fail(&a->yml, t->node->line, "out of memory");
+}
+
+static struct site site_of(struct apply *a, const struct apply_thing *t)
+{
+    struct site s = { .client = a->client, .bucket = t->name };
+    arena_init(&s.arena, ARENA_MAX);
+    return s;
+}
+
+static bool look(struct apply *a, struct apply_thing *t)
+{
+    struct site s = site_of(a, t);
+    struct site_plan p;
+    bool ok = site_compare(&s, t->more, &p);
+    arena_release(&s.arena);
+    if (!ok)
+        return false;
+    bool files = p.no_release || p.added || p.changed || p.removed || p.other;
+    json_object_set_new(t->want, "files", json_boolean(files));
+    json_object_set_new(t->want, "settings", json_boolean(p.settings));
+    json_object_set_new(t->want, "bucket", json_boolean(p.no_bucket));
+    if (!p.no_bucket && !p.no_release)
+        t->have =
+            json_pack("{s:b, s:b, s:b}", "files", false, "settings", false, "bucket", false);
+    return true;
+}
+
+static bool make(struct apply *a, struct apply_thing *t)
+{
+    struct site s = site_of(a, t);
+    bool no_bucket = json_is_true(json_object_get(t->want, "bucket"));
+    bool ok = (!no_bucket || apply_make_bucket(a, t->name)) && site_deploy(&s, t->more) == 0;
+    arena_release(&s.arena);
+    return ok;
+}
+
+const struct apply_kind apply_site = { .section = "sites",
+                                       .word = "site",
+                                       .letters = "-.",
+                                       .name_max = 63,
+                                       .read = read_site,
+                                       .look = look,
+                                       .make = make };
