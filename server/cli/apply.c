@@ -48,8 +48,8 @@ static const char usage_text[] =
     "    www: { dir: ./public, index: index.html }\n"
     "${NAME} is the environment's variable. The manual has all that may be said.\n";
 
-static const struct apply_kind *const kinds[] = { &apply_bucket, &apply_target, &apply_function,
-                                                  &apply_schedule, &apply_site };
+static const struct app_kind *const kinds[] = { &app_bucket, &app_target, &app_function,
+                                                &app_schedule, &app_site };
 
 static int __attribute__((noreturn)) mistake(const char *what)
 {
@@ -59,8 +59,7 @@ static int __attribute__((noreturn)) mistake(const char *what)
 
 /* ---- things ---- */
 
-struct apply_thing *apply_find(const struct apply *a, const struct apply_kind *kind,
-                               const char *name)
+struct app_thing *app_find(const struct app *a, const struct app_kind *kind, const char *name)
 {
     for (size_t i = 0; i < a->count; i++)
         if (a->list[i].kind == kind && strcmp(a->list[i].name, name) == 0)
@@ -68,12 +67,12 @@ struct apply_thing *apply_find(const struct apply *a, const struct apply_kind *k
     return NULL;
 }
 
-struct apply_thing *apply_add(struct apply *a, const struct apply_kind *kind, const char *name,
-                              const struct yml *node)
+struct app_thing *app_add(struct app *a, const struct app_kind *kind, const char *name,
+                          const struct yml *node)
 {
     if (a->count == a->room) {
         size_t room = a->room ? a->room * 2 : 32;
-        struct apply_thing *list =
+        struct app_thing *list =
             room <= THINGS_MAX * 2 ? realloc(a->list, room * sizeof(*list)) : NULL;
         if (!list) {
             fprintf(stderr, "kist: %s: more than %d things\n", a->file, THINGS_MAX);
@@ -82,23 +81,23 @@ struct apply_thing *apply_add(struct apply *a, const struct apply_kind *kind, co
         a->list = list;
         a->room = room;
     }
-    struct apply_thing *t = &a->list[a->count++];
-    *t = (struct apply_thing){ .kind = kind, .name = name, .node = node, .want = json_object() };
+    struct app_thing *t = &a->list[a->count++];
+    *t = (struct app_thing){ .kind = kind, .name = name, .node = node, .want = json_object() };
     return t;
 }
 
-bool apply_add_leftover(struct apply *a, const struct apply_kind *kind, const char *name)
+bool app_add_leftover(struct app *a, const struct app_kind *kind, const char *name)
 {
-    if (apply_find(a, kind, name))
+    if (app_find(a, kind, name))
         return true;
     const char *own = arena_strdup(&a->arena, name);
-    struct apply_thing *t = own ? apply_add(a, kind, own, NULL) : NULL;
+    struct app_thing *t = own ? app_add(a, kind, own, NULL) : NULL;
     if (t)
-        t->step = APPLY_REMOVE;
+        t->step = APP_REMOVE;
     return t != NULL;
 }
 
-const char *apply_path(struct apply *a, const char *path)
+const char *app_path(struct app *a, const char *path)
 {
     return *path == '/' ? path : arena_printf(&a->arena, "%s%s", a->folder, path);
 }
@@ -136,7 +135,7 @@ static bool name_fits(const char *name, const char *letters, size_t max)
     return len > 0 && len <= max;
 }
 
-static bool read_section(struct apply *a, const struct apply_kind *kind)
+static bool read_section(struct app *a, const struct app_kind *kind)
 {
     const struct yml *section = yml_get(a->yml.root, kind->section);
     bool empty = section && section->kind == YML_TEXT && section->plain && !*section->text;
@@ -149,14 +148,14 @@ static bool read_section(struct apply *a, const struct apply_kind *kind)
         if (!name_fits(m->key, kind->letters, kind->name_max))
             return yml_fail(&a->yml, m->line, "%.80s cannot be the name of a %s", m->key,
                             kind->word);
-        struct apply_thing *t = apply_add(a, kind, m->key, m);
+        struct app_thing *t = app_add(a, kind, m->key, m);
         if (!t || !kind->read(a, t))
             return false;
     }
     return true;
 }
 
-static bool read_file(struct apply *a, struct bytes text)
+static bool read_file(struct app *a, struct bytes text)
 {
     if (!yml_parse(&a->yml, text, variable) ||
         !yml_only(&a->yml, a->yml.root, "|app|buckets|targets|functions|schedules|sites|") ||
@@ -179,13 +178,13 @@ struct arguments {
     bool dry_run, yes, prune;
 };
 
-static bool look_at_all(struct apply *a, bool prune)
+static bool look_at_all(struct app *a, bool prune)
 {
     size_t in_file = a->count;
     for (size_t i = 0; i < in_file; i++) {
         if (!a->list[i].kind->look(a, &a->list[i]))
             return false;
-        apply_compare(&a->list[i]);
+        app_compare(&a->list[i]);
         arena_clear(&a->fn.arena);
     }
     /* What stands on something else goes before it. */
@@ -207,7 +206,7 @@ static bool agreed(void)
     return fgets(line, sizeof(line), stdin) && (*line == 'y' || *line == 'Y');
 }
 
-static int run(struct apply *a, const struct arguments *args)
+static int run(struct app *a, const struct arguments *args)
 {
     if (args->prune && !a->app) {
         fprintf(stderr, "kist: %s: --prune needs \"app: NAME\" in the file\n", a->file);
@@ -219,14 +218,14 @@ static int run(struct apply *a, const struct arguments *args)
         return rc;
     if (!look_at_all(a, args->prune))
         return 1;
-    if (apply_show(a) == 0 || args->dry_run)
+    if (app_show(a) == 0 || args->dry_run)
         return 0;
     if (!args->yes && !agreed())
         return 1;
-    return apply_carry_out(a) ? 0 : 1;
+    return app_carry_out(a) ? 0 : 1;
 }
 
-static int apply_file(struct apply *a, const struct arguments *args)
+static int apply_file(struct app *a, const struct arguments *args)
 {
     struct buf text;
     const char *slash = strrchr(args->file, '/');
@@ -276,7 +275,7 @@ static void parse(int argc, char **argv, struct arguments *a)
 int cli_apply(int argc, char **argv)
 {
     struct arguments args = { .file = NULL };
-    struct apply a = { .client = NULL };
+    struct app a = { .client = NULL };
     parse(argc, argv, &args);
     arena_init(&a.arena, ARENA_MAX);
     arena_init(&a.fn.arena, ARENA_MAX);
@@ -284,6 +283,7 @@ int cli_apply(int argc, char **argv)
     for (size_t i = 0; i < a.count; i++) {
         json_decref(a.list[i].want);
         json_decref(a.list[i].have);
+        json_decref(a.list[i].request);
     }
     free(a.list);
     client_close(a.client);

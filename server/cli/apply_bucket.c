@@ -6,7 +6,7 @@
 
 #define SID "KistPublic"
 
-static struct site site_of(struct apply *a, const char *bucket)
+static struct site site_of(struct app *a, const char *bucket)
 {
     struct site s = { .client = a->client, .bucket = bucket };
     arena_init(&s.arena, (size_t)8 << 20);
@@ -102,7 +102,7 @@ static bool set_public(struct site *s, bool open)
 
 /* ---- reading and looking ---- */
 
-static bool read_bucket(struct apply *a, struct apply_thing *t)
+static bool read_bucket(struct app *a, struct app_thing *t)
 {
     bool versioning = false, open = false;
     if (!yml_only(&a->yml, t->node, "|versioning|public|") ||
@@ -116,7 +116,7 @@ static bool read_bucket(struct apply *a, struct apply_thing *t)
     return true;
 }
 
-static bool look_into(struct site *s, struct apply_thing *t)
+static bool look_into(struct site *s, struct app_thing *t)
 {
     struct buf reply;
     struct bytes status = BYTES_EMPTY;
@@ -140,7 +140,7 @@ static bool look_into(struct site *s, struct apply_thing *t)
     return true;
 }
 
-static bool look(struct apply *a, struct apply_thing *t)
+static bool look(struct app *a, struct app_thing *t)
 {
     struct site s = site_of(a, t->name);
     bool ok = look_into(&s, t);
@@ -148,12 +148,12 @@ static bool look(struct apply *a, struct apply_thing *t)
     return ok;
 }
 
-bool apply_bucket_known(struct apply *a, const char *bucket, bool *known)
+bool app_bucket_known(struct app *a, const char *bucket, bool *known)
 {
     struct site s = site_of(a, bucket);
     struct buf reply;
     bool missing = false, ok = true;
-    *known = apply_find(a, &apply_bucket, bucket) || apply_find(a, &apply_site, bucket);
+    *known = app_find(a, &app_bucket, bucket) || app_find(a, &app_site, bucket);
     if (!*known) {
         ok = get(&s, "location", NULL, &reply, &missing, &missing);
         *known = !missing;
@@ -165,7 +165,7 @@ bool apply_bucket_known(struct apply *a, const char *bucket, bool *known)
 
 /* ---- making ---- */
 
-static bool make_tagged(struct apply *a, struct site *s)
+static bool make_tagged(struct app *a, struct site *s)
 {
     char *tags = NULL;
     if (!site_make_bucket(s))
@@ -173,13 +173,13 @@ static bool make_tagged(struct apply *a, struct site *s)
     if (!a->app)
         return true;
     tags = arena_printf(&s->arena,
-                        "<Tagging><TagSet><Tag><Key>" APPLY_TAG "</Key><Value>%s</Value></Tag>"
+                        "<Tagging><TagSet><Tag><Key>" APP_TAG "</Key><Value>%s</Value></Tag>"
                         "</TagSet></Tagging>",
                         a->app);
     return tags && site_put(s, "tagging", bytes_str(tags));
 }
 
-bool apply_make_bucket(struct apply *a, const char *bucket)
+bool app_make_bucket(struct app *a, const char *bucket)
 {
     struct site s = site_of(a, bucket);
     bool ok = make_tagged(a, &s);
@@ -196,16 +196,16 @@ static bool set_versioning(struct site *s, bool on)
                                    "</VersioningConfiguration>"));
 }
 
-static bool make(struct apply *a, struct apply_thing *t)
+static bool make(struct app *a, struct app_thing *t)
 {
     struct site s = site_of(a, t->name);
     bool on = json_is_true(json_object_get(t->want, "versioning"));
     bool open = json_is_true(json_object_get(t->want, "public"));
     bool ok = t->have || make_tagged(a, &s);
     /* A new bucket is neither. */
-    if (ok && apply_differs(t, "versioning") && (t->have || on))
+    if (ok && app_differs(t, "versioning") && (t->have || on))
         ok = set_versioning(&s, on);
-    if (ok && apply_differs(t, "public") && (t->have || open))
+    if (ok && app_differs(t, "public") && (t->have || open))
         ok = set_public(&s, open);
     arena_release(&s.arena);
     return ok;
@@ -213,7 +213,7 @@ static bool make(struct apply *a, struct apply_thing *t)
 
 /* ---- removing ---- */
 
-static bool drop(struct apply *a, struct apply_thing *t)
+static bool drop(struct app *a, struct app_thing *t)
 {
     struct site s = site_of(a, t->name);
     struct client_request q = site_ask(&s, "DELETE", NULL);
@@ -228,7 +228,7 @@ static bool drop(struct apply *a, struct apply_thing *t)
 }
 
 /* Whether its tags say that it is the application's. */
-static bool is_ours(struct apply *a, const char *bucket, bool *ours)
+static bool is_ours(struct app *a, const char *bucket, bool *ours)
 {
     struct site s = site_of(a, bucket);
     struct buf reply;
@@ -241,14 +241,14 @@ static bool is_ours(struct apply *a, const char *bucket, bool *ours)
         *ours = *ours ||
                 (client_element(tag, "Key", &k, tag.len, &key) &&
                  client_element(tag, "Value", &v, tag.len, &value) &&
-                 bytes_equal(key, BYTES_LIT(APPLY_TAG)) && bytes_equal(value, bytes_str(a->app)));
+                 bytes_equal(key, BYTES_LIT(APP_TAG)) && bytes_equal(value, bytes_str(a->app)));
     }
     buf_release(&reply);
     arena_release(&s.arena);
     return ok;
 }
 
-static bool leftovers(struct apply *a)
+static bool leftovers(struct app *a)
 {
     struct client_request q = { .service = "s3", .method = "GET", .path = "/" };
     bool ok = client_do(a->client, &q), ours = false;
@@ -260,20 +260,20 @@ static bool leftovers(struct apply *a)
         if (!client_element(bucket, "Name", &in, bucket.len, &name))
             continue;
         const char *text = arena_strndup(&a->arena, name.ptr, name.len);
-        if (apply_find(a, &apply_site, text))
+        if (app_find(a, &app_site, text))
             continue;
-        ok = is_ours(a, text, &ours) && (!ours || apply_add_leftover(a, &apply_bucket, text));
+        ok = is_ours(a, text, &ours) && (!ours || app_add_leftover(a, &app_bucket, text));
     }
     client_request_release(&q);
     return ok;
 }
 
-const struct apply_kind apply_bucket = { .section = "buckets",
-                                         .word = "bucket",
-                                         .letters = "-.",
-                                         .name_max = 63,
-                                         .read = read_bucket,
-                                         .look = look,
-                                         .make = make,
-                                         .drop = drop,
-                                         .leftovers = leftovers };
+const struct app_kind app_bucket = { .section = "buckets",
+                                     .word = "bucket",
+                                     .letters = "-.",
+                                     .name_max = 63,
+                                     .read = read_bucket,
+                                     .look = look,
+                                     .make = make,
+                                     .drop = drop,
+                                     .leftovers = leftovers };

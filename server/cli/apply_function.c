@@ -10,7 +10,7 @@
 /* ---- reading ---- */
 
 /* The texts of a list into out; a single text is a list of one. */
-static bool read_list(struct apply *a, const struct yml *map, const char *key, const char **out,
+static bool read_list(struct app *a, const struct yml *map, const char *key, const char **out,
                       size_t max, size_t *count)
 {
     const struct yml *m = yml_get(map, key);
@@ -29,7 +29,7 @@ static bool read_list(struct apply *a, const struct yml *map, const char *key, c
     return true;
 }
 
-static bool read_variables(struct apply *a, struct apply_thing *t, struct fn_deploy *d)
+static bool read_variables(struct app *a, struct app_thing *t, struct fn_deploy *d)
 {
     const struct yml *env = yml_get(t->node, "env");
     json_t *out = json_object();
@@ -60,7 +60,7 @@ static void insert(json_t *list, const char *text)
     json_array_insert_new(list, at, json_string(text));
 }
 
-static bool read_triggers(struct apply *a, struct apply_thing *t, struct function *f)
+static bool read_triggers(struct app *a, struct app_thing *t, struct function *f)
 {
     struct fn_deploy *d = &f->deploy;
     const struct yml *on = yml_get(t->node, "on");
@@ -82,7 +82,7 @@ static bool read_triggers(struct apply *a, struct apply_thing *t, struct functio
     return true;
 }
 
-static bool read_role(struct apply *a, struct apply_thing *t, struct function *f)
+static bool read_role(struct app *a, struct app_thing *t, struct function *f)
 {
     struct fn_permission permissions[FN_PERMISSIONS_MAX];
     struct fn_deploy *d = &f->deploy;
@@ -106,14 +106,14 @@ static bool read_role(struct apply *a, struct apply_thing *t, struct function *f
     return true;
 }
 
-static bool read_code(struct apply *a, struct apply_thing *t, struct fn_deploy *d)
+static bool read_code(struct app *a, struct app_thing *t, struct fn_deploy *d)
 {
     const struct yml *code = yml_get(t->node, "code");
     struct fn_package p;
     char hash[FN_HASH_LEN];
     if (!code || code->kind != YML_TEXT)
         return yml_fail(&a->yml, t->node->line, "function %s: say where its code is", t->name);
-    d->path = apply_path(a, code->text);
+    d->path = app_path(a, code->text);
     bool ok = d->path && fn_zip(d->path, &p);
     if (!ok)
         return yml_fail(&a->yml, code->line, "function %s: its code cannot be read", t->name);
@@ -132,7 +132,7 @@ static bool read_code(struct apply *a, struct apply_thing *t, struct fn_deploy *
     return true;
 }
 
-static bool read_url(struct apply *a, struct apply_thing *t)
+static bool read_url(struct app *a, struct app_thing *t)
 {
     const struct yml *url = yml_get(t->node, "url");
     const char *auth = NULL, *origins[URL_ORIGINS_MAX];
@@ -161,7 +161,7 @@ static bool read_url(struct apply *a, struct apply_thing *t)
     return true;
 }
 
-static bool want_number(struct apply *a, struct apply_thing *t, const char *key, uint64_t min,
+static bool want_number(struct app *a, struct app_thing *t, const char *key, uint64_t min,
                         uint64_t max)
 {
     uint64_t n = 0;
@@ -172,7 +172,7 @@ static bool want_number(struct apply *a, struct apply_thing *t, const char *key,
     return true;
 }
 
-static bool read_settings(struct apply *a, struct apply_thing *t, struct fn_deploy *d)
+static bool read_settings(struct app *a, struct app_thing *t, struct fn_deploy *d)
 {
     uint64_t memory_mb = 128, timeout_s = 3;
     d->description = "";
@@ -191,7 +191,7 @@ static bool read_settings(struct apply *a, struct apply_thing *t, struct fn_depl
            want_number(a, t, "concurrency", 0, 1000000);
 }
 
-static bool read_function(struct apply *a, struct apply_thing *t)
+static bool read_function(struct app *a, struct app_thing *t)
 {
     struct function *f = arena_zalloc(&a->arena, sizeof(*f));
     if (!f)
@@ -207,7 +207,7 @@ static bool read_function(struct apply *a, struct apply_thing *t)
 
 /* ---- making ---- */
 
-static bool set_url(struct apply *a, struct apply_thing *t)
+static bool set_url(struct app *a, struct app_thing *t)
 {
     const json_t *url = json_object_get(t->want, "url");
     bool had = json_is_object(json_object_get(t->have, "url"));
@@ -234,7 +234,7 @@ static bool set_url(struct apply *a, struct apply_thing *t)
     return ok;
 }
 
-static bool set_invoking(struct apply *a, struct apply_thing *t)
+static bool set_invoking(struct app *a, struct app_thing *t)
 {
     json_t *failure = json_object_get(t->want, "on-failure");
     json_t *success = json_object_get(t->want, "on-success");
@@ -258,7 +258,7 @@ static bool set_invoking(struct apply *a, struct apply_thing *t)
     return path && fn_ask(&a->fn, "DELETE", path, NULL, NULL, NULL);
 }
 
-static bool set_concurrency(struct apply *a, struct apply_thing *t)
+static bool set_concurrency(struct app *a, struct app_thing *t)
 {
     json_t *n = json_object_get(t->want, "concurrency");
     const char *path =
@@ -270,15 +270,15 @@ static bool set_concurrency(struct apply *a, struct apply_thing *t)
                 : fn_ask(&a->fn, "DELETE", path, NULL, NULL, NULL));
 }
 
-static bool differs_in(const struct apply_thing *t, const char *const *names)
+static bool differs_in(const struct app_thing *t, const char *const *names)
 {
     for (; *names; names++)
-        if (apply_differs(t, *names))
+        if (app_differs(t, *names))
             return true;
     return false;
 }
 
-static bool make(struct apply *a, struct apply_thing *t)
+static bool make(struct app *a, struct app_thing *t)
 {
     static const char *const deployed[] = { "code",    "runtime", "handler",     "memory",
                                             "timeout", "env",     "description", "role",
@@ -288,21 +288,21 @@ static bool make(struct apply *a, struct apply_thing *t)
     struct function *f = t->more;
     return ((t->have && !differs_in(t, deployed)) || fn_deploy(&a->fn, &f->deploy) == 0) &&
            (!differs_in(t, invoking) || set_invoking(a, t)) &&
-           (!apply_differs(t, "concurrency") || set_concurrency(a, t)) &&
-           (!apply_differs(t, "url") || set_url(a, t));
+           (!app_differs(t, "concurrency") || set_concurrency(a, t)) &&
+           (!app_differs(t, "url") || set_url(a, t));
 }
 
-static bool drop(struct apply *a, struct apply_thing *t)
+static bool drop(struct app *a, struct app_thing *t)
 {
     return fn_drop(&a->fn, t->name);
 }
 
-const struct apply_kind apply_function = { .section = "functions",
-                                           .word = "function",
-                                           .letters = "-_ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-                                           .name_max = 64,
-                                           .read = read_function,
-                                           .look = function_look,
-                                           .make = make,
-                                           .drop = drop,
-                                           .leftovers = function_leftovers };
+const struct app_kind app_function = { .section = "functions",
+                                       .word = "function",
+                                       .letters = "-_ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+                                       .name_max = 64,
+                                       .read = read_function,
+                                       .look = function_look,
+                                       .make = make,
+                                       .drop = drop,
+                                       .leftovers = function_leftovers };

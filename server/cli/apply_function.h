@@ -14,9 +14,9 @@ struct function {
 };
 
 /* ---- apply_function_look.c ---- */
-bool function_look(struct apply *a, struct apply_thing *t);
-bool function_leftovers(struct apply *a);
+bool function_look(struct app *a, struct app_thing *t);
+bool function_leftovers(struct app *a);
 /* Everybody may call its URL, or no longer. */
-bool function_may_be_called(struct apply *a, const char *name, bool open);
+bool function_may_be_called(struct app *a, const char *name, bool open);
 
 #endif

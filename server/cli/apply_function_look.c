@@ -7,7 +7,7 @@
 #define URL_STATEMENT "kist-url"
 
 /* A part of the function; *out NULL: it has none. False after a message. */
-static bool get_part(struct apply *a, const char *path, json_t **out)
+static bool get_part(struct app *a, const char *path, json_t **out)
 {
     unsigned status = 0;
     bool ok = fn_ask(&a->fn, "GET", path, NULL, out, &status);
@@ -20,7 +20,7 @@ static bool get_part(struct apply *a, const char *path, json_t **out)
     return ok || status == 404;
 }
 
-static const char *path_of(struct apply *a, const char *format, const char *name)
+static const char *path_of(struct app *a, const char *format, const char *name)
 {
     /* Names are of letters that need no encoding. */
     const char *path = arena_printf(&a->fn.arena, "%s/functions/%s/", format, name);
@@ -45,7 +45,7 @@ static void add_configuration(const json_t *c, const char *name, json_t *have)
     json_object_set_new(have, "role", json_string(fn_role_is_own(role, name) ? OWN_ROLE : role));
 }
 
-static bool add_role(struct apply *a, const char *name, json_t *have)
+static bool add_role(struct app *a, const char *name, json_t *have)
 {
     json_t *policy = NULL;
     if (strcmp(json_text(have, "role"), OWN_ROLE) == 0 && !fn_role_look(&a->fn, name, &policy))
@@ -54,7 +54,7 @@ static bool add_role(struct apply *a, const char *name, json_t *have)
     return true;
 }
 
-static bool add_triggers(struct apply *a, const char *name, json_t *have)
+static bool add_triggers(struct app *a, const char *name, json_t *have)
 {
     json_t *list = fn_triggers(&a->fn, name), *sorted = json_array(), *item;
     size_t i;
@@ -71,7 +71,7 @@ static bool add_triggers(struct apply *a, const char *name, json_t *have)
     return list != NULL;
 }
 
-static bool add_url(struct apply *a, const char *name, json_t *have)
+static bool add_url(struct app *a, const char *name, json_t *have)
 {
     json_t *url = NULL;
     const char *path = path_of(a, "/2021-10-31", name);
@@ -95,7 +95,7 @@ static json_t *destination(const json_t *config, const char *which)
     return *arn ? json_string(arn) : json_null();
 }
 
-static bool add_invoking(struct apply *a, const char *name, json_t *have)
+static bool add_invoking(struct app *a, const char *name, json_t *have)
 {
     json_t *config = NULL;
     const char *path = path_of(a, "/2019-09-25", name);
@@ -114,13 +114,13 @@ static bool add_invoking(struct apply *a, const char *name, json_t *have)
 
 /* ---- the whole ---- */
 
-static bool check_buckets(struct apply *a, struct apply_thing *t)
+static bool check_buckets(struct app *a, struct app_thing *t)
 {
     const struct function *f = t->more;
     for (size_t i = 0; i < f->deploy.trigger_count; i++) {
         const char *bucket = f->triggers[i].bucket;
         bool known = false;
-        if (!apply_bucket_known(a, bucket, &known))
+        if (!app_bucket_known(a, bucket, &known))
             return false;
         if (!known)
             return yml_fail(&a->yml, yml_get(t->node, "on")->line, "there is no bucket %s",
@@ -129,11 +129,11 @@ static bool check_buckets(struct apply *a, struct apply_thing *t)
     return true;
 }
 
-bool function_look(struct apply *a, struct apply_thing *t)
+bool function_look(struct app *a, struct app_thing *t)
 {
     json_t *found = NULL;
-    if (!check_buckets(a, t) || !apply_want_arn(a, t, "on-failure") ||
-        !apply_want_arn(a, t, "on-success") || !get_part(a, fn_path(&a->fn, t->name, ""), &found))
+    if (!check_buckets(a, t) || !app_want_arn(a, t, "on-failure") ||
+        !app_want_arn(a, t, "on-success") || !get_part(a, fn_path(&a->fn, t->name, ""), &found))
         return false;
     if (!found)
         return true;
@@ -150,7 +150,7 @@ bool function_look(struct apply *a, struct apply_thing *t)
     return ok;
 }
 
-bool function_may_be_called(struct apply *a, const char *name, bool open)
+bool function_may_be_called(struct app *a, const char *name, bool open)
 {
     json_t *reply = NULL;
     unsigned status = 0;
@@ -170,16 +170,16 @@ bool function_may_be_called(struct apply *a, const char *name, bool open)
 
 /* ---- what is left of earlier ---- */
 
-static bool is_ours(struct apply *a, const char *name, bool *ours)
+static bool is_ours(struct app *a, const char *name, bool *ours)
 {
     json_t *found = NULL;
     bool ok = get_part(a, fn_path(&a->fn, name, ""), &found);
-    *ours = strcmp(json_text(json_object_get(found, "Tags"), APPLY_TAG), a->app) == 0;
+    *ours = strcmp(json_text(json_object_get(found, "Tags"), APP_TAG), a->app) == 0;
     json_decref(found);
     return ok;
 }
 
-static bool take_page(struct apply *a, const json_t *page)
+static bool take_page(struct app *a, const json_t *page)
 {
     json_t *fn;
     bool ok = true, ours = false;
@@ -187,14 +187,13 @@ static bool take_page(struct apply *a, const json_t *page)
     json_array_foreach(json_object_get(page, "Functions"), i, fn)
     {
         const char *name = json_text(fn, "FunctionName");
-        if (ok && !apply_find(a, &apply_function, name))
-            ok = is_ours(a, name, &ours) &&
-                 (!ours || apply_add_leftover(a, &apply_function, name));
+        if (ok && !app_find(a, &app_function, name))
+            ok = is_ours(a, name, &ours) && (!ours || app_add_leftover(a, &app_function, name));
     }
     return ok;
 }
 
-bool function_leftovers(struct apply *a)
+bool function_leftovers(struct app *a)
 {
     const char *marker = "";
     bool ok = true, more = true;

@@ -14,79 +14,77 @@
 #include "server/cli/site_internal.h"
 #include "server/cli/yml.h"
 
-#define APPLY_TAG FN_APP_TAG
+#define APP_TAG FN_APP_TAG
 
-enum apply_step { APPLY_SAME, APPLY_CREATE, APPLY_CHANGE, APPLY_REMOVE };
+enum app_step { APP_SAME, APP_CREATE, APP_CHANGE, APP_REMOVE };
 
-struct apply;
-struct apply_thing {
-    const struct apply_kind *kind;
+struct app;
+struct app_thing {
+    const struct app_kind *kind;
     const char *name;
     const struct yml *node; /* in the file; NULL: it goes */
     json_t *want, *have;    /* have NULL: there is none */
     void *more;             /* of its kind, in the arena */
+    json_t *request;        /* of its kind */
     bool pending;           /* it names a thing that is to be made before it */
-    enum apply_step step;
+    enum app_step step;
     bool done;
 };
 
-struct apply_kind {
+struct app_kind {
     const char *section, *word; /* "buckets", "bucket" */
     const char *letters;        /* of names, beside lower-case letters and digits */
     size_t name_max;
     /* Each false after a message, or after yml_fail(). */
-    bool (*read)(struct apply *a, struct apply_thing *t);
-    bool (*look)(struct apply *a, struct apply_thing *t);
-    bool (*make)(struct apply *a, struct apply_thing *t);
-    bool (*drop)(struct apply *a, struct apply_thing *t);
+    bool (*read)(struct app *a, struct app_thing *t);
+    bool (*look)(struct app *a, struct app_thing *t);
+    bool (*make)(struct app *a, struct app_thing *t);
+    bool (*drop)(struct app *a, struct app_thing *t);
     /* Adds what an earlier apply made and the file no longer has; NULL: there can be none. */
-    bool (*leftovers)(struct apply *a);
+    bool (*leftovers)(struct app *a);
 };
-extern const struct apply_kind apply_bucket, apply_target, apply_function, apply_schedule,
-    apply_site;
+extern const struct app_kind app_bucket, app_target, app_function, app_schedule, app_site;
 
-struct apply {
+struct app {
     struct client *client;
     struct arena arena;
     struct fn_cli fn; /* the same client; an arena of its own */
     struct yml_file yml;
     const char *file, *folder; /* paths in the file begin there; "" or with a slash at its end */
     const char *app;           /* NULL: the file names none */
-    struct apply_thing *list;
+    struct app_thing *list;
     size_t count, room;
 };
 
 /* ---- apply.c ---- */
 /* NULL after a message. */
-struct apply_thing *apply_add(struct apply *a, const struct apply_kind *kind, const char *name,
-                              const struct yml *node);
-struct apply_thing *apply_find(const struct apply *a, const struct apply_kind *kind,
-                               const char *name);
+struct app_thing *app_add(struct app *a, const struct app_kind *kind, const char *name,
+                          const struct yml *node);
+struct app_thing *app_find(const struct app *a, const struct app_kind *kind, const char *name);
 /* A thing that goes, unless the file has one of that name. */
-bool apply_add_leftover(struct apply *a, const struct apply_kind *kind, const char *name);
+bool app_add_leftover(struct app *a, const struct app_kind *kind, const char *name);
 /* A path of the file's as the process needs it; NULL on out of memory. */
-const char *apply_path(struct apply *a, const char *path);
+const char *app_path(struct app *a, const char *path);
 /* Whether a member is to change; true for all of a new thing that are wanted. */
-bool apply_differs(const struct apply_thing *t, const char *name);
+bool app_differs(const struct app_thing *t, const char *name);
 
 /* ---- apply_plan.c ---- */
-void apply_compare(struct apply_thing *t);
+void app_compare(struct app_thing *t);
 /* Shows what would be done; how many steps that is. */
-size_t apply_show(const struct apply *a);
-bool apply_carry_out(struct apply *a);
+size_t app_show(const struct app *a);
+bool app_carry_out(struct app *a);
 
 /* ---- apply_names.c ---- */
 /* The ARN of a function or target by its name; an ARN and s3://... stay. *arn NULL and
  * t->pending: the file makes it first. */
-bool apply_resolve(struct apply *a, struct apply_thing *t, const struct yml *at,
-                   const char **arn);
+bool app_resolve(struct app *a, struct app_thing *t, const struct yml *at, const char **arn);
 /* Sets member `key` of t->want to what the file's member of that name stands for. */
-bool apply_want_arn(struct apply *a, struct apply_thing *t, const char *key);
+bool app_want_arn(struct app *a, struct app_thing *t, const char *key);
 
 /* ---- apply_bucket.c ---- */
 /* A bucket that is made is marked as the application's. */
-bool apply_make_bucket(struct apply *a, const char *bucket);
+bool app_make_bucket(struct app *a, const char *bucket);
 /* Whether there is such a bucket, or will be. False after a message. */
-bool apply_bucket_known(struct apply *a, const char *bucket, bool *known);
+bool app_bucket_known(struct app *a, const char *bucket, bool *known);
 
 #endif

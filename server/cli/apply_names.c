@@ -2,7 +2,7 @@
 #include "server/cli/apply_internal.h"
 
 /* *arn stays NULL when there is no such function or target. False after a message. */
-static bool function_arn(struct apply *a, const char *name, const char **arn)
+static bool function_arn(struct app *a, const char *name, const char **arn)
 {
     json_t *out = NULL;
     unsigned status = 0;
@@ -13,7 +13,7 @@ static bool function_arn(struct apply *a, const char *name, const char **arn)
     return ok || status == 404 || status == 400;
 }
 
-static bool target_arn(struct apply *a, const char *name, const char **arn)
+static bool target_arn(struct app *a, const char *name, const char **arn)
 {
     bool absent = false;
     json_t *out =
@@ -34,7 +34,7 @@ static bool is_word(const char *name)
     return *name && strlen(name) <= 80;
 }
 
-bool apply_resolve(struct apply *a, struct apply_thing *t, const struct yml *at, const char **arn)
+bool app_resolve(struct app *a, struct app_thing *t, const struct yml *at, const char **arn)
 {
     const char *name = at->text;
     *arn = name;
@@ -44,8 +44,8 @@ bool apply_resolve(struct apply *a, struct apply_thing *t, const struct yml *at,
     if (at->kind != YML_TEXT || !is_word(name))
         return yml_fail(&a->yml, at->line, "%s is a function's or target's name, or an ARN",
                         at->key);
-    bool function = apply_find(a, &apply_function, name) != NULL;
-    bool target = apply_find(a, &apply_target, name) != NULL;
+    bool function = app_find(a, &app_function, name) != NULL;
+    bool target = app_find(a, &app_target, name) != NULL;
     if (function && target)
         return yml_fail(&a->yml, at->line, "%s is both a function and a target: give its ARN",
                         name);
@@ -59,11 +59,11 @@ bool apply_resolve(struct apply *a, struct apply_thing *t, const struct yml *at,
            yml_fail(&a->yml, at->line, "there is no function and no target %s", name);
 }
 
-bool apply_want_arn(struct apply *a, struct apply_thing *t, const char *key)
+bool app_want_arn(struct app *a, struct app_thing *t, const char *key)
 {
     const struct yml *m = yml_get(t->node, key);
     const char *arn = NULL;
-    if (m && !apply_resolve(a, t, m, &arn))
+    if (m && !app_resolve(a, t, m, &arn))
         return false;
     /* What is still to be made is no ARN that anything has yet. */
     json_object_set_new(t->want, key,

@@ -10,54 +10,53 @@ static const json_t *member(const json_t *object, const char *name)
     return value ? value : json_null();
 }
 
-bool apply_differs(const struct apply_thing *t, const char *name)
+bool app_differs(const struct app_thing *t, const char *name)
 {
     const json_t *want = json_object_get(t->want, name);
     return want && !json_equal(want, member(t->have, name));
 }
 
-void apply_compare(struct apply_thing *t)
+void app_compare(struct app_thing *t)
 {
     const char *name;
     json_t *value;
-    t->step = t->have ? APPLY_SAME : APPLY_CREATE;
+    t->step = t->have ? APP_SAME : APP_CREATE;
     json_object_foreach(t->want, name, value)
     {
-        if (t->have && apply_differs(t, name))
-            t->step = APPLY_CHANGE;
+        if (t->have && app_differs(t, name))
+            t->step = APP_CHANGE;
     }
 }
 
-static void show_members(const struct apply_thing *t)
+static void show_members(const struct app_thing *t)
 {
     const char *name, *between = ": ";
     json_t *value;
     json_object_foreach(t->want, name, value)
     {
-        if (apply_differs(t, name)) {
+        if (app_differs(t, name)) {
             printf("%s%s", between, name);
             between = ", ";
         }
     }
 }
 
-size_t apply_show(const struct apply *a)
+size_t app_show(const struct app *a)
 {
     static const char *const words[] = { "unchanged", "create", "change", "remove" };
     size_t counts[4] = { 0 };
     for (size_t i = 0; i < a->count; i++) {
-        const struct apply_thing *t = &a->list[i];
+        const struct app_thing *t = &a->list[i];
         printf("%-9s %s %s", words[t->step], t->kind->word, t->name);
-        if (t->step == APPLY_CHANGE)
+        if (t->step == APP_CHANGE)
             show_members(t);
         printf("\n");
         counts[t->step]++;
     }
-    size_t steps = a->count - counts[APPLY_SAME];
+    size_t steps = a->count - counts[APP_SAME];
     if (steps)
-        printf("%zu to create, %zu to change, %zu to remove, %zu unchanged\n",
-               counts[APPLY_CREATE], counts[APPLY_CHANGE], counts[APPLY_REMOVE],
-               counts[APPLY_SAME]);
+        printf("%zu to create, %zu to change, %zu to remove, %zu unchanged\n", counts[APP_CREATE],
+               counts[APP_CHANGE], counts[APP_REMOVE], counts[APP_SAME]);
     else
         printf("nothing to do\n");
     fflush(stdout);
@@ -67,7 +66,7 @@ size_t apply_show(const struct apply *a)
 /* ---- carrying it out ---- */
 
 /* What it names was made meanwhile, or the plan has been looked at for long: once more. */
-static bool make(struct apply *a, struct apply_thing *t)
+static bool make(struct app *a, struct app_thing *t)
 {
     t->pending = false;
     json_decref(t->have);
@@ -78,23 +77,23 @@ static bool make(struct apply *a, struct apply_thing *t)
         return yml_fail(&a->yml, t->node->line,
                         "%s %s names something that is made only after it: put that before it",
                         t->kind->word, t->name);
-    apply_compare(t);
-    return t->step == APPLY_SAME || t->kind->make(a, t);
+    app_compare(t);
+    return t->step == APP_SAME || t->kind->make(a, t);
 }
 
-static bool step(struct apply *a, struct apply_thing *t)
+static bool step(struct app *a, struct app_thing *t)
 {
     static const char *const words[] = { "", "create", "change", "remove" };
-    if (t->step == APPLY_SAME)
+    if (t->step == APP_SAME)
         return true;
     printf("%s %s %s\n", words[t->step], t->kind->word, t->name);
     fflush(stdout);
-    t->done = t->step == APPLY_REMOVE ? t->kind->drop(a, t) : make(a, t);
+    t->done = t->step == APP_REMOVE ? t->kind->drop(a, t) : make(a, t);
     arena_clear(&a->fn.arena);
     return t->done;
 }
 
-static void tell_rest(const struct apply *a, const struct apply_thing *failed)
+static void tell_rest(const struct app *a, const struct app_thing *failed)
 {
     size_t done = 0;
     for (size_t i = 0; i < a->count; i++)
@@ -102,12 +101,12 @@ static void tell_rest(const struct apply *a, const struct apply_thing *failed)
     fprintf(stderr, "kist: %s: stopped at %s %s; done: %zu; not done:", a->file,
             failed->kind->word, failed->name, done);
     for (size_t i = 0; i < a->count; i++)
-        if (!a->list[i].done && a->list[i].step != APPLY_SAME)
+        if (!a->list[i].done && a->list[i].step != APP_SAME)
             fprintf(stderr, " %s %s,", a->list[i].kind->word, a->list[i].name);
     fprintf(stderr, " which another run goes on with\n");
 }
 
-bool apply_carry_out(struct apply *a)
+bool app_carry_out(struct app *a)
 {
     for (size_t i = 0; i < a->count; i++)
         if (!step(a, &a->list[i])) {

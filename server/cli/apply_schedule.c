@@ -5,12 +5,12 @@
 #include "server/cli/apply_internal.h"
 #include "storage/base/codec.h"
 
-static const char *group_of(const struct apply *a)
+static const char *group_of(const struct app *a)
 {
     return a->app ? a->app : "default";
 }
 
-static const char *path_of(struct apply *a, const char *name, bool with_group)
+static const char *path_of(struct app *a, const char *name, bool with_group)
 {
     const char *path =
         arena_printf(&a->fn.arena, "/schedules/%s%s%s", name, with_group ? "?groupName=" : "",
@@ -29,8 +29,7 @@ static json_t *canonical(json_t *value)
     return out;
 }
 
-static bool read_words(struct apply *a, struct apply_thing *t, const char **zone,
-                       const char **missed)
+static bool read_words(struct app *a, struct app_thing *t, const char **zone, const char **missed)
 {
     const char *when = NULL, *text = "";
     const struct yml *input = yml_get(t->node, "input"), *run = yml_get(t->node, "run");
@@ -51,7 +50,7 @@ static bool read_words(struct apply *a, struct apply_thing *t, const char **zone
     return true;
 }
 
-static char *upper(struct apply *a, const char *word)
+static char *upper(struct app *a, const char *word)
 {
     char *out = arena_strdup(&a->arena, word);
     for (char *c = out; c && *c; c++)
@@ -60,7 +59,7 @@ static char *upper(struct apply *a, const char *word)
     return out;
 }
 
-static bool read_schedule(struct apply *a, struct apply_thing *t)
+static bool read_schedule(struct app *a, struct app_thing *t)
 {
     const char *zone = "UTC", *missed = "once";
     bool enabled = true;
@@ -97,11 +96,11 @@ static json_t *have_of(const json_t *s)
         *letter ? json_string(letter) : json_null());
 }
 
-static bool look(struct apply *a, struct apply_thing *t)
+static bool look(struct app *a, struct app_thing *t)
 {
     json_t *out = NULL;
     unsigned status = 0;
-    if (!apply_want_arn(a, t, "run") || !apply_want_arn(a, t, "dead-letter"))
+    if (!app_want_arn(a, t, "run") || !app_want_arn(a, t, "dead-letter"))
         return false;
     bool ok = client_rest(a->client, "scheduler", "GET", path_of(a, t->name, true), NULL, &out,
                           &status);
@@ -113,7 +112,7 @@ static bool look(struct apply *a, struct apply_thing *t)
     return ok || status == 404;
 }
 
-static bool make_group(struct apply *a)
+static bool make_group(struct app *a)
 {
     json_t *out = NULL;
     unsigned status = 0;
@@ -128,7 +127,7 @@ static bool make_group(struct apply *a)
     return ok || status == 409;
 }
 
-static bool make(struct apply *a, struct apply_thing *t)
+static bool make(struct app *a, struct app_thing *t)
 {
     const json_t *w = t->want;
     json_t *target =
@@ -154,13 +153,13 @@ static bool make(struct apply *a, struct apply_thing *t)
                        path_of(a, t->name, false), in, NULL, NULL);
 }
 
-static bool drop(struct apply *a, struct apply_thing *t)
+static bool drop(struct app *a, struct app_thing *t)
 {
     return client_rest(a->client, "scheduler", "DELETE", path_of(a, t->name, true), NULL, NULL,
                        NULL);
 }
 
-static bool next_page(struct apply *a, const char *token, json_t **out)
+static bool next_page(struct app *a, const char *token, json_t **out)
 {
     struct buf query;
     buf_init(&query, 8192);
@@ -173,7 +172,7 @@ static bool next_page(struct apply *a, const char *token, json_t **out)
     return path && client_rest(a->client, "scheduler", "GET", path, NULL, out, NULL);
 }
 
-static bool leftovers(struct apply *a)
+static bool leftovers(struct app *a)
 {
     const char *token = "";
     bool ok = true, more = true;
@@ -183,7 +182,7 @@ static bool leftovers(struct apply *a)
         ok = next_page(a, token, &page);
         json_array_foreach(json_object_get(page, "Schedules"), i, s)
         {
-            ok = ok && apply_add_leftover(a, &apply_schedule, json_text(s, "Name"));
+            ok = ok && app_add_leftover(a, &app_schedule, json_text(s, "Name"));
         }
         token = arena_strdup(&a->arena, json_text(page, "NextToken"));
         more = token && *token;
@@ -192,12 +191,12 @@ static bool leftovers(struct apply *a)
     return ok;
 }
 
-const struct apply_kind apply_schedule = { .section = "schedules",
-                                           .word = "schedule",
-                                           .letters = "-_.ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-                                           .name_max = 64,
-                                           .read = read_schedule,
-                                           .look = look,
-                                           .make = make,
-                                           .drop = drop,
-                                           .leftovers = leftovers };
+const struct app_kind app_schedule = { .section = "schedules",
+                                       .word = "schedule",
+                                       .letters = "-_.ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+                                       .name_max = 64,
+                                       .read = read_schedule,
+                                       .look = look,
+                                       .make = make,
+                                       .drop = drop,
+                                       .leftovers = leftovers };

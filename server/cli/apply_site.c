@@ -6,7 +6,7 @@
 
 #define ARENA_MAX ((size_t)1 << 30)
 
-static bool read_site(struct apply *a, struct apply_thing *t)
+static bool read_site(struct app *a, struct app_thing *t)
 {
     struct site_deploy *how = arena_zalloc(&a->arena, sizeof(*how));
     const char *dir = NULL;
@@ -23,20 +23,20 @@ static bool read_site(struct apply *a, struct apply_thing *t)
         return false;
     if (!dir)
         return yml_fail(&a->yml, t->node->line, "site %s: say which dir", t->name);
-    how->dir = apply_path(a, dir);
+    how->dir = app_path(a, dir);
     how->keep = (unsigned)keep;
     t->more = how;
     return how->dir || yml_fail(&a->yml, t->node->line, "out of memory");
 }
 
-static struct site site_of(struct apply *a, const struct apply_thing *t)
+static struct site site_of(struct app *a, const struct app_thing *t)
 {
     struct site s = { .client = a->client, .bucket = t->name };
     arena_init(&s.arena, ARENA_MAX);
     return s;
 }
 
-static bool look(struct apply *a, struct apply_thing *t)
+static bool look(struct app *a, struct app_thing *t)
 {
     struct site s = site_of(a, t);
     struct site_plan p;
@@ -54,19 +54,19 @@ static bool look(struct apply *a, struct apply_thing *t)
     return true;
 }
 
-static bool make(struct apply *a, struct apply_thing *t)
+static bool make(struct app *a, struct app_thing *t)
 {
     struct site s = site_of(a, t);
     bool no_bucket = json_is_true(json_object_get(t->want, "bucket"));
-    bool ok = (!no_bucket || apply_make_bucket(a, t->name)) && site_deploy(&s, t->more) == 0;
+    bool ok = (!no_bucket || app_make_bucket(a, t->name)) && site_deploy(&s, t->more) == 0;
     arena_release(&s.arena);
     return ok;
 }
 
-const struct apply_kind apply_site = { .section = "sites",
-                                       .word = "site",
-                                       .letters = "-.",
-                                       .name_max = 63,
-                                       .read = read_site,
-                                       .look = look,
-                                       .make = make };
+const struct app_kind app_site = { .section = "sites",
+                                   .word = "site",
+                                   .letters = "-.",
+                                   .name_max = 63,
+                                   .read = read_site,
+                                   .look = look,
+                                   .make = make };

@@ -27,7 +27,7 @@ static const char *word_of(const char *member)
     return member;
 }
 
-static bool add_text(struct apply *a, const struct yml *map, const char *key, const char *member,
+static bool add_text(struct app *a, const struct yml *map, const char *key, const char *member,
                      json_t *in)
 {
     const char *text = NULL;
@@ -38,8 +38,8 @@ static bool add_text(struct apply *a, const struct yml *map, const char *key, co
     return true;
 }
 
-static bool add_number(struct apply *a, const struct yml *map, const char *key,
-                       const char *member, json_t *in)
+static bool add_number(struct app *a, const struct yml *map, const char *key, const char *member,
+                       json_t *in)
 {
     uint64_t n = 0;
     if (!yml_number(&a->yml, map, key, 0, 100000000, &n))
@@ -49,7 +49,7 @@ static bool add_number(struct apply *a, const struct yml *map, const char *key,
     return true;
 }
 
-static bool add_flag(struct apply *a, const struct yml *map, const char *key, const char *member,
+static bool add_flag(struct app *a, const struct yml *map, const char *key, const char *member,
                      json_t *in)
 {
     bool flag = false;
@@ -59,7 +59,7 @@ static bool add_flag(struct apply *a, const struct yml *map, const char *key, co
     return true;
 }
 
-static bool add_options(struct apply *a, const struct yml *map, json_t *in)
+static bool add_options(struct app *a, const struct yml *map, json_t *in)
 {
     const struct yml *options = yml_get(map, "options");
     json_t *out = json_object();
@@ -76,8 +76,8 @@ static bool add_options(struct apply *a, const struct yml *map, json_t *in)
     return true;
 }
 
-/* What PutTarget takes, but for the dead letter. */
-static bool read_target(struct apply *a, struct apply_thing *t)
+/* Into t->request what PutTarget takes, but for the dead letter. */
+static bool read_target(struct app *a, struct app_thing *t)
 {
     static const char known[] =
         "|url|form|secret|dead-letter|retries|max-age|concurrency|ordered|"
@@ -95,15 +95,13 @@ static bool read_target(struct apply *a, struct apply_thing *t)
     if (!yml_get(map, "url"))
         return yml_fail(&a->yml, map->line, "target %s: say its url", t->name);
     json_object_set_new(in, "Name", json_string(t->name));
-    t->more = in;
-    json_incref(in);
-    json_decref(t->want);
+    t->request = in;
     t->want = json_object();
     return true;
 }
 
 /* A new one is the application's; one that was there stays whose it is. */
-static bool set_owner(struct apply *a, const struct apply_thing *t, json_t *in)
+static bool set_owner(struct app *a, const struct app_thing *t, json_t *in)
 {
     bool absent = false;
     json_t *out =
@@ -118,12 +116,12 @@ static bool set_owner(struct apply *a, const struct apply_thing *t, json_t *in)
 }
 
 /* A copy of what PutTarget takes; NULL after a message. */
-static json_t *request_of(struct apply *a, struct apply_thing *t)
+static json_t *request_of(struct app *a, struct app_thing *t)
 {
     const struct yml *letter = yml_get(t->node, "dead-letter");
     const char *arn = NULL;
-    json_t *in = json_deep_copy(t->more);
-    bool ok = in && set_owner(a, t, in) && (!letter || apply_resolve(a, t, letter, &arn));
+    json_t *in = json_deep_copy(t->request);
+    bool ok = in && set_owner(a, t, in) && (!letter || app_resolve(a, t, letter, &arn));
     if (ok && arn)
         json_object_set_new(in, "DeadLetter", json_string(arn));
     if (!ok) {
@@ -133,7 +131,7 @@ static json_t *request_of(struct apply *a, struct apply_thing *t)
     return in;
 }
 
-static bool look(struct apply *a, struct apply_thing *t)
+static bool look(struct app *a, struct app_thing *t)
 {
     json_t *in = request_of(a, t), *change;
     bool absent = false;
@@ -154,7 +152,7 @@ static bool look(struct apply *a, struct apply_thing *t)
     return out || absent;
 }
 
-static bool make(struct apply *a, struct apply_thing *t)
+static bool make(struct app *a, struct app_thing *t)
 {
     json_t *in = request_of(a, t);
     json_t *out = in ? client_json(a->client, t->name, "PutTarget", in) : NULL;
@@ -162,7 +160,7 @@ static bool make(struct apply *a, struct apply_thing *t)
     return out != NULL;
 }
 
-static bool drop(struct apply *a, struct apply_thing *t)
+static bool drop(struct app *a, struct app_thing *t)
 {
     json_t *out =
         client_json(a->client, t->name, "DeleteTarget", json_pack("{s:s}", "Name", t->name));
@@ -170,7 +168,7 @@ static bool drop(struct apply *a, struct apply_thing *t)
     return out != NULL;
 }
 
-static bool leftovers(struct apply *a)
+static bool leftovers(struct app *a)
 {
     json_t *next = NULL, *page, *target;
     bool ok = true, more = true;
@@ -185,7 +183,7 @@ static bool leftovers(struct apply *a)
         {
             const char *owner = json_text(json_object_get(target, "Options"), "app");
             if (ok && strcmp(owner, a->app) == 0)
-                ok = apply_add_leftover(a, &apply_target, json_text(target, "Name"));
+                ok = app_add_leftover(a, &app_target, json_text(target, "Name"));
         }
         next = json_incref(json_object_get(page, "NextToken"));
         more = next != NULL;
@@ -195,12 +193,12 @@ static bool leftovers(struct apply *a)
     return ok;
 }
 
-const struct apply_kind apply_target = { .section = "targets",
-                                         .word = "target",
-                                         .letters = "-_.ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-                                         .name_max = 80,
-                                         .read = read_target,
-                                         .look = look,
-                                         .make = make,
-                                         .drop = drop,
-                                         .leftovers = leftovers };
+const struct app_kind app_target = { .section = "targets",
+                                     .word = "target",
+                                     .letters = "-_.ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+                                     .name_max = 80,
+                                     .read = read_target,
+                                     .look = look,
+                                     .make = make,
+                                     .drop = drop,
+                                     .leftovers = leftovers };

@@ -12,6 +12,7 @@
 #include "storage/base/cleanup.h"
 #include "storage/base/codec.h"
 
+#define SERVICES_MAX 8
 #define TRIES_MAX 3
 #define BACKOFF_MS 200
 #define CONNECT_S 10L
@@ -38,7 +39,7 @@ struct client {
     const char *host, *region, *ca_file;
     struct root_key key;
     const char *token;
-    struct signer signers[3];
+    struct signer signers[SERVICES_MAX];
     size_t signer_count, busy;
     struct transfer transfers[CLIENT_PARALLEL];
 };

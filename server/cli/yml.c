@@ -244,7 +244,7 @@ bool yml_parse(struct yml_file *file, struct bytes text,
     if (!yaml_parser_initialize(&parser))
         return yml_fail(file, 1, "out of memory");
     yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&parser, text.ptr, text.len);
+    yaml_parser_set_input_string(&parser, text.len ? text.ptr : (const uint8_t *)"", text.len);
     bool ok = read_events(&r, &parser);
     yaml_parser_delete(&parser);
     return ok && (file->root || yml_fail(file, 1, "it is empty"));
@@ -271,8 +271,16 @@ static bool lists(const char *names, const char *name)
     return false;
 }
 
+/* "name:" with nothing behind it. */
+static bool is_nothing(const struct yml *node)
+{
+    return node->kind == YML_TEXT && node->plain && !*node->text;
+}
+
 bool yml_only(struct yml_file *file, const struct yml *map, const char *names)
 {
+    if (is_nothing(map))
+        return true;
     if (map->kind != YML_MAP)
         return yml_fail(file, map->line, "%s: members in the form \"name: value\" are wanted",
                         map->key ? map->key : "the file");
