@@ -179,3 +179,12 @@ const struct master_key *master_keys_find(const struct master_keys *keys, const 
             return &keys->keys[i];
     return NULL;
 }
+
+void master_key_derive(const uint8_t key[SEAL_KEY_BYTES], const char *use, struct bytes context,
+                       uint8_t out[SEAL_KEY_BYTES])
+{
+    uint8_t purpose[32];
+    hmac_sha256(bytes_of(key, SEAL_KEY_BYTES), bytes_str(use), purpose);
+    hmac_sha256(bytes_of(purpose, sizeof(purpose)), context, out);
+    OPENSSL_cleanse(purpose, sizeof(purpose));
+}

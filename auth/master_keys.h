@@ -36,4 +36,9 @@ const struct master_key *master_keys_current(const struct master_keys *keys);
 /* NULL: unknown. */
 const struct master_key *master_keys_find(const struct master_keys *keys, const char *id);
 
+/* Keys for different uses are derived, so that none is good for another. */
+#define MASTER_USE_S3 "kist sse-s3 1" /* wraps the data keys of SSE-S3 */
+void master_key_derive(const uint8_t key[SEAL_KEY_BYTES], const char *use, struct bytes context,
+                       uint8_t out[SEAL_KEY_BYTES]);
+
 #endif

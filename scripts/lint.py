@@ -25,7 +25,13 @@ LIBRARIES = (
     (r"unicode/.*", r"server/events/cron\.c$|tests/"),
     (r"archive(_entry)?\.h", r"server/functions/unzip\.c$|server/cli/fn_zip\.c$|tests/"),
     (r"seccomp\.h", r"server/functions/sandbox_filter\.c$|tests/"),
-    (r"curl/.*", r"server/cli/client\.c$|auth/oidc_fetch\.c$|tests/"),
+    (r"curl/.*", r"server/cli/client\.c$|auth/oidc_fetch\.c$|"
+     r"server/events/target(_http|_url|)\.c$|tests/"),
+    (r"hiredis\.h", r"server/events/target_redis\.c$"),
+    (r"nats/.*", r"server/events/target_nats\.c$"),
+    (r"mosquitto\.h", r"server/events/target_mqtt\.c$"),
+    (r"amqp.*\.h", r"server/events/target_amqp\.c$"),
+    (r"librdkafka/.*", r"server/events/target_kafka\.c$|tests/"),
 )
 BANNED = re.compile(r"(?<![\w.>])(strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atof|alloca)"
                     r"\s*\(")

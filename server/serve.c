@@ -27,6 +27,8 @@
 #include "storage/base/trace.h"
 
 #define GRACE_MS 20000
+/* For deliveries under way; those that take longer are made again at the next start. */
+#define EVENTS_GRACE_MS 5000
 #define SERVICES_MAX 4
 
 struct server {
@@ -48,7 +50,7 @@ struct server {
     size_t sink_count;
     const struct api_service *services[SERVICES_MAX];
     size_t service_count;
-    struct admin_source sources[1];
+    struct admin_source sources[2];
     struct admin *admin;
     struct http_server *s3_http, *inside_http, *admin_http;
 };
@@ -127,6 +129,7 @@ static int open_functions(struct server *s)
 {
     struct functions_config config = { .store = s->store,
                                        .users = s->users,
+                                       .masters = s->masters,
                                        .data_dir = s->options.data,
                                        .region = s->options.region,
                                        .domain = s->options.domain,
@@ -148,6 +151,9 @@ static int open_events(struct server *s)
 {
     struct targets_config targets = { s->store, s->options.region };
     enum kist_err err = targets_open(&targets, &s->targets);
+    /* Where it is named by its address; what the kernel picks is known once it listens. */
+    if (err == KIST_OK && strcmp(s->options.admin, "off") != 0)
+        (void)!targets_avoid(s->targets, s->options.admin, true);
     for (size_t i = 0; err == KIST_OK && i < TARGET_SINKS; i++)
         s->sinks[s->sink_count++] = targets_sink(s->targets, i);
     struct events_config events = { .store = s->store,
@@ -156,6 +162,8 @@ static int open_events(struct server *s)
                                     .sink_count = s->sink_count };
     if (err == KIST_OK)
         err = events_open(&events, &s->events);
+    if (err == KIST_OK)
+        functions_watch(s->functions, s->events);
     struct control_config control = { s->store, s->options.region, s->targets, s->events };
     if (err == KIST_OK)
         err = control_open(&control, &s->control);
@@ -197,6 +205,7 @@ static int start_s3(struct server *s)
                                 .services = s->services,
                                 .service_count = s->service_count,
                                 .events = s->events,
+                                .site_functions = functions_sites(s->functions),
                                 .lineage_of = functions_lineage_of };
     struct http_config http = http_config(o, o->listen);
     const char *reason = NULL;
@@ -204,9 +213,9 @@ static int start_s3(struct server *s)
     http.tls_key_file = o->tls_key;
     if (s3_service_open(&config, &s->s3) != KIST_OK)
         return complain("s3", "out of memory");
-    enum kist_err err = http_server_start(&http, s3_handler(s->s3), &s->s3_http, &reason);
+    enum kist_err err = start_inside(s, &reason);
     if (err == KIST_OK)
-        err = start_inside(s, &reason);
+        err = http_server_start(&http, s3_handler(s->s3), &s->s3_http, &reason);
     if (err == KIST_OK)
         err = targets_avoid(s->targets, http_server_address(s->s3_http), false);
     return err == KIST_OK ? 0 : complain(o->listen, reason ? reason : kist_err_text(err));
@@ -226,6 +235,7 @@ static int start_admin(struct server *s)
 {
     const struct serve_options *o = &s->options;
     s->sources[0] = (struct admin_source){ events_metrics, s->events };
+    s->sources[1] = (struct admin_source){ functions_metrics, s->functions };
     struct admin_config config = { .store = s->store,
                                    .s3 = s->s3_http,
                                    .counter_at = counter_at,
@@ -331,9 +341,9 @@ static void stop(struct server *s)
     if (s->admin_http)
         http_server_stop(s->admin_http, 1000);
     schedules_close(s->schedules);
+    events_close(s->events, EVENTS_GRACE_MS);
     if (s->targets)
         targets_stop(s->targets);
-    events_close(s->events, GRACE_MS);
     functions_close(s->functions);
     admin_close(s->admin);
     s3_service_close(s->s3);

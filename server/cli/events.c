@@ -339,7 +339,8 @@ static int run(struct client *c, const struct events_call *call)
         return stop(c, call->names[0]);
     if (strcmp(verb, "ls") == 0 && call->name_count == 0)
         return ls(c, call, NULL);
-    char *target = target_of(c, call->names[replaying]);
+    const char *name = call->names[replaying];
+    char *target = name ? target_of(c, name) : NULL;
     int rc = 1;
     if (!target)
         return rc;

@@ -157,6 +157,17 @@ static enum kist_err open_bucket(struct control_request *w, const char *name, Ki
     return store_bucket_stats(store_of(w), (*out)->id, w->call->arena, stats);
 }
 
+/* A replay tells the target what the bucket holds. False after an error reply. */
+static bool may_list(struct control_request *w, const char *bucket)
+{
+    const struct auth_identity *who = w->call->who;
+    const char *arn = arena_printf(w->call->arena, "arn:aws:s3:::%s", bucket);
+    if (arn && w->call->allowed(w->call, "s3:ListBucket", bytes_str(arn), who->account, NULL))
+        return true;
+    control_fail(w, 403, "AccessDeniedException", "A replay needs s3:ListBucket on the bucket.");
+    return false;
+}
+
 static void replay_events(struct control_request *w)
 {
     Kist__EventReplay replay = KIST__EVENT_REPLAY__INIT;
@@ -175,6 +186,8 @@ static void replay_events(struct control_request *w)
                      "The target does not let this bucket's events in.");
         return;
     }
+    if (err == KIST_OK && !may_list(w, name))
+        return;
     w->state = new_id(w);
     if (err == KIST_OK && !w->state)
         err = KIST_E_NOMEM;

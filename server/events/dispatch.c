@@ -321,22 +321,63 @@ struct names {
     bool full;
 };
 
-static bool add_name(void *ctx, const Kist__EventQueue *row)
+static struct events_target *name_new(struct names *all, const char *target)
 {
-    struct names *all = ctx;
     struct name *n = arena_zalloc(&all->arena, sizeof(*n));
-    char *target = n ? arena_strdup(&all->arena, row->target) : NULL;
-    if (!target) {
+    char *copy = n ? arena_strdup(&all->arena, target) : NULL;
+    if (!copy) {
         all->full = true;
-        return false;
+        return NULL;
     }
-    n->row.target = target;
-    n->row.waiting = row->waiting;
-    n->row.parked = row->parked;
-    n->row.paused = row->paused;
+    n->row.target = copy;
     n->next = all->first;
     all->first = n;
+    return &n->row;
+}
+
+static bool add_name(void *ctx, const Kist__EventQueue *queue)
+{
+    struct events_target *row = name_new(ctx, queue->target);
+    if (!row)
+        return false;
+    row->waiting = queue->waiting;
+    row->parked = queue->parked;
+    row->paused = queue->paused;
     return true;
+}
+
+static void add_counts(const struct queue *q, struct events_target *row)
+{
+    row->in_flight = q->in_flight_now;
+    row->is_absent = q->absent_now;
+    row->delivered = q->counts.delivered;
+    row->failed = q->counts.failed;
+    row->throttled = q->counts.throttled;
+    row->absent = q->counts.absent;
+    row->refused = q->counts.refused;
+    row->retried = q->counts.retried;
+    row->dead_letters = q->counts.dead_letters;
+}
+
+/* What the dispatcher knows of those, and of others for which nothing waits any more. */
+static void add_known(struct events *e, struct names *all)
+{
+    pthread_mutex_lock(&e->lock);
+    for (struct queue *q = e->queues; q; q = q->next)
+        q->named = false;
+    for (struct name *n = all->first; n; n = n->next) {
+        struct queue *q = queue_find(e, bytes_str(n->row.target));
+        if (!q)
+            continue;
+        q->named = true;
+        add_counts(q, &n->row);
+    }
+    for (struct queue *q = e->queues; q; q = q->next) {
+        struct events_target *row = q->named ? NULL : name_new(all, q->target);
+        if (row)
+            add_counts(q, row);
+    }
+    pthread_mutex_unlock(&e->lock);
 }
 
 static bool take_time(void *ctx, const struct event_item *item)
@@ -347,28 +388,15 @@ static bool take_time(void *ctx, const struct event_item *item)
     return false;
 }
 
-static enum kist_err fill_name(struct events *e, struct events_target *row)
+static enum kist_err find_oldest(struct events *e, struct events_target *row)
 {
     struct bytes target = bytes_str(row->target);
     struct store *store = e->config.store;
+    if (!row->waiting)
+        return KIST_OK;
     TRY(store_list_events(store, target, BYTES_EMPTY, 0, take_time, &row->oldest_ms));
-    TRY(store_list_later_events(store, target, 0, ROW_DUE_PARKED - 1, take_time,
-                                &row->oldest_ms));
-    pthread_mutex_lock(&e->lock);
-    const struct queue *q = queue_find(e, target);
-    if (q) {
-        row->in_flight = q->in_flight_now;
-        row->is_absent = q->absent_now;
-        row->delivered = q->counts.delivered;
-        row->failed = q->counts.failed;
-        row->throttled = q->counts.throttled;
-        row->absent = q->counts.absent;
-        row->refused = q->counts.refused;
-        row->retried = q->counts.retried;
-        row->dead_letters = q->counts.dead_letters;
-    }
-    pthread_mutex_unlock(&e->lock);
-    return KIST_OK;
+    return store_list_later_events(store, target, 0, ROW_DUE_PARKED - 1, take_time,
+                                   &row->oldest_ms);
 }
 
 enum kist_err events_each_target(struct events *e,
@@ -378,10 +406,12 @@ enum kist_err events_each_target(struct events *e,
     struct names all = { .first = NULL };
     arena_init(&all.arena, (size_t)16 << 20);
     enum kist_err err = store_list_queues(e->config.store, add_name, &all);
+    if (err == KIST_OK)
+        add_known(e, &all);
     if (err == KIST_OK && all.full)
         err = KIST_E_NOMEM;
     for (struct name *n = all.first; n && err == KIST_OK; n = n->next) {
-        err = fill_name(e, &n->row);
+        err = find_oldest(e, &n->row);
         if (err == KIST_OK && !each(ctx, &n->row))
             break;
     }

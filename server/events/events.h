@@ -59,7 +59,8 @@ struct event_sink {
                               struct event_policy *out) MUST_CHECK;
     /* Never blocks. done() may be called before it returns. */
     void (*deliver)(void *ctx, struct event_delivery *d);
-    /* May the S3 service send this bucket's events to it? For PutBucketNotification. */
+    /* May the S3 service send this bucket's events to it? For PutBucketNotification. Without a
+     * bucket: may the account itself, by a schedule? */
     bool (*accepts)(void *ctx, struct bytes arn, struct bytes bucket, struct bytes account);
 };
 #define EVENT_SINKS_MAX 8
@@ -105,8 +106,8 @@ struct events_target {
     int64_t oldest_ms;                                                             /* as above */
     bool paused, is_absent;
 };
-/* Targets for which anything waits, or which are paused, in no order; each() returns false to
- * stop. */
+/* Targets for which anything waits, which are paused, or were told something, in no order; each()
+ * returns false to stop. */
 enum kist_err events_each_target(struct events *e,
                                  bool (*each)(void *ctx, const struct events_target *target),
                                  void *ctx) MUST_CHECK;

@@ -107,7 +107,7 @@ struct queue_counts {
 
 struct queue {
     struct events *e;
-    struct queue *next;
+    struct queue *next, *hash_next;
     char *target;
     const struct event_sink *sink; /* NULL: nobody delivers there */
     bool is_function;
@@ -134,6 +134,7 @@ struct queue {
     size_t in_flight, items;
     struct queue_counts counts;
     _Atomic bool absent_now;
+    bool named; /* under the lock */
     _Atomic uint64_t in_flight_now;
 };
 
@@ -145,6 +146,9 @@ struct note {
 };
 
 #define ITEM_BUCKETS 4096
+#define QUEUE_BUCKETS 256
+/* Queues of targets that are gone are forgotten when there are more. */
+#define QUEUES_KEPT 4096
 
 struct events {
     struct events_config config;
@@ -162,7 +166,7 @@ struct events {
     bool closed;    /* the thread has ended */
     size_t orphans; /* deliveries whose done() comes after that */
     /* Written by the thread under the lock, read by anybody under it. */
-    struct queue *queues;
+    struct queue *queues, *queue_table[QUEUE_BUCKETS];
     size_t queue_count;
 
     /* The thread's. */

@@ -70,6 +70,20 @@ uint32_t queue_age_max_s(const struct queue *q, const Kist__Event *event)
     return event->age_max_s ? event->age_max_s : q->policy.age_max_s;
 }
 
+static struct queue **queue_slot(struct events *e, struct bytes target)
+{
+    uint32_t hash = crc32c_update(0, target.ptr, target.len);
+    struct queue **p = &e->queue_table[hash % QUEUE_BUCKETS];
+    while (*p && !bytes_equal(bytes_str((*p)->target), target))
+        p = &(*p)->hash_next;
+    return p;
+}
+
+struct queue *queue_find(struct events *e, struct bytes target)
+{
+    return *queue_slot(e, target);
+}
+
 static struct queue *queue_new(struct events *e, struct bytes target)
 {
     struct queue *q = calloc(1, sizeof(*q));
@@ -78,7 +92,8 @@ static struct queue *queue_new(struct events *e, struct bytes target)
         free(q);
         return NULL;
     }
-    memcpy(copy, target.ptr, target.len);
+    if (target.len)
+        memcpy(copy, target.ptr, target.len);
     copy[target.len] = 0;
     q->e = e;
     q->target = copy;
@@ -91,16 +106,9 @@ static struct queue *queue_new(struct events *e, struct bytes target)
     pthread_mutex_lock(&e->lock);
     q->next = e->queues;
     e->queues = q;
+    *queue_slot(e, target) = q;
     e->queue_count++;
     pthread_mutex_unlock(&e->lock);
-    return q;
-}
-
-struct queue *queue_find(struct events *e, struct bytes target)
-{
-    struct queue *q = e->queues;
-    while (q && !bytes_equal(bytes_str(q->target), target))
-        q = q->next;
     return q;
 }
 
@@ -133,13 +141,14 @@ static bool discover_row(void *ctx, const Kist__EventQueue *row)
 static void drop_idle(struct events *e)
 {
     pthread_mutex_lock(&e->lock);
-    for (struct queue **p = &e->queues; *p && e->queue_count > 4096;) {
+    for (struct queue **p = &e->queues; *p && e->queue_count > QUEUES_KEPT;) {
         struct queue *q = *p;
         if (q->listed || q->items || (q->chains && q->chains->count)) {
             p = &q->next;
             continue;
         }
         *p = q->next;
+        *queue_slot(e, bytes_str(q->target)) = q->hash_next;
         e->queue_count--;
         queue_free(q);
     }

@@ -322,17 +322,14 @@ static size_t bytes_of_item(const struct item *item)
            (item->added ? 2048U + item->added->payload.len : 0);
 }
 
-/* Cut where a character begins. */
+/* Cut where a character ends: here, or by who said it. */
 static char *error_text(struct arena *arena, const char *why)
 {
-    size_t len = strlen(why);
-    if (len > ERROR_TEXT_MAX) {
-        len = ERROR_TEXT_MAX;
-        while (len && ((uint8_t)why[len] & 0xc0) == 0x80)
-            len--;
-    }
-    return bytes_is_utf8(bytes_of(why, len)) ? arena_strndup(arena, why, len)
-                                             : arena_strdup(arena, "(not UTF-8)");
+    size_t len = strnlen(why, ERROR_TEXT_MAX);
+    for (unsigned cut = 0; cut < 4 && cut <= len; cut++)
+        if (bytes_is_utf8(bytes_of(why, len - cut)))
+            return arena_strndup(arena, why, len - cut);
+    return arena_strdup(arena, "(not UTF-8)");
 }
 
 static Kist__SettledEvent *settlement(struct batch *b, struct item *item)

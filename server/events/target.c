@@ -9,7 +9,6 @@
 #include "storage/base/cleanup.h"
 #include "storage/base/codec.h"
 
-#define DAY_S 86400U
 #define RETRY_BASE_MS 1000U
 #define RETRY_MAX_MS 300000U
 #define RECORD_ARENA_MAX ((size_t)256 << 10)
@@ -291,7 +290,7 @@ static enum kist_err describe(void *ctx, struct bytes text, struct arena *arena,
                        : d                 ? d->concurrency
                                            : 0,
         .retries = target->retries - 1,
-        .age_max_s = target->age_max_s ? target->age_max_s : DAY_S,
+        .age_max_s = target->age_max_s ? target->age_max_s : TARGET_AGE_S,
         .retry_base_ms = RETRY_BASE_MS,
         .retry_max_ms = RETRY_MAX_MS,
         .dead_letter = *target->dead_letter ? target->dead_letter : NULL,

@@ -29,7 +29,8 @@
 #define TARGET_CONCURRENCY_MAX 1000
 #define TARGET_CONNECT_MS 5000
 #define TARGET_TIMEOUT_S 30 /* unless the option says otherwise */
-#define TARGET_TIMEOUT_MAX_S 300
+#define TARGET_TIMEOUT_MAX_S 60
+#define TARGET_AGE_S 86400U /* unless the target says otherwise */
 
 enum target_form { TARGET_FORM_S3, TARGET_FORM_CLOUD, TARGET_FORM_BINARY, TARGET_FORM_BRIDGE };
 

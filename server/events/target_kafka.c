@@ -50,7 +50,7 @@ static int connect_allowed(int fd, const struct sockaddr *address, int len, cons
         atomic_store(&k->forbidden, true);
         return EACCES;
     }
-    return connect(fd, address, (socklen_t)len) == 0 ? 0 : errno;
+    return connect(fd, address, (socklen_t)len) == 0 || errno == EINPROGRESS ? 0 : errno;
 }
 
 static void on_error(rd_kafka_t *rk, int err, const char *reason, void *ctx)
@@ -216,21 +216,28 @@ static void produce(struct kafka *k, struct target_message *m)
     target_message_set(m, outcome_of(err), "kafka: %s", rd_kafka_err2str(err));
 }
 
-/* Every message has its report before this returns: they bear what is not ours to keep. */
+/* Every message has its report before this returns, for the report points to it. That all brokers
+ * are down is believed after a while: the first of a host's addresses may be one that nobody
+ * listens at. */
 static bool send_kafka(struct target_link *link, void *conn, struct target_message *list)
 {
     struct kafka *k = conn;
-    uint64_t deadline = target_deadline(link);
+    uint64_t deadline = target_deadline(link),
+             patience = mono_ns() + TARGET_CONNECT_MS * 1000000ULL;
     atomic_store(&k->all_down, false);
     for (struct target_message *m = list; m; m = m->next)
         produce(k, m);
     while (k->waiting) {
         unsigned slice = target_slice_ms(link, deadline);
-        if (slice == 0 || atomic_load(&k->all_down))
+        bool nobody = atomic_load(&k->all_down) && mono_ns() > patience;
+        if (slice == 0 || nobody || atomic_load(&k->forbidden))
             (void)rd_kafka_purge(k->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
         (void)rd_kafka_poll(k->rk, slice ? (int)slice : 10);
     }
-    return !atomic_load(&k->forbidden) && !atomic_load(&k->all_down);
+    bool reached = !atomic_load(&k->forbidden);
+    for (const struct target_message *m = list; m; m = m->next)
+        reached = reached && m->outcome != EVENT_ABSENT;
+    return reached;
 }
 
 const struct target_driver target_kafka = { .kind = "kafka",

@@ -151,11 +151,11 @@ static void add_event(const struct target_link *link, redisContext *c,
         words[n++] = m->delivery->id;
         words[n++] = "event";
     }
-    words[n++] = body;
     for (size_t i = 0; i < n; i++)
         lengths[i] = strlen(words[i]);
-    lengths[n - 1] = m->body.len;
-    add(c, n, words, lengths);
+    words[n] = body; /* no string: it has no end of its own */
+    lengths[n] = m->body.len;
+    add(c, n + 1, words, lengths);
 }
 
 /* A server that is full, loading or a replica has no room just now; the rest is the event's. */

@@ -103,7 +103,7 @@ static const char *check_options(const Kist__EventTarget *target, const struct t
     uint64_t s = 0;
     if (timeout &&
         (bytes_to_u64(bytes_str(timeout), TARGET_TIMEOUT_MAX_S, &s) != KIST_OK || s == 0))
-        return "option timeout must be 1 to 300 seconds";
+        return "option timeout must be 1 to 60 seconds";
     return NULL;
 }
 

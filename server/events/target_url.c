@@ -3,12 +3,26 @@
 
 #include "server/events/target_internal.h"
 
+/* "" when it is not there; NULL when it cannot be decoded: a control character, or no memory. */
 static const char *part(CURLU *u, CURLUPart which, unsigned flags, struct arena *arena)
 {
     char *text = NULL;
-    const char *copy = "";
-    if (curl_url_get(u, which, &text, flags) == CURLUE_OK)
+    const char *copy = NULL;
+    switch (curl_url_get(u, which, &text, flags)) {
+    case CURLUE_OK:
         copy = arena_strdup(arena, text);
+        break;
+    case CURLUE_NO_SCHEME:
+    case CURLUE_NO_USER:
+    case CURLUE_NO_PASSWORD:
+    case CURLUE_NO_HOST:
+    case CURLUE_NO_PORT:
+    case CURLUE_NO_QUERY:
+        copy = "";
+        break;
+    default:
+        break;
+    }
     curl_free(text);
     return copy;
 }
@@ -38,7 +52,7 @@ static enum kist_err read_parts(CURLU *u, const char *url, struct arena *arena,
     parts.shown = shown(u, parts.password && *parts.password, arena);
     if (!parts.scheme || !parts.user || !parts.password || !parts.host || !parts.path ||
         !parts.query || !number || !parts.shown)
-        return KIST_E_NOMEM;
+        return KIST_E_INVALID;
     if (*number && bytes_to_u64(bytes_str(number), UINT16_MAX, &port) != KIST_OK)
         return KIST_E_INVALID;
     size_t len = strlen(parts.host);

@@ -62,13 +62,17 @@ static json_t *options_json(const Kist__EventTarget *t)
 static json_t *target_json(struct control_request *r, const Kist__EventTarget *t)
 {
     struct target_url url = { .shown = "" };
+    bool missing = false;
+    const struct target_driver *d = target_driver_of(t->kind, &missing);
+    unsigned concurrency = t->concurrency ? t->concurrency : d ? d->concurrency : 0;
     (void)!target_url_parse(t->url, r->call->arena, &url);
-    json_t *out = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:I, s:I, s:f, s:o}", "Name", t->name, "Arn",
-        arn_of(r, "sqs", t->name), "Kind", t->kind, "Url", url.shown, "Form", t->form, "Ordered",
-        (int)t->ordered, "PrivateNetwork", (int)t->private_network, "Concurrency",
-        (json_int_t)t->concurrency, "MaxAgeSeconds", (json_int_t)t->age_max_s, "LastModified",
-        (double)t->modified_ms / 1000, "Options", options_json(t));
+    json_t *out =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:I, s:I, s:f, s:o}", "Name", t->name,
+                  "Arn", arn_of(r, "sqs", t->name), "Kind", t->kind, "Url", url.shown, "Form",
+                  *t->form ? t->form : "s3", "Ordered", (int)t->ordered, "PrivateNetwork",
+                  (int)t->private_network, "Concurrency", (json_int_t)concurrency,
+                  "MaxAgeSeconds", (json_int_t)(t->age_max_s ? t->age_max_s : TARGET_AGE_S),
+                  "LastModified", (double)t->modified_ms / 1000, "Options", options_json(t));
     if (out && t->retries)
         (void)!json_object_set_new(out, "Retries", json_integer(t->retries - 1));
     if (out && *t->dead_letter)
@@ -194,6 +198,17 @@ struct change {
     Kist__Record record;
 };
 
+/* What waits for it is looked at again. */
+static void tell(struct control_request *r, const char *name)
+{
+    static const char *const services[] = { "sqs", "sns", "events" };
+    for (size_t i = 0; i < ARRAY_LEN(services); i++) {
+        const char *arn = arn_of(r, services[i], name);
+        if (arn)
+            events_target_changed(r->config->events, bytes_str(arn));
+    }
+}
+
 /* record NULL: the target goes. */
 static void commit_record(struct control_request *r, const char *name, Kist__Record *record,
                           uint64_t expected, void (*then)(struct control_request *r))
@@ -221,10 +236,12 @@ static void commit_record(struct control_request *r, const char *name, Kist__Rec
 static void put_done(struct control_request *r)
 {
     const struct change *c = r->state;
-    if (r->op.err != KIST_OK)
+    if (r->op.err != KIST_OK) {
         control_fail_err(r, r->op.err);
-    else
-        control_reply(r, json_pack("{s:o}", "Target", target_json(r, &c->target)));
+        return;
+    }
+    tell(r, c->target.name);
+    control_reply(r, json_pack("{s:o}", "Target", target_json(r, &c->target)));
 }
 
 /* Only those of the first account, whose machine it is, may reach its networks. */
@@ -388,10 +405,12 @@ static void list_targets(struct control_request *r)
 
 static void delete_done(struct control_request *r)
 {
-    if (r->op.err != KIST_OK)
+    if (r->op.err != KIST_OK) {
         control_fail_err(r, r->op.err);
-    else
-        control_reply(r, json_object());
+        return;
+    }
+    tell(r, r->state);
+    control_reply(r, json_object());
 }
 
 static void delete_target(struct control_request *r)
@@ -399,8 +418,10 @@ static void delete_target(struct control_request *r)
     const char *name = NULL;
     Kist__Record *record = NULL;
     Kist__EventTarget *target = NULL;
-    if (control_only(r, "|Name|") && named(r, &name) && read_record(r, name, &record, &target))
-        commit_record(r, name, NULL, record->changed, delete_done);
+    if (!control_only(r, "|Name|") || !named(r, &name) || !read_record(r, name, &record, &target))
+        return;
+    r->state = mut(name);
+    commit_record(r, name, NULL, record->changed, delete_done);
 }
 
 /* ---- TestTarget ---- */

@@ -160,16 +160,33 @@ static bool payload_fits(struct fn_call *c, const char *type, size_t max)
     return false;
 }
 
-static void invoke_now(struct fn_call *c)
+/* What both forms of waiting have in common; done is the caller's. False after an error reply. */
+static bool prepare(struct fn_call *c, struct fn_invocation *out)
 {
-    struct invoke *i;
     struct bytes tail = exchange_header(c->x, "x-amz-log-type"), context = BYTES_EMPTY;
+    struct bytes trace = exchange_header(c->x, "traceparent");
     if (tail.len && !bytes_equal(tail, BYTES_LIT("Tail")) &&
         !bytes_equal(tail, BYTES_LIT("None"))) {
         fn_invalid(c, "X-Amz-Log-Type must be None or Tail.");
-        return;
+        return false;
     }
     if (!payload_fits(c, "RequestResponse", FN_SYNC_MAX) || !client_context(c, &context))
+        return false;
+    *out = (struct fn_invocation){ .arn = bytes_str(fn_arn(c, c->id.name, c->id.qualifier)),
+                                   .payload = payload_of(c),
+                                   .request_id = c->request_id,
+                                   .trace = trace.len ? fn_str(c, trace) : NULL,
+                                   .client_context = context,
+                                   .log_tail = bytes_equal(tail, BYTES_LIT("Tail")),
+                                   .lineage = c->call->who->lineage };
+    return true;
+}
+
+static void invoke_now(struct fn_call *c)
+{
+    struct fn_invocation call;
+    struct invoke *i;
+    if (!prepare(c, &call))
         return;
     i = calloc(1, sizeof(*i));
     if (!i) {
@@ -178,15 +195,8 @@ static void invoke_now(struct fn_call *c)
     }
     c->invoke = i;
     i->c = c;
-    struct bytes trace = exchange_header(c->x, "traceparent");
-    i->call = (struct fn_invocation){ .arn = bytes_str(fn_arn(c, c->id.name, c->id.qualifier)),
-                                      .payload = payload_of(c),
-                                      .request_id = c->request_id,
-                                      .trace = trace.len ? fn_str(c, trace) : NULL,
-                                      .client_context = context,
-                                      .log_tail = bytes_equal(tail, BYTES_LIT("Tail")),
-                                      .lineage = c->call->who->lineage,
-                                      .done = done };
+    i->call = call;
+    i->call.done = done;
     exchange_wait(c->x);
     functions_invoke(c->f, &i->call);
 }
@@ -264,7 +274,15 @@ void fn_invoke_async(struct fn_call *c)
 
 void fn_invoke_stream(struct fn_call *c)
 {
-    if (may_invoke(c))
-        fn_fail(c, 501, "NotImplementedException",
-                "InvokeWithResponseStream is not there: use Invoke.");
+    struct bytes type = exchange_header(c->x, "x-amz-invocation-type");
+    struct function_found found = { 0 };
+    struct fn_invocation call;
+    if (!may_invoke(c) || !fn_load_qualified(c, &found))
+        return;
+    if (bytes_equal(type, BYTES_LIT("DryRun")))
+        fn_reply_empty(c, 204);
+    else if (type.len && !bytes_equal(type, BYTES_LIT("RequestResponse")))
+        fn_invalid(c, "Invalid invocation type: it must be RequestResponse or DryRun.");
+    else if (prepare(c, &call))
+        fn_stream_start(c, &call, found.function->version);
 }

@@ -82,6 +82,9 @@ static json_t *layer_json(struct fn_call *c, const Kist__FunctionLayer *layer)
                             (int)layer->version, "Description", layer->description, "CreatedDate",
                             fn_time(c, layer->created_ms), "CompatibleRuntimes",
                             strings(layer->n_runtimes, layer->runtimes));
+    if (out && layer->n_architectures)
+        json_object_set_new(out, "CompatibleArchitectures",
+                            strings(layer->n_architectures, layer->architectures));
     if (out && layer->license[0])
         json_object_set_new(out, "LicenseInfo", json_string(layer->license));
     return out;
@@ -89,14 +92,20 @@ static json_t *layer_json(struct fn_call *c, const Kist__FunctionLayer *layer)
 
 static json_t *whole_json(struct fn_call *c, const Kist__FunctionLayer *layer)
 {
+    const struct http_request *http = c->call->http;
+    struct bytes host = exchange_header(c->x, "host");
+    char *location =
+        arena_printf(c->arena, "%s://%.*s/2018-10-31/layers/%s/versions/%u/kist-code",
+                     http->tls ? "https" : "http", (int)host.len, (const char *)host.ptr,
+                     layer->name, layer->version);
     json_t *out = layer_json(c, layer);
     if (!out)
         return NULL;
     json_object_set_new(out, "LayerArn", json_string(layer_arn(c, bytes_str(layer->name), "")));
     json_object_set_new(out, "Content",
-                        json_pack("{s:s, s:s, s:I}", "Location", "", "CodeSha256",
-                                  fn_base64(c, schema_bytes(layer->code_sha256)), "CodeSize",
-                                  (json_int_t)layer->code_size));
+                        json_pack("{s:s, s:s, s:I}", "Location", location ? location : "",
+                                  "CodeSha256", fn_base64(c, schema_bytes(layer->code_sha256)),
+                                  "CodeSize", (json_int_t)layer->code_size));
     return out;
 }
 
@@ -136,20 +145,24 @@ static void publish_commit(struct fn_call *c)
         fn_commit(c, published);
 }
 
-static bool parse_runtimes(struct fn_call *c, Kist__FunctionLayer *layer)
+static bool parse_list(struct fn_call *c, const char *name, size_t most, size_t *n, char ***out)
 {
-    const json_t *list = json_object_get(c->in, "CompatibleRuntimes");
+    const json_t *list = json_object_get(c->in, name);
     size_t count = json_array_size(list);
-    layer->runtimes = arena_zalloc(c->arena, (count + 1) * sizeof(char *));
-    bool ok = layer->runtimes && count <= RUNTIMES_MAX;
+    char **texts = arena_zalloc(c->arena, (count + 1) * sizeof(char *));
+    bool ok = texts && count <= most && (!list || json_is_null(list) || json_is_array(list));
     for (size_t i = 0; i < count && ok; i++) {
         const json_t *item = json_array_get(list, i);
         ok = json_is_string(item) && json_string_length(item) <= 64;
-        layer->runtimes[layer->n_runtimes++] = (char *)json_string_value(item);
+        texts[i] = (char *)json_string_value(item);
     }
-    if (!ok)
-        fn_invalid(c, "CompatibleRuntimes are at most %d names of runtimes.", RUNTIMES_MAX);
-    return ok;
+    if (!ok) {
+        fn_invalid(c, "%s is a list of at most %zu names.", name, most);
+        return false;
+    }
+    *n = count;
+    *out = texts;
+    return true;
 }
 
 void fn_publish_layer(struct fn_call *c)
@@ -170,7 +183,11 @@ void fn_publish_layer(struct fn_call *c)
         return;
     }
     if (!fn_get_str(c, c->in, "Description", &description) ||
-        !fn_get_str(c, c->in, "LicenseInfo", &license) || !parse_runtimes(c, layer) ||
+        !fn_get_str(c, c->in, "LicenseInfo", &license) ||
+        !parse_list(c, "CompatibleRuntimes", RUNTIMES_MAX, &layer->n_runtimes,
+                    &layer->runtimes) ||
+        !parse_list(c, "CompatibleArchitectures", 2, &layer->n_architectures,
+                    &layer->architectures) ||
         !fn_get_object(c, c->in, "Content", &content) || !fn_code_parse(c, content))
         return;
     if (strlen(description) > FN_DESCRIPTION_MAX || strlen(license) > LICENSE_MAX) {
@@ -216,6 +233,14 @@ void fn_get_layer(struct fn_call *c)
         fn_reply(c, 200, whole_json(c, layer));
 }
 
+void fn_download_layer(struct fn_call *c)
+{
+    uint64_t changed = 0;
+    const Kist__FunctionLayer *layer = find_version(c, &changed);
+    if (layer)
+        fn_send_zip(c, layer->code_key);
+}
+
 static void gone(struct fn_call *c)
 {
     fn_reply_empty(c, 204);
@@ -250,19 +275,25 @@ struct listing {
     struct fn_page page;
     json_t *list;
     const char *last;
-    struct bytes runtime; /* only those for it; empty: all */
+    struct bytes runtime, architecture; /* only those for it; empty: all */
     /* ListLayers: the newest version of each. */
     Kist__FunctionLayer *newest;
     struct arena arena;
     enum kist_err err;
 };
 
+static bool is_among(struct bytes text, size_t n, char *const *list)
+{
+    for (size_t i = 0; i < n; i++)
+        if (bytes_equal(bytes_str(list[i]), text))
+            return true;
+    return text.len == 0;
+}
+
 static bool fits(const struct listing *l, const Kist__FunctionLayer *layer)
 {
-    for (size_t i = 0; i < layer->n_runtimes && l->runtime.len; i++)
-        if (bytes_equal(bytes_str(layer->runtimes[i]), l->runtime))
-            return true;
-    return l->runtime.len == 0;
+    return is_among(l->runtime, layer->n_runtimes, layer->runtimes) &&
+           is_among(l->architecture, layer->n_architectures, layer->architectures);
 }
 
 static Kist__FunctionLayer *unpack(struct listing *l, const Kist__Record *record)
@@ -294,6 +325,7 @@ static bool begin_list(struct fn_call *c, struct listing *l)
 {
     l->c = c;
     l->runtime = fn_param(c, "CompatibleRuntime");
+    l->architecture = fn_param(c, "CompatibleArchitecture");
     if (!fn_page(c, LIST_MAX, &l->page))
         return false;
     l->list = json_array();

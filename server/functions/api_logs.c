@@ -1,7 +1,7 @@
 /* What AWS has elsewhere: a function's log lines, and its zip.
  *
  *   GET .../kist-logs?after=CURSOR&since=MS&wait=SECONDS   {"Lines": [...], "Next": CURSOR}
- *   GET .../kist-code?Qualifier=Q                          the zip
+ *   GET .../kist-code?Qualifier=Q                          the zip, of a layer too
  *
  * Reading logs reads objects, so a worker does it; who waits for lines that are not there yet
  * holds no thread. */
@@ -208,15 +208,11 @@ static ptrdiff_t read_zip(struct exchange *x, void *ctx, uint64_t pos, uint8_t *
     return err == KIST_OK ? (ptrdiff_t)got : -1;
 }
 
-void fn_download(struct fn_call *c)
+void fn_send_zip(struct fn_call *c, const char *code_key)
 {
-    struct function_found found = { 0 };
     struct download *d = arena_zalloc(c->arena, sizeof(*d));
     Kist__Object *marker = NULL;
-    if (!fn_load_qualified(c, &found))
-        return;
-    struct object_id id = { BYTES_LIT(FUNCTIONS_BUCKET), bytes_str(found.function->code_key),
-                            VERSION_CURRENT };
+    struct object_id id = { BYTES_LIT(FUNCTIONS_BUCKET), bytes_str(code_key), VERSION_CURRENT };
     enum kist_err err =
         d ? object_reader_open(c->f->store, &id, c->arena, &d->reader, &marker) : KIST_E_NOMEM;
     if (err != KIST_OK) {
@@ -229,4 +225,11 @@ void fn_download(struct fn_call *c)
     (void)!exchange_add_header(c->x, "Content-Type", BYTES_LIT("application/zip"));
     c->replied = true;
     exchange_reply_reader(c->x, 200, object_reader_object(d->reader)->size, &reader);
+}
+
+void fn_download(struct fn_call *c)
+{
+    struct function_found found = { 0 };
+    if (fn_load_qualified(c, &found))
+        fn_send_zip(c, found.function->code_key);
 }

@@ -126,7 +126,7 @@ static bool add_conditions(struct fn_call *c, json_t *statement)
 }
 
 /* The statement that is asked for; NULL after an error reply. */
-static json_t *statement_of(struct fn_call *c)
+json_t *fn_statement_of(struct fn_call *c)
 {
     const char *sid = NULL, *action = NULL, *principal = NULL;
     if (!fn_get_str(c, c->in, "StatementId", &sid) || !fn_get_str(c, c->in, "Action", &action) ||
@@ -275,7 +275,7 @@ static void add_statement(struct fn_call *c, json_t *statement)
 
 void fn_add_permission(struct fn_call *c)
 {
-    json_t *statement = statement_of(c);
+    json_t *statement = fn_statement_of(c);
     if (!statement)
         return;
     if (bytes_equal(c->id.qualifier, BYTES_LIT(FN_LATEST)))

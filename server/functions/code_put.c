@@ -4,6 +4,7 @@
  * rely on an object while it is being removed. Equal zips share their bytes below, as all
  * chunks do. */
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -147,7 +148,7 @@ static void wrong_object(struct fn_code *code, enum kist_err err)
               "Unzipped size must be smaller than 262144000 bytes");
     else if (err == KIST_E_UNSUPPORTED)
         wrong(code, "InvalidParameterValueException",
-              "The object is encrypted: functions' code is read from plain objects.");
+              "The object is encrypted with a key that is not the store's own.");
     else
         wrong_err(code, err);
 #undef S3_SAYS
@@ -169,6 +170,23 @@ static enum kist_err copy_out(struct object_reader *r, uint64_t size, int fd)
     return KIST_OK;
 }
 
+/* The store's own encryption is opened; whose key is somebody's is not. */
+static enum kist_err unseal(const struct functions *f, struct object_reader *r)
+{
+    const Kist__Seal *seal = object_reader_object(r)->seal;
+    uint8_t above[SEAL_KEY_BYTES];
+    if (!seal)
+        return KIST_OK;
+    const struct master_key *master =
+        f->config.masters ? master_keys_find(f->config.masters, seal->master) : NULL;
+    if (seal->kind != SEAL_S3 || !master)
+        return KIST_E_UNSUPPORTED;
+    master_key_derive(master->key, MASTER_USE_S3, bytes_str(seal->context), above);
+    enum kist_err err = object_reader_unseal(r, above);
+    OPENSSL_cleanse(above, sizeof(above));
+    return err;
+}
+
 /* The object's bytes in a file without a name, mapped. */
 static enum kist_err map_object(struct fn_call *c, struct bytes *out)
 {
@@ -182,10 +200,9 @@ static enum kist_err map_object(struct fn_call *c, struct bytes *out)
     if (err == KIST_OK) {
         const Kist__Object *o = object_reader_object(r);
         fd = open(c->f->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        err = o->seal                ? KIST_E_UNSUPPORTED
-              : o->size > OBJECT_MAX ? KIST_E_TOO_LARGE
-              : fd < 0               ? KIST_E_IO
-                                     : copy_out(r, o->size, fd);
+        err = o->size > OBJECT_MAX ? KIST_E_TOO_LARGE : fd < 0 ? KIST_E_IO : unseal(c->f, r);
+        if (err == KIST_OK)
+            err = copy_out(r, o->size, fd);
         if (err == KIST_OK && o->size) {
             void *map = mmap(NULL, o->size, PROT_READ, MAP_PRIVATE, fd, 0);
             if (map == MAP_FAILED)

@@ -32,6 +32,7 @@
 
 struct fn_call;
 struct download;
+struct fn_stream;
 
 struct fn_route {
     const char *method, *path; /* "{}" stands for a segment */
@@ -88,6 +89,7 @@ struct fn_call {
     void *invoke; /* api_invoke.c's */
     void *logs;   /* api_logs.c's */
     struct download *download;
+    struct fn_stream *stream; /* api_stream.c's */
     void *more;
 };
 
@@ -276,6 +278,7 @@ bool fn_check_revision(struct fn_call *c, const char *revision);
     X(fn_list_layer_versions)                                                                    \
     X(fn_list_layers)                                                                            \
     X(fn_delete_layer)                                                                           \
+    X(fn_download_layer)                                                                           \
     X(fn_code_signing)                                                                           \
     X(fn_runtime_management)                                                                     \
     X(fn_recursion)                                                                              \
@@ -305,11 +308,23 @@ bool fn_publish_version(struct fn_call *c, Kist__Function *latest, uint64_t chan
 void fn_invoke_end(struct fn_call *c);
 void fn_logs_end(struct fn_call *c);
 void fn_download_end(struct fn_call *c);
+/* Replies with the object. */
+void fn_send_zip(struct fn_call *c, const char *code_key);
+
+/* api_stream.c */
+void fn_stream_end(struct fn_call *c);
+/* Copies what the invocation borrows; ends in a reply. */
+void fn_stream_start(struct fn_call *c, const struct fn_invocation *call, const char *version);
+/* One message of an event stream. */
+enum kist_err fn_stream_message(struct buf *out, const char *event, const char *type,
+                                struct bytes payload) MUST_CHECK;
 
 /* payload.c */
 bool fn_is_json(struct bytes text);
 /* api_policy.c: of $LATEST (or no qualifier), a version or an alias. */
 Kist__FunctionPolicy *fn_policy_of(const Kist__Function *latest, struct bytes qualifier);
+/* AddPermission's statement, from the body; a new reference, NULL after an error reply. */
+json_t *fn_statement_of(struct fn_call *c);
 /* *out NULL: it has none. False: it cannot be parsed. */
 bool fn_policy_parsed(const Kist__Function *latest, struct bytes qualifier, struct arena *arena,
                       struct policy **out) MUST_CHECK;

@@ -102,12 +102,15 @@ enum kist_err functions_open(const struct functions_config *config, struct funct
 void functions_start(struct functions *f, struct http_server *s3)
 {
     f->s3 = s3;
+    atomic_store(&f->started, true);
 }
 
 void functions_stop(struct functions *f)
 {
     if (f && f->registry)
         registry_stop(f->registry);
+    if (f)
+        atomic_store(&f->stopping, true);
     if (f && f->pool)
         pool_stop(f->pool);
 }
@@ -143,6 +146,11 @@ const struct api_service *functions_service(struct functions *f)
 const struct api_service *functions_urls(struct functions *f)
 {
     return &f->urls;
+}
+
+const struct api_service *functions_sites(struct functions *f)
+{
+    return &f->sites;
 }
 
 const struct event_sink *functions_sink(struct functions *f)

@@ -14,6 +14,7 @@
 #ifndef KIST_SERVER_FUNCTIONS_FUNCTIONS_H
 #define KIST_SERVER_FUNCTIONS_FUNCTIONS_H
 
+#include "auth/master_keys.h"
 #include "auth/users.h"
 #include "server/events/events.h"
 #include "server/http/api.h"
@@ -22,8 +23,9 @@
 
 struct functions_config {
     struct store *store;
-    struct auth_user_store *users; /* for the credentials of functions' roles */
-    const char *data_dir;          /* unpacked code lives in DIR/functions */
+    struct auth_user_store *users;     /* for the credentials of functions' roles */
+    const struct master_keys *masters; /* for code in encrypted objects; NULL: none is read */
+    const char *data_dir;              /* unpacked code lives in DIR/functions */
     const char *region, *domain;
     unsigned concurrency;   /* environments that run at once; 0: 2 for each core */
     size_t memory_bytes;    /* that environments may hold together; 0: half the machine's */
@@ -36,6 +38,8 @@ struct functions_config {
 struct functions;
 enum kist_err functions_open(const struct functions_config *config,
                              struct functions **out) MUST_CHECK;
+/* Who keeps functions' settings as targets, and is told when they change. */
+void functions_watch(struct functions *f, struct events *events);
 /* Once the servers listen: where environments' requests to the store go. */
 void functions_start(struct functions *f, struct http_server *s3);
 /* Ends all environments. Before the HTTP servers stop. */
@@ -48,6 +52,8 @@ void functions_describe(struct functions *f, struct buf *out);
 const struct api_service *functions_service(struct functions *f);
 /* Function URLs: <id>.lambda-url.<region>.<domain>, for the front as well. */
 const struct api_service *functions_urls(struct functions *f);
+/* Requests of websites that a routing rule gives to a function: the call's resource. */
+const struct api_service *functions_sites(struct functions *f);
 /* Targets with lambda ARNs. */
 const struct event_sink *functions_sink(struct functions *f);
 
@@ -123,5 +129,7 @@ struct fn_totals {
     uint64_t memory_bytes, memory_max_bytes;
 };
 void functions_totals(struct functions *f, struct fn_totals *out);
+/* All of it in Prometheus' text format; ctx is the functions. */
+enum kist_err functions_metrics(void *ctx, struct buf *out) MUST_CHECK;
 
 #endif

@@ -16,6 +16,8 @@
 #ifndef KIST_SERVER_FUNCTIONS_INTERNAL_H
 #define KIST_SERVER_FUNCTIONS_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include "server/functions/functions.h"
 
 /* Where zips and logs are: a bucket of the store that no S3 name can reach, whose owner is no
@@ -46,7 +48,7 @@ struct functions {
     char *dir; /* DIR/functions */
 
     struct registry *registry; /* the registry side's */
-    struct api_service service, urls;
+    struct api_service service, urls, sites;
 
     struct sandbox_host *host; /* NULL: config.off, or none works: host_why */
     const char *host_why;
@@ -56,6 +58,10 @@ struct functions {
     struct fn_metrics *metrics;
     struct event_sink sink;
     struct http_server *s3; /* from functions_start() on */
+    /* Events are taken only between the two: what a start or a stop does to an invocation is no
+     * failure of its function. */
+    atomic_bool started, stopping;
+    struct events *events;  /* NULL: nobody is told of changes */
 };
 
 /* ---- names: names.c ---- */

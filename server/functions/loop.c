@@ -75,7 +75,7 @@ static void conn_event(struct fn_conn *c, uint32_t events)
         bool sent = !c->polls_out;
         pthread_mutex_unlock(&c->env->lock);
         if (sound && sent)
-            sound = runtime_resume(c);
+            sound = !c->close_after && runtime_resume(c);
     }
     if (!sound)
         runtime_close(c);

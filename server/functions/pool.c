@@ -10,7 +10,6 @@
 #include "server/functions/run.h"
 #include "storage/base/cleanup.h"
 
-#define STARTERS 4
 #define SLOT_TURN_NS (100 * UINT64_C(1000000)) /* a fleet's, while others wait */
 /* Credentials are made once for an environment: it is replaced before they expire. */
 #define ENV_LIFE_NS ((uint64_t)CREDENTIALS_LIFE_MS / 2 * 1000000)
@@ -324,7 +323,7 @@ static bool enqueue(struct pool *p, struct fleet *fleet, struct fn_run *run)
     return true;
 }
 
-static struct fn_run *dequeue(struct fleet *fleet)
+struct fn_run *pool_dequeue(struct fleet *fleet)
 {
     struct fn_run *run = fleet->waiting;
     if (!run)
@@ -457,7 +456,7 @@ static void retire_fleet(struct pool *p, struct fleet *old)
     for (;;) {
         pthread_mutex_lock(&shard->lock);
         struct fn_env *e = old->idle_first;
-        struct fn_run *run = e ? NULL : dequeue(old);
+        struct fn_run *run = e ? NULL : pool_dequeue(old);
         if (e) {
             idle_remove(e);
             env_ref(e);
@@ -523,7 +522,7 @@ struct fn_run *pool_next(struct fn_env *e, bool *retire)
         /* Others that wait come after us, but not for ever. */
         bool others = atomic_load(&p->wait_count) > (fleet->listed ? 1U : 0U);
         if (!others || fleet->soon || now - e->slot_ns < SLOT_TURN_NS)
-            run = dequeue(fleet);
+            run = pool_dequeue(fleet);
     }
     if (!run && !*retire) {
         e->state = ENV_IDLE;
@@ -607,7 +606,7 @@ void pool_gone(struct fn_env *e)
     pool_pump(e->f->pool);
 }
 
-static struct fleet *wait_take(struct pool *p)
+struct fleet *pool_wait_take(struct pool *p)
 {
     pthread_mutex_lock(&p->wait_lock);
     struct fleet *fleet = p->wait_first;
@@ -632,7 +631,7 @@ static void pump_one(struct pool *p, struct fleet *fleet)
     pthread_mutex_lock(&shard->lock);
     bool claimed = fleet->waiting && claim(p, fleet, true, &shared, &e);
     if (claimed)
-        run = dequeue(fleet);
+        run = pool_dequeue(fleet);
     if (fleet->waiting)
         wait_enter(p, fleet);
     pthread_mutex_unlock(&shard->lock);
@@ -645,7 +644,7 @@ void pool_pump(struct pool *p)
     /* Once round: a fleet that has its reserved concurrency in use does not stop the others. */
     unsigned tries = atomic_load(&p->wait_count);
     for (tries += tries ? p->concurrency : 0; tries; tries--) {
-        struct fleet *fleet = wait_take(p);
+        struct fleet *fleet = pool_wait_take(p);
         if (!fleet)
             return;
         pump_one(p, fleet);
@@ -688,134 +687,4 @@ void functions_changed(struct functions *f, struct bytes account, struct bytes n
         fleet_unref(old);
     }
     pool_count_reserved(p);
-}
-
-/* ---- opening ---- */
-
-static bool add_reserved(void *ctx, const Kist__Function *latest)
-{
-    unsigned *sum = ctx;
-    if (latest->reserved > 1)
-        *sum += latest->reserved - 1;
-    return true;
-}
-
-static void count_reserved(struct job *job)
-{
-    struct pool *p = CONTAINER_OF(job, struct pool, count_job);
-    unsigned sum = 0;
-    atomic_store(&p->counting, false); /* a change from here on counts again */
-    if (registry_each(p->f, add_reserved, &sum) == KIST_OK)
-        atomic_store(&p->reserved, sum);
-}
-
-void pool_count_reserved(struct pool *p)
-{
-    if (atomic_exchange(&p->counting, true))
-        return;
-    p->count_job.run = count_reserved;
-    worker_submit(p->counter, &p->count_job);
-}
-
-static uint64_t half_the_memory(void)
-{
-    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 2 : UINT64_C(1) << 30;
-}
-
-static unsigned cores(void)
-{
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (unsigned)n : 1;
-}
-
-enum kist_err pool_open(struct functions *f, struct pool **out)
-{
-    struct pool *p = calloc(1, sizeof(*p));
-    if (!p)
-        return KIST_E_NOMEM;
-    p->f = f;
-    p->concurrency = f->config.concurrency ? f->config.concurrency : 2 * cores();
-    p->spare = p->concurrency >= 4 ? 1 : 0;
-    p->memory_max = f->config.memory_bytes ? f->config.memory_bytes : half_the_memory();
-    p->idle_ns = (uint64_t)(f->config.idle_s ? f->config.idle_s : 300) * 1000000000;
-    p->wait_end = &p->wait_first;
-    pthread_mutex_init(&p->wait_lock, NULL);
-    pthread_mutex_init(&p->live_lock, NULL);
-    pthread_cond_init(&p->live_none, NULL);
-    for (size_t i = 0; i < SHARDS; i++)
-        pthread_mutex_init(&p->shards[i].lock, NULL);
-    enum kist_err err = worker_pool_open("fn-start", STARTERS, &p->workers);
-    if (err == KIST_OK)
-        err = worker_pool_open("fn-count", 1, &p->counter);
-    unsigned loops = cores() < LOOPS_MAX ? cores() : LOOPS_MAX;
-    while (err == KIST_OK && p->loop_count < loops) {
-        err = loop_open(&p->loops[p->loop_count]);
-        p->loop_count += err == KIST_OK;
-    }
-    if (err != KIST_OK) {
-        pool_close(p);
-        return err;
-    }
-    *out = p;
-    return KIST_OK;
-}
-
-/* What waits is not begun any more: its event stays in the outbox. */
-static void drop_waiting(struct pool *p)
-{
-    struct fleet *fleet;
-    while ((fleet = wait_take(p))) {
-        struct shard *shard = fleet->family->shard;
-        struct fn_run *run;
-        do {
-            pthread_mutex_lock(&shard->lock);
-            run = dequeue(fleet);
-            pthread_mutex_unlock(&shard->lock);
-            if (run)
-                run_end_with(run, FN_THROTTLED, "the server is stopping");
-        } while (run);
-        fleet_unref(fleet);
-    }
-}
-
-void pool_stop(struct pool *p)
-{
-    atomic_store(&p->stopping, true);
-    drop_waiting(p);
-    for (;;) {
-        pthread_mutex_lock(&p->live_lock);
-        struct fn_env *e = p->live;
-        while (e && e->told_to_end)
-            e = e->live_next;
-        if (e) {
-            e->told_to_end = true;
-            env_ref(e);
-        }
-        pthread_mutex_unlock(&p->live_lock);
-        if (!e)
-            break;
-        env_kill(e);
-        env_unref(e);
-    }
-    pthread_mutex_lock(&p->live_lock);
-    while (p->live_count)
-        pthread_cond_wait(&p->live_none, &p->live_lock);
-    pthread_mutex_unlock(&p->live_lock);
-}
-
-void pool_close(struct pool *p)
-{
-    if (!p)
-        return;
-    for (unsigned i = 0; i < p->loop_count; i++)
-        loop_close(p->loops[i]);
-    worker_pool_close(p->workers);
-    worker_pool_close(p->counter);
-    for (size_t i = 0; i < SHARDS; i++)
-        pthread_mutex_destroy(&p->shards[i].lock);
-    pthread_mutex_destroy(&p->wait_lock);
-    pthread_mutex_destroy(&p->live_lock);
-    pthread_cond_destroy(&p->live_none);
-    free(p);
 }

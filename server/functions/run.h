@@ -191,8 +191,7 @@ struct fn_conn {
     struct buf out;
     size_t out_at;
     struct bytes payload;
-    atomic_bool polls_out;
-    bool close_after;
+    atomic_bool polls_out, close_after;
     /* The loop's alone. */
     size_t in_len;
     uint8_t in[WIRE_HEAD_MAX];
@@ -210,7 +209,8 @@ void runtime_accept(struct fn_env *e);
 void runtime_readable(struct fn_conn *c);
 /* What has been sent made room: requests that came meanwhile. False: to be closed. */
 bool runtime_resume(struct fn_conn *c) MUST_CHECK;
-/* e->lock is held: sends what waits; false: the connection is broken. */
+/* e->lock is held: sends what waits; false: the connection is broken. With c->polls_out the rest
+ * goes when there is room, and the loop closes what is to be closed after that. */
 bool runtime_flush(struct fn_conn *c) MUST_CHECK;
 /* e->lock is held: answers the "next" of e->waiting with e->run. */
 void runtime_send_run(struct fn_env *e);
@@ -306,6 +306,10 @@ bool pool_take_idle(struct fn_env *e);
 void fleet_unref(struct fleet *fleet);
 /* Adds up anew what functions have reserved, on a worker. */
 void pool_count_reserved(struct pool *p);
+/* The first run that waits; the shard's lock is held. NULL: none. */
+struct fn_run *pool_dequeue(struct fleet *fleet);
+/* The next fleet whose runs wait, with its reference; it is no longer listed. NULL: none. */
+struct fleet *pool_wait_take(struct pool *p);
 /* Those who wait get what has become free. */
 void pool_pump(struct pool *p);
 

@@ -53,7 +53,7 @@ bool runtime_flush(struct fn_conn *c)
     if (c->polls_out)
         loop_change(c->env->loop, &c->watch, EPOLLIN | EPOLLRDHUP);
     c->polls_out = false;
-    return !c->close_after;
+    return true;
 }
 
 static bool reply(struct fn_conn *c, const char *status, const char *body)
@@ -67,7 +67,7 @@ static bool reply(struct fn_conn *c, const char *status, const char *body)
                             body) == KIST_OK &&
                  runtime_flush(c);
     pthread_mutex_unlock(&e->lock);
-    return sound;
+    return sound && (c->polls_out || !c->close_after);
 }
 
 static bool fail(struct fn_conn *c, const char *status, const char *type, const char *message)
@@ -157,8 +157,8 @@ void runtime_send_run(struct fn_env *e)
         c->payload = run->call->payload;
         e->given = runtime_flush(c);
     }
-    if (!e->given) /* the loop sees the end of it */
-        shutdown(c->watch.fd, SHUT_RDWR);
+    if (!e->given || (c->close_after && !c->polls_out)) /* the loop sees the end of it */
+        shutdown(c->watch.fd, e->given ? SHUT_WR : SHUT_RDWR);
 }
 
 /* ---- requests ---- */

@@ -175,7 +175,7 @@ static enum kist_err zygote_send(struct sandbox_host *host, const void *data, si
     int error = host->socket < 0 ? EPIPE : sandbox_send(host->socket, data, len, fds, fds_count);
     enum kist_err err = from_errno(error);
     if (error == EPIPE || error == ECONNRESET) {
-        struct sandbox_abilities again;
+        struct sandbox_abilities again = { 0 };
         zygote_close(host);
         err = zygote_open(host, &again);
         if (err == KIST_OK && host->features & ~(again.features | SANDBOX_CGROUPS))

@@ -148,8 +148,8 @@ enum kist_err sandbox_reap(struct sandbox *box, struct sandbox_exit *out) MUST_C
 /* Kills, waits, and gives everything back. NULL is allowed. */
 void sandbox_free(struct sandbox *box);
 
-/* The zygote's main function: serves sandbox_host_open()'s process until that ends. Returns an
- * exit status. */
+/* The zygote's main function: serves sandbox_host_open()'s process, and exits when that ends.
+ * Returns an exit status when it cannot begin. */
 int sandbox_zygote_main(void);
 
 #endif

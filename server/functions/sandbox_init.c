@@ -256,7 +256,7 @@ static _Noreturn void serve(struct init *init)
     for (;;) {
         int timeout = init->proc && !init->stopped ? WATCH_MS : -1;
         int n = poll(polls, ARRAY_LEN(polls), timeout);
-        if (n == 0)
+        if (n == 0 && init->proc)
             watch(init);
         if (n > 0 && polls[1].revents)
             reap(init);
@@ -411,7 +411,7 @@ void sandbox_init(struct sandbox_plan *plan)
     static struct init init;
     struct sandbox_request *request = plan->request;
     struct sandbox_report report = { .kind = SANDBOX_READY };
-    int listeners[SANDBOX_PORTS_MAX];
+    int listeners[SANDBOX_PORTS_MAX] = { -1, -1, -1, -1 };
     bool bad = false;
     int err = init_init(&init, plan);
     if (err == 0)

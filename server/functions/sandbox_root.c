@@ -245,9 +245,8 @@ int sandbox_root_finish(const struct sandbox_plan *plan)
 {
     const struct sandbox_request *request = plan->request;
     char options[128];
-    snprintf(options, sizeof(options), "mode=1777,size=%llu,nr_inodes=%llu",
-             (unsigned long long)request->tmp_bytes,
-             (unsigned long long)(request->tmp_bytes / 4096 + 64));
+    unsigned long long size = request->tmp_bytes, inodes = size / 4096 + 64;
+    snprintf(options, sizeof(options), "mode=1777,size=%llu,nr_inodes=%llu", size, inodes);
     if (mount("tmp", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, options) != 0)
         return errno;
     int err = bind_given(plan->task, "/var/task");

@@ -375,5 +375,6 @@ int sandbox_zygote_main(void)
         return 1;
     (void)signal(SIGCHLD,
                  SIG_IGN); /* inits are reaped by nobody; their pidfds tell of their end */
-    return serve();
+    _exit(
+        serve()); /* there is nothing to write out, and /proc is no longer where libraries look */
 }

@@ -14,7 +14,7 @@
 #include "storage/base/codec.h"
 #include "storage/base/trace.h"
 
-#define TRIES_MAX 5
+#define TRIES_MAX 16
 /* More than this is parsed on a worker. */
 #define BODY_LARGE ((size_t)64 << 10)
 
@@ -386,12 +386,20 @@ static void committed(struct exchange *x)
         c->then(c);
 }
 
+void functions_watch(struct functions *f, struct events *events)
+{
+    f->events = events;
+}
+
 static void op_done(struct store_op *op)
 {
     struct fn_call *c = op->user;
     c->committed = op->err == KIST_OK;
-    if (c->committed && c->id.name.len && c->route->body != FN_BODY_RAW)
+    if (c->committed && c->id.name.len && c->route->body != FN_BODY_RAW) {
         functions_changed(c->f, c->id.account, c->id.name);
+        if (c->f->events)
+            events_target_changed(c->f->events, c->id.name);
+    }
     exchange_wake(c->x, committed);
 }
 
@@ -649,15 +657,19 @@ static void end(void *ctx, struct api_call *api)
     (void)ctx;
     if (!c)
         return;
+    /* A commit that failed for the machine's sake may be there after all: code stays then. */
+    bool refused = !c->op_used || c->op.err == KIST_E_CONFLICT || c->op.err == KIST_E_INVALID ||
+                   c->op.err == KIST_E_TOO_LARGE;
     if (c->committed)
         fn_code_drop(c->f, c->trash, c->trash_count);
-    else if (c->code.stored)
+    else if (c->code.stored && refused)
         fn_code_drop(c->f, &c->code.stored, 1);
     if (c->op_used)
         store_op_release(&c->op);
     fn_invoke_end(c);
     fn_logs_end(c);
     fn_download_end(c);
+    fn_stream_end(c);
     json_decref(c->in);
 }
 

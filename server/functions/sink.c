@@ -14,6 +14,7 @@
 #define DEPTH_MAX 16
 
 struct sink_work {
+    struct functions *f;
     struct event_delivery *delivery;
     struct fn_invocation call;
     struct buf payload;
@@ -74,7 +75,10 @@ static void delivered(struct fn_invocation *call, const struct fn_result *r)
         why[len] = '\0';
         text = why;
     }
-    d->done(d, outcomes[r->end], r->end == FN_OK ? NULL : text, r->payload, r->span);
+    enum event_outcome outcome = outcomes[r->end];
+    if (r->end != FN_OK && atomic_load(&w->f->stopping))
+        outcome = EVENT_ABSENT;
+    d->done(d, outcome, r->end == FN_OK ? NULL : text, r->payload, r->span);
     buf_release(&w->payload);
     free(w);
 }
@@ -85,6 +89,10 @@ static void deliver(void *ctx, struct event_delivery *d)
     const Kist__Event *event = d->event;
     const Kist__Lineage *lineage = event->cause ? event->cause->lineage : NULL;
     struct sink_work *w = NULL;
+    if (!atomic_load(&f->started) || atomic_load(&f->stopping)) {
+        d->done(d, EVENT_ABSENT, "the server is starting or stopping", BYTES_EMPTY, NULL);
+        return;
+    }
     if (lineage && lineage->depth >= DEPTH_MAX) {
         d->done(d, EVENT_REFUSED, "the chain of functions before this event is too long",
                 BYTES_EMPTY, NULL);
@@ -97,6 +105,7 @@ static void deliver(void *ctx, struct event_delivery *d)
     }
     buf_init(&w->payload, PAYLOAD_MAX);
     w->delivery = d;
+    w->f = f;
     w->call = (struct fn_invocation){ .arn = bytes_str(event->target),
                                       .request_id = d->id,
                                       .trace = event->cause && event->cause->trace[0]
@@ -135,6 +144,8 @@ static bool accepts(void *ctx, struct bytes arn, struct bytes bucket, struct byt
     char source[128];
     if (function_id_parse(arn, &id) != KIST_OK || bucket.len > 64)
         return false;
+    if (!bucket.len) /* not S3 but the account itself asks, by a schedule */
+        return bytes_equal(id.account, account);
     int n = snprintf(source, sizeof(source), "arn:aws:s3:::%.*s", (int)bucket.len,
                      (const char *)bucket.ptr);
     return functions_service_allowed(f, &id, "s3.amazonaws.com", bytes_of(source, (size_t)n),

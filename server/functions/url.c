@@ -250,18 +250,26 @@ static bool is_host(void *ctx, struct bytes host)
     return id_of(ctx, host).len > 0;
 }
 
-static void call(void *ctx, struct api_call *c)
+static struct visit *begin(struct functions *f, struct api_call *c)
 {
-    struct functions *f = ctx;
     struct visit *v = arena_zalloc(c->arena, sizeof(*v));
     if (!v) {
         exchange_abort(c->x);
-        return;
+        return NULL;
     }
     v->f = f;
     v->call = c;
     c->state = v;
     new_request_id(v);
+    return v;
+}
+
+static void call(void *ctx, struct api_call *c)
+{
+    struct functions *f = ctx;
+    struct visit *v = begin(f, c);
+    if (!v)
+        return;
     if (registry_url(f, id_of(f, c->host), c->arena, &v->url, NULL) != KIST_OK) {
         v->url = NULL;
         fail(v, 403, "Forbidden");
@@ -277,6 +285,35 @@ static void call(void *ctx, struct api_call *c)
     }
     cors_headers(v);
     fail(v, 403, "Forbidden");
+}
+
+/* A website's path is as open as a URL without authentication: the function's policy must let
+ * everybody in by lambda:InvokeFunctionUrl. */
+static void site_call(void *ctx, struct api_call *c)
+{
+    struct visit *v = begin(ctx, c);
+    struct function_id id;
+    Kist__FunctionUrl *url = v ? arena_alloc(c->arena, sizeof(*url)) : NULL;
+    if (!v)
+        return;
+    if (!url || function_id_parse(c->resource, &id) != KIST_OK) {
+        fail(v, url ? 502 : 503, url ? "Internal Server Error" : "Service Unavailable");
+        return;
+    }
+    kist__function_url__init(url);
+    url->account = arena_strndup(c->arena, id.account.ptr, id.account.len);
+    url->function = arena_strndup(c->arena, id.name.ptr, id.name.len);
+    url->qualifier = id.qualifier.len
+                         ? arena_strndup(c->arena, id.qualifier.ptr, id.qualifier.len)
+                         : (char *)"";
+    url->id = url->function;
+    v->url = url;
+    if (!url->account || !url->function || !url->qualifier)
+        fail(v, 503, "Service Unavailable");
+    else if (may(v))
+        invoke(v);
+    else
+        fail(v, 403, "Forbidden");
 }
 
 static void end(void *ctx, struct api_call *c)
@@ -299,4 +336,7 @@ void functions_urls_init(struct functions *f)
                                     .end = end,
                                     .refuse = refuse,
                                     .host = is_host };
+    f->sites = f->urls;
+    f->sites.call = site_call;
+    f->sites.host = NULL;
 }

@@ -23,8 +23,9 @@ struct api_call {
     const struct auth_identity *who;
     bool unsigned_allowed; /* the front did not insist: a host name of the service's own */
     bool presigned;
-    struct bytes host; /* as names are compared: lower case, without port and last dot */
-    struct bytes body; /* whole, and what the signature says of it holds; at most body_max */
+    struct bytes host;     /* as names are compared: lower case, without port and last dot */
+    struct bytes body;     /* whole, and what the signature says of it holds; at most body_max */
+    struct bytes resource; /* ARN of what the front says that it is for; mostly empty */
     int64_t now_ms;
     void *state; /* the service's */
     /* The caller may do this ("lambda:InvokeFunction") on this ARN: his own policies, and the
@@ -36,7 +37,10 @@ struct api_call {
 };
 
 /* The call of an exchange that was handed over; for callbacks after a wait. */
-struct api_call *api_call_of(struct exchange *x);
+static inline struct api_call *api_call_of(struct exchange *x)
+{
+    return exchange_guest(x);
+}
 
 struct api_service {
     void *ctx;

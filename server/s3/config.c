@@ -71,7 +71,8 @@ static const struct s3_shape website_redirect[] = {
     END,
 };
 static const struct s3_shape website_rule[] = { TREE("Condition", 0, 1, website_condition),
-                                                TREE("Redirect", 1, 1, website_redirect), END };
+                                                TREE("Redirect", 0, 1, website_redirect),
+                                                TEXT("Function", 0, 1), END };
 static const struct s3_shape website_rules[] = { TREE("RoutingRule", 1, 50, website_rule), END };
 static const struct s3_shape website[] = {
     TREE("ErrorDocument", 0, 1, website_error),
@@ -182,6 +183,34 @@ static bool check_cors(struct s3_request *r, const struct s3_xml_node *root)
     return true;
 }
 
+/* <Function> is kist's own: requests below a prefix are a function's, not the bucket's. */
+static bool check_website_rule(struct s3_request *r, const struct s3_xml_node *rule)
+{
+    const struct s3_xml_node *redirect = s3_xml_child(rule, "Redirect");
+    const struct s3_xml_node *function = s3_xml_child(rule, "Function");
+    const struct s3_xml_node *condition = s3_xml_child(rule, "Condition");
+    if (function) {
+        bool prefix = s3_xml_child(condition, "KeyPrefixEquals") && !condition->child->next;
+        if (prefix && !redirect)
+            return true;
+        s3_fail_message(r, S3_INVALID_REQUEST,
+                        "A rule with Function has a Condition with KeyPrefixEquals alone, and no "
+                        "Redirect.");
+        return false;
+    }
+    if (s3_xml_child(redirect, "ReplaceKeyWith") &&
+        s3_xml_child(redirect, "ReplaceKeyPrefixWith")) {
+        s3_fail_message(r, S3_INVALID_REQUEST,
+                        "You can only define ReplaceKeyPrefix or ReplaceKey but not both.");
+        return false;
+    }
+    if (!redirect || !redirect->child) {
+        s3_fail(r, S3_MALFORMED_XML);
+        return false;
+    }
+    return true;
+}
+
 /* https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketWebsite.html */
 static bool check_website(struct s3_request *r, const struct s3_xml_node *root)
 {
@@ -203,19 +232,9 @@ static bool check_website(struct s3_request *r, const struct s3_xml_node *root)
         return false;
     }
     const struct s3_xml_node *rules = s3_xml_child(root, "RoutingRules");
-    for (const struct s3_xml_node *n = rules ? rules->child : NULL; n; n = n->next) {
-        const struct s3_xml_node *redirect = s3_xml_child(n, "Redirect");
-        if (s3_xml_child(redirect, "ReplaceKeyWith") &&
-            s3_xml_child(redirect, "ReplaceKeyPrefixWith")) {
-            s3_fail_message(r, S3_INVALID_REQUEST,
-                            "You can only define ReplaceKeyPrefix or ReplaceKey but not both.");
+    for (const struct s3_xml_node *n = rules ? rules->child : NULL; n; n = n->next)
+        if (!check_website_rule(r, n))
             return false;
-        }
-        if (!redirect->child) {
-            s3_fail(r, S3_MALFORMED_XML);
-            return false;
-        }
-    }
     return true;
 }
 

@@ -105,16 +105,6 @@ static bool customer_key(struct s3_request *r, const char *prefix, uint8_t out[S
 
 /* ---- keys of ours ---- */
 
-/* Keys for different uses are derived, so that none is good for another. */
-static void derive(const uint8_t key[SEAL_KEY_BYTES], const char *use, struct bytes context,
-                   uint8_t out[SEAL_KEY_BYTES])
-{
-    uint8_t purpose[32];
-    hmac_sha256(bytes_of(key, SEAL_KEY_BYTES), bytes_str(use), purpose);
-    hmac_sha256(bytes_of(purpose, sizeof(purpose)), context, out);
-    OPENSSL_cleanse(purpose, sizeof(purpose));
-}
-
 /* The key that a record's data keys are wrapped under. KIST_E_NOT_FOUND: it is gone,
  * KIST_E_BUCKET_STATE: disabled. */
 static enum kist_err wrapping_key(struct s3_request *r, const Kist__Seal *seal,
@@ -124,15 +114,15 @@ static enum kist_err wrapping_key(struct s3_request *r, const Kist__Seal *seal,
     uint8_t named[SEAL_KEY_BYTES];
     if (seal->kind == SEAL_KMS && !kms_is_default(bytes_str(seal->key))) {
         TRY(kms_material(r, bytes_str(seal->key), named));
-        derive(named, "kist sse-kms 1", bytes_str(seal->context), out);
+        master_key_derive(named, "kist sse-kms 1", bytes_str(seal->context), out);
         OPENSSL_cleanse(named, sizeof(named));
         return KIST_OK;
     }
     const struct master_key *master = masters ? master_keys_find(masters, seal->master) : NULL;
     if (!master)
         return KIST_E_NOT_FOUND;
-    derive(master->key, seal->kind == SEAL_KMS ? "kist aws/s3 1" : "kist sse-s3 1",
-           bytes_str(seal->context), out);
+    master_key_derive(master->key, seal->kind == SEAL_KMS ? "kist aws/s3 1" : MASTER_USE_S3,
+                      bytes_str(seal->context), out);
     return KIST_OK;
 }
 
@@ -198,7 +188,8 @@ static bool choose(struct s3_request *r, struct choice *c)
     }
     if (!method.ptr && !key.ptr && !context.ptr)
         return choose_default(r, c);
-    if (!bytes_equal(method, BYTES_LIT("aws:kms")) && (key.ptr || context.ptr))
+    bool kms = method.ptr && bytes_equal(method, BYTES_LIT("aws:kms"));
+    if (!kms && (key.ptr || context.ptr))
         return fail_argument(r, SSE,
                              "Server Side Encryption with AWS KMS managed key requires HTTP "
                              "header x-amz-server-side-encryption : aws:kms");

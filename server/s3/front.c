@@ -2,16 +2,16 @@
  * who sends them, reads the body, and hands over. See server/http/api.h. */
 #include "server/s3/internal.h"
 
+/* Bodies up to this are no matter; of larger ones (code, mostly) so much may be under way. */
+#define SMALL_BODY ((uint64_t)1 << 20)
+#define BODIES_MAX ((uint64_t)192 << 20)
+
 struct guest {
     struct api_call call; /* first: the service knows no more */
+    uint64_t held;        /* of the service's guest_bytes */
     struct s3_request *r;
     const struct api_service *service;
 };
-
-struct api_call *api_call_of(struct exchange *x)
-{
-    return exchange_guest(x);
-}
 
 /* "lambda" of AKIA.../20260131/us-east-1/lambda/aws4_request, in a header, or in a query where
  * slashes may be escaped; empty: none is named. */
@@ -55,7 +55,13 @@ const struct api_service *s3_guest_service(const struct s3_request *r)
 void s3_guest_refuse(struct s3_request *r, unsigned status, const char *code, const char *message)
 {
     const struct api_service *service = r->guest->service;
+    if (strcmp(code, "MaxMessageLengthExceeded") == 0) { /* S3's own word for it */
+        status = 413;
+        code = "RequestEntityTooLarge";
+    }
     exchange_clear_headers(r->x);
+    if (status == 503 || status == 429)
+        (void)!exchange_add_header(r->x, "Retry-After", BYTES_LIT("1"));
     exchange_reply_bytes(r->x, status,
                          service->refuse(service->ctx, r->x, status, code, message));
 }
@@ -161,6 +167,16 @@ bool s3_guest_begin(struct s3_request *r, const struct api_service *service)
     return true;
 }
 
+bool s3_guest_begin_for(struct s3_request *r, const struct api_service *service,
+                        struct bytes resource)
+{
+    if (!s3_guest_begin(r, service))
+        return false;
+    r->guest->call.resource = resource;
+    r->guest->call.unsigned_allowed = true;
+    return true;
+}
+
 struct bytes s3_guest_name(const struct s3_request *r)
 {
     return bytes_str(r->guest->service->name);
@@ -171,11 +187,29 @@ bool s3_guest_unsigned(const struct s3_request *r)
     return r->guest->call.unsigned_allowed;
 }
 
+/* Bodies are read whole: what all of them may take has a ceiling. */
+static bool may_read(struct s3_request *r)
+{
+    struct guest *g = r->guest;
+    uint64_t size = r->http->content_length;
+    if (size == HTTP_LENGTH_UNKNOWN || size > g->service->body_max)
+        size = g->service->body_max;
+    if (size <= SMALL_BODY)
+        return true;
+    if (atomic_fetch_add(&r->service->guest_bytes, size) + size <= BODIES_MAX) {
+        g->held = size;
+        return true;
+    }
+    atomic_fetch_sub(&r->service->guest_bytes, size);
+    s3_guest_refuse(r, 503, "ServiceUnavailable", "Too many large requests at once.");
+    return false;
+}
+
 void s3_guest_call(struct s3_request *r)
 {
     if (r->http->content_length == 0)
         hand_over(r);
-    else
+    else if (may_read(r))
         s3_read_xml(r, r->guest->service->body_max, hand_over);
 }
 
@@ -184,4 +218,6 @@ void s3_guest_end(struct s3_request *r)
     struct guest *g = r->guest;
     if (g && g->service->end)
         g->service->end(g->service->ctx, &g->call);
+    if (g)
+        atomic_fetch_sub(&r->service->guest_bytes, g->held);
 }

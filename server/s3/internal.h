@@ -49,6 +49,7 @@ struct s3_service {
     struct s3_rules_cache *rules;
     struct access_log *access_log;   /* NULL: none is kept */
     struct usage_counter *usage;     /* NULL: nothing is counted */
+    _Atomic uint64_t guest_bytes;    /* of large bodies of other services' requests */
     _Atomic uint64_t (*counters)[6]; /* by operation; the last is for unrouted requests */
 };
 
@@ -148,6 +149,9 @@ struct guest;
 const struct api_service *s3_guest_service(const struct s3_request *r);
 /* From here on r is that service's request; false: out of memory, and the connection is cut. */
 bool s3_guest_begin(struct s3_request *r, const struct api_service *service);
+/* The same for a thing of the service's: an ARN, which must live as long as r. */
+bool s3_guest_begin_for(struct s3_request *r, const struct api_service *service,
+                        struct bytes resource);
 struct bytes s3_guest_name(const struct s3_request *r);
 /* It takes requests without a signature, too. */
 bool s3_guest_unsigned(const struct s3_request *r);

@@ -28,6 +28,9 @@ struct s3_config {
     /* Others that share the port; they outlive the service. */
     const struct api_service *const *services;
     size_t service_count;
+    /* Who takes the requests of websites that a routing rule sends to a function (the call's
+     * resource); NULL: nobody. */
+    const struct api_service *site_functions;
     /* What a function's invocation is doing that sends its requests over a connection with this
      * tag (http_server_adopt()); NULL: nothing, or no memory. */
     Kist__Lineage *(*lineage_of)(void *tag, struct arena *arena);

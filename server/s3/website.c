@@ -154,7 +154,7 @@ static const struct s3_xml_node *find_rule(const struct s3_request *r, unsigned 
         uint64_t wanted = 0;
         if (code.len && bytes_to_u64(code, 999, &wanted) != KIST_OK)
             continue;
-        if (wanted == status && bytes_starts_with(r->key, prefix))
+        if (wanted == status && bytes_starts_with(r->key, prefix) && s3_xml_child(n, "Redirect"))
             return n;
     }
     return NULL;
@@ -336,18 +336,62 @@ static void answer(struct s3_request *r)
         answer_error(r, S3_NO_SUCH_KEY);
 }
 
+/* ---- functions ---- */
+
+/* The function that a rule gives this path to; empty: none. */
+static struct bytes function_of(const struct s3_request *r)
+{
+    const struct s3_xml_node *rules = s3_xml_child(r->rules->website, "RoutingRules");
+    for (const struct s3_xml_node *n = rules ? rules->child : NULL; n; n = n->next) {
+        struct bytes function = s3_xml_child_text(n, "Function");
+        struct bytes prefix = s3_xml_child_text(s3_xml_child(n, "Condition"), "KeyPrefixEquals");
+        if (function.len && bytes_starts_with(r->key, prefix))
+            return function;
+    }
+    return BYTES_EMPTY;
+}
+
+/* Of the bucket's own account, by name or by ARN. What it allows is asked there. */
+static void run_function(struct s3_request *r, struct bytes function)
+{
+    struct auth_owner owner;
+    const struct api_service *service = r->service->config.site_functions;
+    enum kist_err err = s3_owner_find(r, r->bucket_row->owner, &owner);
+    if (err != KIST_OK || !service) {
+        error_page(r, err != KIST_OK ? s3_error_from(err) : S3_NOT_IMPLEMENTED);
+        return;
+    }
+    char *own =
+        arena_printf(r->arena, "arn:aws:lambda:%s:%s:function:", r->service->config.region,
+                     s3_str(r, owner.account));
+    char *arn = arena_printf(r->arena, "%s%s", own ? own : "", s3_str(r, function));
+    bool named = bytes_starts_with(function, BYTES_LIT("arn:"));
+    struct bytes full = named ? function : bytes_str(arn);
+    if (!own || !arn || !bytes_starts_with(full, bytes_str(own))) {
+        error_page(r, own && arn ? S3_ACCESS_DENIED : S3_SLOW_DOWN);
+        return;
+    }
+    if (s3_guest_begin_for(r, service, full))
+        s3_guest_call(r);
+}
+
 void s3_website(struct s3_request *r)
 {
     r->param_count = 0; /* a page's query is the page's affair */
-    if (r->http->method != HTTP_GET && r->http->method != HTTP_HEAD) {
-        error_page(r, S3_METHOD_NOT_ALLOWED);
-        return;
-    }
+    bool reads = r->http->method == HTTP_GET || r->http->method == HTTP_HEAD;
     enum kist_err err = store_bucket(store_of(r), r->bucket, r->arena, &r->bucket_row);
     if (err == KIST_OK)
         err = s3_rules_get(r->service, r->bucket_row, &r->rules);
-    if (err != KIST_OK || !r->rules || !r->rules->website) {
-        error_page(r, err != KIST_OK ? s3_error_from(err) : S3_NO_SUCH_WEBSITE);
+    bool is_site = err == KIST_OK && r->rules && r->rules->website;
+    struct bytes function = is_site ? function_of(r) : BYTES_EMPTY;
+    if (function.len) {
+        run_function(r, function);
+        return;
+    }
+    if (!reads || !is_site) {
+        error_page(r, !reads           ? S3_METHOD_NOT_ALLOWED
+                      : err != KIST_OK ? s3_error_from(err)
+                                       : S3_NO_SUCH_WEBSITE);
         return;
     }
     s3_cors_headers(r);

@@ -96,7 +96,7 @@ void aside_close(struct aside *a, void (*closed)(void *user), void *user)
     a->wake = NULL;
     /* The last block's thread frees it as soon as the lock is free: hurry before. */
     if (busy)
-        hash_hurry(&a->line);
+        hash_hurry(&a->line, true);
     pthread_mutex_unlock(&a->lock);
     if (busy)
         return;
@@ -186,14 +186,14 @@ static bool is_free(struct aside *a, const struct block *b, void (*wake)(void *)
 {
     pthread_mutex_lock(&a->lock);
     bool busy = b ? b->state != BLOCK_FREE : a->busy > 0;
-    bool hurry = busy && (!b || b->state == BLOCK_HASHING);
     if (busy) {
         a->waits_for = b;
         a->wake = wake;
         a->user = user;
     }
-    if (hurry)
-        hash_hurry(&a->line);
+    /* A single block is the oldest that is under way, so that none stands before it. */
+    if (busy && (!b || b->state == BLOCK_HASHING))
+        hash_hurry(&a->line, !b);
     pthread_mutex_unlock(&a->lock);
     return !busy;
 }

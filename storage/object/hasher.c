@@ -105,7 +105,8 @@ static struct hash_line *dequeue(struct hasher *h)
         h->last = &h->first;
     h->queued--;
     h->urgent -= l->urgent;
-    l->queued = l->urgent = false;
+    l->queued = false;
+    l->urgent = l->urgent_to_end;
     return l;
 }
 
@@ -250,14 +251,15 @@ void hash_submit(struct hash_line *l, struct hash_job *j)
     pthread_mutex_unlock(&h->lock);
 }
 
-void hash_hurry(struct hash_line *l)
+void hash_hurry(struct hash_line *l, bool to_end)
 {
     struct hasher *h = l->hasher;
     pthread_mutex_lock(&h->lock);
     if (l->queued && !l->urgent) {
-        l->urgent = true;
         h->urgent++;
         pthread_cond_signal(&h->wake);
     }
+    l->urgent = l->urgent || l->queued || to_end;
+    l->urgent_to_end = l->urgent_to_end || to_end;
     pthread_mutex_unlock(&h->lock);
 }

@@ -4,6 +4,9 @@
  *
  * Everything is a command or can be repeated, so that a crash anywhere only repeats work: an F
  * row's bytes are never reused, and punching twice does nothing.
+ *
+ * Garbage waits for company: until there is a round of it, or a checkpoint has passed, which
+ * takes away the tombstones that every look for the first row has to walk over.
  */
 #include "storage/object/store_internal.h"
 
@@ -182,12 +185,13 @@ static enum kist_err remove_empty(struct store *s, struct round *r)
     return KIST_OK;
 }
 
+/* One pass, as above: what an upload frees behind us meanwhile was noted. */
 static enum kist_err punch_freed(struct store *s, struct round *r)
 {
+    struct row_key after;
+    row_start(&after, ROW_FREED);
     for (;;) {
-        struct row_key after;
         Kist__Freed freed = KIST__FREED__INIT;
-        row_start(&after, ROW_FREED);
         round_begin(r);
         TRY(gather(s, ROW_FREED, &after, r, take_freed));
         if (r->count == 0 || s->stopping)
@@ -238,6 +242,7 @@ static void *reclaim_main(void *arg)
             continue;
         }
         u->garbage = false;
+        u->garbage_rows = 0;
         pthread_mutex_unlock(&u->lock);
         err = store_reclaim(s);
         if (err != KIST_OK && err != KIST_E_SHUTDOWN)
@@ -253,13 +258,30 @@ enum kist_err reclaim_start(struct store *s)
     return s->config.manual ? sweep_packs(s) : upkeep_start(&s->reclaim, reclaim_main, s);
 }
 
-void reclaim_note(struct store *s)
+static void wake(struct upkeep *u, size_t more, size_t least)
 {
-    struct upkeep *u = &s->reclaim;
     if (!u->started)
         return;
     pthread_mutex_lock(&u->lock);
-    u->garbage = true;
-    pthread_cond_signal(&u->wake);
+    u->garbage_rows += more;
+    if (u->garbage_rows >= least) {
+        u->garbage = true;
+        pthread_cond_signal(&u->wake);
+    }
     pthread_mutex_unlock(&u->lock);
+}
+
+void reclaim_note(struct store *s)
+{
+    wake(&s->reclaim, 1, ROUND_ROWS);
+}
+
+void reclaim_checkpointed(struct store *s)
+{
+    wake(&s->reclaim, 0, 1);
+}
+
+void reclaim_now(struct store *s)
+{
+    wake(&s->reclaim, 1, 1);
 }

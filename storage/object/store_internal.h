@@ -72,14 +72,15 @@ struct hash_line {
     size_t left_blocks;
     /* the hasher's lock */
     struct hash_job *first, **last;
-    bool queued, urgent;
+    bool queued, urgent, urgent_to_end;
     struct hash_line *next;
 };
 void hash_line_open(struct hasher *h, struct hash_line *l);
 void hash_line_close(struct hash_line *l); /* without jobs */
 void hash_submit(struct hash_line *l, struct hash_job *j);
-/* Somebody waits: its next job goes without company. */
-void hash_hurry(struct hash_line *l);
+/* Somebody waits: the job that is next in the queue goes without company; to_end: all do, those
+ * to come as well. */
+void hash_hurry(struct hash_line *l, bool to_end);
 
 /* ---- aside.c: hashes and writes a large body beside its event loop ---- */
 struct aside;
@@ -138,6 +139,7 @@ struct upkeep {
     bool dirty;                /* the overlay holds something */
     bool urgent;               /* it is half full: do not wait for the second */
     bool garbage;              /* the reclaimer has work */
+    size_t garbage_rows;       /* about so much, since it last began */
     enum kist_err flush_error; /* of the last checkpoint */
 };
 
@@ -192,7 +194,11 @@ void checkpoint_note(struct store *s);
 
 /* reclaim.c */
 enum kist_err reclaim_start(struct store *s) MUST_CHECK;
+/* Garbage was made: some time within the next checkpoint's. */
 void reclaim_note(struct store *s);
+void reclaim_checkpointed(struct store *s);
+/* Nothing else may follow that would have it looked at. */
+void reclaim_now(struct store *s);
 /* sweep.c: packs after a crash */
 enum kist_err sweep_resume_lanes(struct store *s) MUST_CHECK;
 enum kist_err sweep_packs(struct store *s) MUST_CHECK;

@@ -86,46 +86,68 @@ static enum kist_err first_from(struct kv_read *read, enum row_table table, uint
     return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
 
-/* Pages shared with a live neighbour stay. The write lock keeps a batch from being half applied
- * here: rows of all extents that share our pages are then either there or long gone. */
-enum kist_err sweep_punch(struct store *s, uint32_t pack, uint64_t start, uint64_t end)
+/* Widens [start, end) to whole pages, less what live neighbours have of them. */
+static enum kist_err dead_pages(struct store *s, uint32_t pack, uint64_t start, uint64_t end,
+                                uint64_t *low, uint64_t *high)
 {
-    uint64_t low = start & ~(PACK_ALIGN - 1);
-    uint64_t high = (end + PACK_ALIGN - 1) & ~(PACK_ALIGN - 1);
     uint64_t before = 0, after = UINT64_MAX;
     struct kv_read read;
+    TRY(kv_read_begin(s->kv, &read));
+    enum kist_err err = last_before(&read, ROW_EXTENT, pack, start, &before);
+    if (err == KIST_OK || err == KIST_E_NOT_FOUND)
+        err = first_from(&read, ROW_EXTENT, pack, end, &after);
+    kv_read_end(&read);
+    *low = start & ~(PACK_ALIGN - 1);
+    *high = (end + PACK_ALIGN - 1) & ~(PACK_ALIGN - 1);
+    *low = before > *low ? before : *low;
+    *high = after < *high ? after : *high;
+    /* Only whole pages are punched: of a page that is shared, nothing. */
+    *low = (*low + PACK_ALIGN - 1) & ~(PACK_ALIGN - 1);
+    *high &= ~(PACK_ALIGN - 1);
+    return err;
+}
+
+/* The write lock keeps a batch from being half applied here: rows of all extents that share our
+ * pages are then either there or long gone. Where a neighbour lives we need not ask: if it is
+ * dying just now, the pages are its own punch's, which finds us gone. */
+enum kist_err sweep_punch(struct store *s, uint32_t pack, uint64_t start, uint64_t end)
+{
+    uint64_t low, high;
+    TRY(dead_pages(s, pack, start, end, &low, &high));
+    if (low >= high)
+        return KIST_OK;
     kv_write_lock(s->kv);
-    enum kist_err err = kv_read_begin(s->kv, &read);
-    if (err == KIST_OK) {
-        err = last_before(&read, ROW_EXTENT, pack, start, &before);
-        if (err == KIST_OK || err == KIST_E_NOT_FOUND)
-            err = first_from(&read, ROW_EXTENT, pack, end, &after);
-        kv_read_end(&read);
-    }
+    enum kist_err err = dead_pages(s, pack, start, end, &low, &high);
     kv_write_unlock(s->kv);
     TRY(err);
-    if (before > low)
-        low = before;
-    if (after < high)
-        high = after;
     return low < high ? pack_punch(s->packs, pack, low, high - low) : KIST_OK;
 }
 
+static enum kist_err holds_nothing(struct store *s, uint32_t pack, bool *nothing)
+{
+    uint64_t live = UINT64_MAX, freed = UINT64_MAX;
+    struct kv_read read;
+    TRY(kv_read_begin(s->kv, &read));
+    enum kist_err err = first_from(&read, ROW_EXTENT, pack, 0, &live);
+    if (err == KIST_OK && live == UINT64_MAX)
+        err = first_from(&read, ROW_FREED, pack, 0, &freed);
+    kv_read_end(&read);
+    *nothing = live == UINT64_MAX && freed == UINT64_MAX;
+    return err;
+}
+
+/* Most packs are not empty: that much shows without the lock. */
 enum kist_err sweep_remove_empty(struct store *s, uint32_t pack)
 {
-    uint64_t live = 0, freed = 0;
-    struct kv_read read;
+    bool empty;
+    TRY(holds_nothing(s, pack, &empty));
+    if (!empty)
+        return KIST_OK;
     kv_write_lock(s->kv);
-    enum kist_err err = kv_read_begin(s->kv, &read);
-    if (err == KIST_OK) {
-        err = first_from(&read, ROW_EXTENT, pack, 0, &live);
-        if (err == KIST_OK)
-            err = first_from(&read, ROW_FREED, pack, 0, &freed);
-        kv_read_end(&read);
-    }
+    enum kist_err err = holds_nothing(s, pack, &empty);
     kv_write_unlock(s->kv);
     TRY(err);
-    return live == UINT64_MAX && freed == UINT64_MAX ? pack_remove(s->packs, pack) : KIST_OK;
+    return empty ? pack_remove(s->packs, pack) : KIST_OK;
 }
 
 /* Punches what lies between live extents, below `limit`. */

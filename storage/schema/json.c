@@ -36,6 +36,8 @@ enum kist_err schema_json_bytes(struct buf *out, struct bytes s)
 /* Documents may have line ends, which one line of JSON may not. */
 static enum kist_err json_string(struct buf *out, const char *s)
 {
+    if (!bytes_is_utf8(bytes_str(s)))
+        return json_hex(out, bytes_str(s));
     TRY(buf_append_str(out, "\""));
     for (; *s; s++) {
         uint8_t c = (uint8_t)*s;

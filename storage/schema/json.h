@@ -6,7 +6,7 @@
 
 /* A string in quotes. Text (UTF-8 without control characters) is shown as it is, other bytes as
  * {"hex": "..."}. */
-enum kist_err schema_json_bytes(struct buf *out, struct bytes value) MUST_CHECK;
+enum kist_err schema_json_bytes(struct buf *out, struct bytes s) MUST_CHECK;
 /* A message as an object; fields at their defaults are left out. Keys of encryption, secrets of
  * access keys and the nonces of upload ids are "(hidden)". */
 enum kist_err schema_json(struct buf *out, const void *message) MUST_CHECK;

@@ -230,7 +230,7 @@ class Apply(unittest.TestCase):
             self.assertTrue(self.kist("--yes", **more).endswith("nothing to do\n"))
             self.assertNotIn("s2", self.said)
 
-        change('SIZE: "200"', 'SIZE: "300", B: b', "function ap-thumb", "env")
+        change('SIZE: "200"', 'SIZE: "300", BB: b', "function ap-thumb", "env")
         change("memory: 256", "memory: 512", "function ap-thumb", "memory, env")
         change("    retries: 1\n    on-failure: ap-audit\n", "", "function ap-thumb",
                "memory, retries, on-failure")

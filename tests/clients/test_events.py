@@ -133,6 +133,10 @@ class Events(TwoAccounts):
         self.assertRegex(page, r"\nkist_events_delivered_total \d+\n")
         self.events("resume", self.arn)
         self.keys(2)
+        self.until(lambda: not self.waiting())
+        page = urllib.request.urlopen(self.server.admin + "/-/metrics", timeout=60).read().decode()
+        self.assertIn(f'kist_events_waiting{{target="{self.arn}"}} 0\n', page)
+        self.assertIn(f'kist_events_target_delivered_total{{target="{self.arn}"}} 2\n', page)
 
     def test_who(self):
         self.target()
@@ -148,6 +152,11 @@ class Events(TwoAccounts):
             self.assertIn(b"ResourceNotFoundException", reply.body)
             reply = self.call(action, who=stranger, Target=self.arn, **members)
             self.assertEqual(reply.status, 200 if action == "ListEvents" else 403)
+        reply = self.call("ReplayEvents", who=self.a.user("replayer", {
+            "Effect": "Allow", "Action": "kist:*", "Resource": "*"}), Bucket=self.name,
+                          Target=self.arn)
+        self.assertEqual((reply.status, json.loads(reply.body)["__type"]),
+                         (403, "AccessDeniedException"))
         for action, members, error in (
                 ("ListEvents", {"Target": "x"}, "ValidationException"),
                 ("ListEvents", {"Target": self.arn, "State": "lost"}, "ValidationException"),

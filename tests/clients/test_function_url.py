@@ -12,6 +12,7 @@ import botocore.awsrequest
 import botocore.credentials
 
 import kist_server
+from s3_raw import RawClient
 
 HANDLER = """
 import base64, json
@@ -132,6 +133,45 @@ class FunctionUrls(unittest.TestCase):
         reply = self.ask("GET", self.closed, "/plain",
                          headers=dict(request.prepare().headers))
         self.assertEqual((reply.status, reply.data), (200, b"just text"))
+
+    def test_website_and_function_under_one_host(self):
+        client = RawClient(self.server)
+        site = lambda target, method="GET", body=None: self.ask(
+            method, f"application.web.{kist_server.DOMAIN}", target, body)
+        put = lambda rule: client.request("PUT", "/application?website=", body=(
+            "<WebsiteConfiguration><IndexDocument><Suffix>index.html</Suffix></IndexDocument>"
+            f"<RoutingRules><RoutingRule>{rule}</RoutingRule></RoutingRules>"
+            "</WebsiteConfiguration>").encode())
+        api = "<Condition><KeyPrefixEquals>api/</KeyPrefixEquals></Condition>"
+        client.request("PUT", "/application")
+        client.request("PUT", "/application/index.html", body=b"<h1>page</h1>")
+        client.request("PUT", "/application?policy=", body=json.dumps({
+            "Version": "2012-10-17", "Statement": {
+                "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
+                "Resource": "arn:aws:s3:::application/*"}}).encode())
+        code = HANDLER.replace('"/echo"', '"/api/echo"').replace('"/plain"', '"/api/plain"')
+        zipped = io.BytesIO()
+        with zipfile.ZipFile(zipped, "w") as out:
+            out.writestr("app.py", code)
+        self.api.create_function(FunctionName="api", Runtime="python3.11", Role="",
+                                 Handler="app.handler", Code={"ZipFile": zipped.getvalue()},
+                                 Timeout=30)
+        self.assertEqual(put(api + "<Function>api</Function>").status, 200)
+        self.assertEqual(site("/").data, b"<h1>page</h1>")
+        self.assertEqual(site("/api/plain").status, 403)        # nobody was let in yet
+        self.api.add_permission(FunctionName="api", StatementId="all", Principal="*",
+                                Action="lambda:InvokeFunctionUrl", FunctionUrlAuthType="NONE")
+        self.assertEqual(site("/api/plain").data, b"just text")
+        event = json.loads(site("/api/echo?x=1", "POST", b"sent").data)
+        self.assertEqual((event["requestContext"]["http"]["method"], event["body"],
+                          event["rawQueryString"]), ("POST", "sent", "x=1"))
+        self.assertEqual(site("/other", "POST", b"x").status, 405)
+        other = "<Function>arn:aws:lambda:us-east-1:000000000000:function:api</Function>"
+        self.assertEqual(put(api + other).status, 200)
+        self.assertEqual(site("/api/plain").status, 403)        # another account's
+        for bad in (api, "<Function>api</Function>",
+                    api + "<Function>api</Function><Redirect><HostName>h</HostName></Redirect>"):
+            self.assertIn(put(bad).status, (400,), bad)
 
     def test_closed_again(self):
         host = self.function("shut", "NONE")

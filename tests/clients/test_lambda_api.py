@@ -1,15 +1,20 @@
 """Lambda's control API through boto3: the life of a function, and each documented error."""
 import base64
+import concurrent.futures
 import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 import urllib.request
 import zipfile
+from http.client import HTTPConnection
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.eventstream import EventStreamBuffer
 from botocore.exceptions import ClientError
 
 from accounts import TwoAccounts
@@ -215,6 +220,18 @@ class Functions(LambdaBase):
         self.s3.put_object(Bucket=self.bucket, Key="code.zip", Body=HANDLER)
         made = self.make("from-bucket", Code={"S3Bucket": self.bucket, "S3Key": "code.zip"})
         self.assertEqual(made["CodeSize"], len(HANDLER))
+        self.s3.put_object(Bucket=self.bucket, Key="sealed.zip", Body=OTHER,
+                           ServerSideEncryption="AES256")
+        sealed = self.fn.update_function_code(FunctionName="from-bucket", S3Bucket=self.bucket,
+                                              S3Key="sealed.zip")
+        self.assertEqual(sealed["CodeSha256"],
+                         base64.b64encode(hashlib.sha256(OTHER).digest()).decode())
+        self.s3.put_object(Bucket=self.bucket, Key="kms.zip", Body=OTHER,
+                           ServerSideEncryption="aws:kms")
+        self.wrong("InvalidParameterValueException", self.fn.update_function_code,
+                   FunctionName="from-bucket", S3Bucket=self.bucket, S3Key="kms.zip")
+        self.fn.update_function_code(FunctionName="from-bucket", S3Bucket=self.bucket,
+                                     S3Key="code.zip")
         self.s3.put_object(Bucket=self.bucket, Key="bad.zip", Body=b"PK not")
         self.wrong("InvalidParameterValueException", self.fn.update_function_code,
                    FunctionName="from-bucket", S3Bucket=self.bucket, S3Key="bad.zip")
@@ -222,6 +239,31 @@ class Functions(LambdaBase):
         self.assertEqual(dry["CodeSize"], len(OTHER))
         kept = self.fn.get_function_configuration(FunctionName="from-bucket")
         self.assertEqual(kept["CodeSize"], len(HANDLER))
+
+    def test_bad_zips(self):
+        def link(name, to):
+            info = zipfile.ZipInfo(name)
+            info.create_system, info.external_attr = 3, 0o120777 << 16
+            return info, to
+        def special(entries):
+            out = io.BytesIO()
+            with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
+                for info, text in entries:
+                    z.writestr(info, text)
+            return out.getvalue()
+        plain = ("x.py", "def handler(e, c):\n    return 1\n")
+        bad = {"traversal": special([plain, ("../../evil", "x")]),
+               "absolute": special([plain, ("/etc/evil", "x")]),
+               "link out": special([plain, link("out", "/etc/passwd")]),
+               "link up": special([plain, link("a/b", "../../out")]),
+               "cut": HANDLER[:len(HANDLER) // 2], "not a zip": b"\x7fELF" + b"x" * 100,
+               "bomb": special([plain, ("zeros", b"\0" * (251 << 20))])}
+        for what, code in bad.items():
+            with self.subTest(what):
+                self.wrong("InvalidParameterValueException", self.make, name="bad-zip",
+                           Code={"ZipFile": code})
+        self.wrong("ResourceNotFoundException", self.fn.get_function, 404,
+                   FunctionName="bad-zip")
 
     def test_bucket_of_code_is_hidden(self):
         self.make("hidden")
@@ -392,6 +434,25 @@ class Settings(LambdaBase):
         self.fn.remove_permission(FunctionName="p", StatementId="s3")
         self.wrong("ResourceNotFoundException", self.fn.get_policy, 404, FunctionName="p")
 
+    def test_changes_at_once(self):
+        """Of changes at the same time none is lost."""
+        self.make("many")
+        arn = self.arn("many")
+
+        def change(i):
+            self.fn.add_permission(FunctionName="many", StatementId=f"s{i}", Principal=self.b.id,
+                                   Action="lambda:InvokeFunction")
+            self.fn.tag_resource(Resource=arn, Tags={f"k{i}": "v"})
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(change, range(8)))
+        policy = json.loads(self.fn.get_policy(FunctionName="many")["Policy"])
+        self.assertEqual({s["Sid"] for s in policy["Statement"]}, {f"s{i}" for i in range(8)})
+        self.assertEqual(len(self.fn.list_tags(Resource=arn)["Tags"]), 8)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            versions = list(pool.map(lambda _: self.fn.publish_version(FunctionName="many")[
+                "Version"], range(4)))
+        self.assertEqual(set(versions), {"1"})
+
     def test_concurrency(self):
         self.make("c")
         self.assertNotIn("ReservedConcurrentExecutions",
@@ -464,13 +525,23 @@ class Settings(LambdaBase):
     def test_layers(self):
         publish = lambda body: self.fn.publish_layer_version(
             LayerName="lay", Description="d", Content={"ZipFile": body},
-            CompatibleRuntimes=["python3.11"], LicenseInfo="MIT")
+            CompatibleRuntimes=["python3.9"], CompatibleArchitectures=["x86_64"],
+            LicenseInfo="MIT")
         one, two = publish(HANDLER), publish(OTHER)
         self.assertEqual((one["Version"], two["Version"]), (1, 2))
         arn = f"arn:aws:lambda:us-east-1:{self.account}:layer:lay"
         self.assertEqual((one["LayerArn"], one["LayerVersionArn"]), (arn, arn + ":1"))
         self.assertEqual(one["Content"]["CodeSize"], len(HANDLER))
-        self.assertEqual(self.fn.get_layer_version_by_arn(Arn=arn + ":2")["Version"], 2)
+        got = self.fn.get_layer_version_by_arn(Arn=arn + ":2")
+        self.assertEqual((got["Version"], got["CompatibleArchitectures"]), (2, ["x86_64"]))
+        self.assertEqual(self.signed("GET", "/" + got["Content"]["Location"].split("/", 3)[3])[2],
+                         OTHER)
+        for more, count in (({"CompatibleArchitecture": "arm64"}, 0),
+                            ({"CompatibleArchitecture": "x86_64"}, 2),
+                            ({"CompatibleRuntime": "python3.8"}, 0),
+                            ({"CompatibleRuntime": "python3.9"}, 2)):
+            self.assertEqual(len(self.fn.list_layer_versions(LayerName="lay", **more)[
+                "LayerVersions"]), count, more)
         self.assertEqual([v["Version"] for v in self.fn.list_layer_versions(LayerName="lay")[
             "LayerVersions"]], [1, 2])
         layers = self.fn.list_layers()["Layers"]
@@ -656,3 +727,185 @@ class Running(LambdaBase):
         else:
             self.fail("the event never came to the function")
         self.assertIn(request, [line["RequestId"] for line in self.logs("later")["Lines"]])
+
+    BOOTSTRAP = r"""
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+/* The Runtime API in a few lines: asks for work, answers with its length. */
+static char buf[1 << 16];
+static int talk(const char *request, size_t len)
+{
+    struct sockaddr_in to = { .sin_family = AF_INET };
+    char host[64];
+    snprintf(host, sizeof(host), "%s", getenv("AWS_LAMBDA_RUNTIME_API"));
+    char *colon = strchr(host, ':');
+    *colon = 0;
+    to.sin_port = htons((unsigned short)atoi(colon + 1));
+    inet_pton(AF_INET, host, &to.sin_addr);
+    int fd = socket(AF_INET, SOCK_STREAM, 0), n, at = 0;
+    if (connect(fd, (void *)&to, sizeof(to)) || write(fd, request, len) < 0)
+        return -1;
+    while ((n = (int)read(fd, buf + at, sizeof(buf) - 1 - (size_t)at)) > 0)
+        at += n;
+    buf[at] = 0;
+    close(fd);
+    return at;
+}
+int main(void)
+{
+    static const char next[] = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n"
+                               "Host: x\r\nConnection: close\r\n\r\n";
+    for (;;) {
+        char answer[512], body[64], id[64] = "";
+        if (talk(next, sizeof(next) - 1) <= 0)
+            return 1;
+        char *at = strcasestr(buf, "lambda-runtime-aws-request-id:");
+        char *payload = strstr(buf, "\r\n\r\n");
+        if (!at || !payload || sscanf(at + 30, " %63[^\r]", id) != 1)
+            return 2;
+        int n = snprintf(body, sizeof(body), "{\"length\":%zu}", strlen(payload + 4));
+        n = snprintf(answer, sizeof(answer),
+                     "POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nHost: x\r\n"
+                     "Connection: close\r\nContent-Length: %d\r\n\r\n%s", id, n, body);
+        talk(answer, (size_t)n);
+    }
+}
+"""
+
+    def test_bootstrap_in_c(self):
+        with tempfile.TemporaryDirectory() as work:
+            source, program = os.path.join(work, "b.c"), os.path.join(work, "bootstrap")
+            with open(source, "w", encoding="utf-8") as f:
+                f.write(self.BOOTSTRAP)
+            subprocess.run(["gcc", "-D_GNU_SOURCE", "-O1", "-o", program, source], check=True)
+            with open(program, "rb") as f:
+                code = package({"bootstrap": f.read()}, {"bootstrap": 0o100755}.items())
+        self.make("native", Runtime="provided.al2023", Handler="any", Code={"ZipFile": code})
+        for payload in (b"{}", b"[1, 2]", json.dumps("x" * 1000).encode()):
+            reply = self.fn.invoke(FunctionName="native", Payload=payload)
+            self.assertEqual(json.loads(reply["Payload"].read()), {"length": len(payload)})
+
+    def stream(self, name, payload=b"{}", **headers):
+        """The messages of a streamed answer: [(event type, payload)]."""
+        status, reply, body = self.signed(
+            "POST", f"/2021-11-15/functions/{name}/response-streaming-invocations", payload,
+            headers)
+        self.assertEqual((status, reply["Content-Type"]),
+                         (200, "application/vnd.amazon.eventstream"), body)
+        buffer = EventStreamBuffer()        # checks lengths and checksums
+        buffer.add_data(body)
+        return [(e.headers[":event-type"], e.payload) for e in buffer]
+
+    def test_streams(self):
+        self.make("streams", Code={"ZipFile": WORKER}, Timeout=10)
+        events = self.stream("streams", b'"a"', **{"X-Amz-Log-Type": "Tail"})
+        self.assertEqual([e[0] for e in events], ["PayloadChunk", "InvokeComplete"])
+        self.assertEqual(json.loads(events[0][1])["event"], "a")
+        tail = base64.b64decode(json.loads(events[1][1])["LogResult"])
+        self.assertIn(b"REPORT RequestId", tail)
+        kind, end = self.stream("streams", b'"fail"')[-1]
+        self.assertEqual((kind, json.loads(end)["ErrorCode"]), ("InvokeComplete", "Unhandled"))
+        self.assertIn("as asked", json.loads(end)["ErrorDetails"])
+        large = json.dumps("x" * (1 << 20)).encode()
+        self.make("streams-large", Code={"ZipFile": HANDLER}, MemorySize=256)
+        events = self.stream("streams-large", large)
+        self.assertEqual(b"".join(p for kind, p in events if kind == "PayloadChunk"), large)
+        status, headers, _ = self.signed(
+            "POST", "/2021-11-15/functions/nothing/response-streaming-invocations", b"{}")
+        self.assertEqual((status, headers["x-amzn-ErrorType"]),
+                         (404, "ResourceNotFoundException"))
+
+    def test_streams_as_they_come(self):
+        """Node's streamifyResponse: the first piece is here before the function has ended."""
+        if not shutil.which("node"):
+            self.skipTest("no node here")
+        code = package({"index.mjs": """
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+    stream.write("first;");
+    await new Promise((done) => setTimeout(done, 300));
+    stream.write("second;");
+    stream.end();
+});
+"""})
+        self.make("pieces", Runtime="nodejs20.x", Handler="index.handler",
+                  Code={"ZipFile": code}, Timeout=20, MemorySize=256)
+        events = self.stream("pieces")
+        chunks = [p for kind, p in events if kind == "PayloadChunk"]
+        self.assertEqual(b"".join(chunks), b"first;second;")
+        self.assertGreaterEqual(len(chunks), 2)
+
+    def test_another_account(self):
+        """A function acts for its own account, by its role."""
+        theirs = self.service("lambda", self.b.access, self.b.secret)
+        role = self.b.iam.create_role(RoleName="theirs", AssumeRolePolicyDocument=json.dumps(
+            ACCOUNT_TRUST))["Role"]["Arn"]
+        self.wrong("AccessDeniedException", self.make, 403, name="borrowed", Role=role)
+        who = package({"x.py": """
+import boto3
+def handler(event, context):
+    me = boto3.client("sts").get_caller_identity()
+    try:
+        boto3.client("s3").list_buckets()
+        may = True
+    except Exception as e:
+        may = type(e).__name__
+    return {"account": me["Account"], "arn": me["Arn"], "may": may}
+"""})
+        self.addCleanup(theirs.delete_function, FunctionName="theirs")
+        made = theirs.create_function(FunctionName="theirs", Runtime="python3.11", Role=role,
+                                      Handler="x.handler", Code={"ZipFile": who}, Timeout=30,
+                                      MemorySize=256)
+        self.assertIn(f":{self.b.id}:function:theirs", made["FunctionArn"])
+        reply = json.loads(theirs.invoke(FunctionName="theirs")["Payload"].read())
+        self.assertEqual((reply["account"], reply["may"]), (self.b.id, "ClientError"))
+        self.assertIn(":assumed-role/theirs/", reply["arn"])
+        self.assertNotIn("theirs", [f["FunctionName"] for f in self.fn.list_functions()[
+            "Functions"]])
+        self.wrong("ResourceNotFoundException", self.fn.invoke, 404, FunctionName="theirs")
+        self.wrong("AccessDeniedException", self.fn.invoke, 403,
+                   FunctionName=made["FunctionArn"])
+
+    def test_request_too_large(self):
+        """Refused by its header: not a byte of it is waited for."""
+        length = 70167212
+        request = AWSRequest("POST", self.server.endpoint + "/2015-03-31/functions", data=b"{}")
+        SigV4Auth(self.fn._request_signer._credentials, "lambda", "us-east-1").add_auth(request)
+        http = HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+        http.putrequest("POST", "/2015-03-31/functions")
+        for name, value in {**dict(request.headers), "Content-Length": str(length)}.items():
+            http.putheader(name, value)
+        http.endheaders()
+        reply = http.getresponse()
+        self.assertEqual((reply.status, reply.headers["x-amzn-ErrorType"]),
+                         (413, "RequestEntityTooLargeException"), reply.read())
+        http.close()
+
+    def test_stream_that_nobody_reads(self):
+        """The client goes while the function still writes: the next one is served."""
+        if not shutil.which("node"):
+            self.skipTest("no node here")
+        code = package({"index.mjs": """
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+    for (let i = 0; i < 20; i++) {
+        stream.write("x".repeat(10000));
+        await new Promise((done) => setTimeout(done, 20));
+    }
+    stream.end();
+});
+"""})
+        self.make("unread", Runtime="nodejs20.x", Handler="index.handler",
+                  Code={"ZipFile": code}, Timeout=20, MemorySize=256)
+        path = "/2021-11-15/functions/unread/response-streaming-invocations"
+        for _ in range(3):
+            request = AWSRequest("POST", self.server.endpoint + path, data=b"{}")
+            SigV4Auth(self.fn._request_signer._credentials, "lambda",
+                      "us-east-1").add_auth(request)
+            http = HTTPConnection("127.0.0.1", self.server.port, timeout=30)
+            http.request("POST", path, body=b"{}", headers=dict(request.headers))
+            self.assertTrue(http.getresponse().read(100))
+            http.close()
+        chunks = [p for kind, p in self.stream("unread") if kind == "PayloadChunk"]
+        self.assertEqual(b"".join(chunks), b"x" * 200000)

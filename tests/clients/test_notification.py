@@ -331,7 +331,7 @@ class Notification(Base):
         self.assertEqual(self.show(), {})
 
 
-class Targets(Base):
+class Tried(Base):
     """With a target that is there."""
 
     @classmethod

@@ -7,6 +7,7 @@ import re
 import subprocess
 import threading
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import kist_server
@@ -14,21 +15,53 @@ from accounts import TwoAccounts
 from brokers import Mosquitto, Nats, Rabbit, Redis
 from s3_raw import RawClient, Signature
 
+WAIT_S = 60
+
 
 class Hook(BaseHTTPRequestHandler):
     """Answers as the path says, and keeps what came."""
     protocol_version = "HTTP/1.1"
-    got = []
+    got, news = [], threading.Condition()
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.got.append((self.path, self.headers, body))
+        with self.news:
+            self.got.append((self.path, self.headers, body))
+            self.news.notify_all()
+        if self.path == "/drip":
+            return self.drip()
         status = int(self.path.strip("/") or 200)
         self.send_response(status)
         if 300 <= status < 400:
             self.send_header("location", "/200")
         self.send_header("content-length", "0")
         self.end_headers()
+
+    def drip(self):
+        """A byte at a time, until the other side has had enough."""
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("content-length", "1000000")
+        self.end_headers()
+        self.connection.settimeout(0.05)
+        while True:
+            try:
+                if not self.connection.recv(1):
+                    return
+            except TimeoutError:
+                self.connection.sendall(b"x")
+            except OSError:
+                return
+
+    @classmethod
+    def wait(cls, matches):
+        """The body of the first request that matches."""
+        def found():
+            return next((body for path, _, body in cls.got if matches(path, body)), None)
+
+        with cls.news:
+            assert cls.news.wait_for(found, WAIT_S), cls.got
+            return found()
 
     def log_message(self, *_):
         pass
@@ -235,6 +268,45 @@ class Targets(TwoAccounts):
             self.assertRegex(self.kist("test", "nowhere", status=1), "^failed: amqp: NOT_FOUND")
             self.add("denied", f"amqp://guest:wrong@127.0.0.1:{rabbit.port}")
             self.assertRegex(self.kist("test", "denied", status=1), "^absent: amqp: login")
+
+    # ---- events on their way ----
+
+    def notify(self, arn, prefix):
+        """Events of new objects below the prefix go to that target."""
+        self.s3.put_bucket_notification_configuration(
+            Bucket=self.bucket, SkipDestinationValidation=True, NotificationConfiguration={
+                "QueueConfigurations": [{
+                    "QueueArn": arn, "Events": ["s3:ObjectCreated:*"],
+                    "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": prefix}]}}}]})
+        self.addCleanup(self.s3.put_bucket_notification_configuration, Bucket=self.bucket,
+                        NotificationConfiguration={})
+
+    def test_each_upload_reaches_the_broker(self):
+        with Redis() as redis:
+            arn = self.add("flow", f"redis://:a%3Ab%40c@127.0.0.1:{redis.port}", "--option",
+                           "mode=list", "--option", "key=flow")
+            self.notify(arn, "flow/")
+            keys = {f"flow/{i}" for i in range(300)}
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(self.put, sorted(keys)))
+            got = set()
+            while got != keys:
+                event = redis.call("BLPOP", "flow", "60")[-1]
+                got.add(json.loads(event)["Records"][0]["s3"]["object"]["key"])
+
+    def test_bad_receivers_end_in_a_dead_letter(self):
+        letters = self.add("letters", f"{self.hook}/200")
+        admin = self.server.admin or "http://0.0.0.0:1"
+        for name, url, options in (("admin", admin, ()), ("gone", f"{self.hook}/410", ()),
+                                   ("elsewhere", f"{self.hook}/302", ("--retries", "0")),
+                                   ("drip", f"{self.hook}/drip", (
+                                       "--retries", "0", "--option", "timeout=1"))):
+            Hook.got.clear()
+            arn = self.add(name, url, "--dead-letter", letters, *options)
+            self.notify(arn, f"{name}/")
+            self.put(f"{name}/object")
+            letter = Hook.wait(lambda path, body: path == "/200" and arn.encode() in body)
+            self.assertIn(f"{name}/object", json.dumps(json.loads(letter)), name)
 
     # ---- accounts ----
 

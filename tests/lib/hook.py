@@ -55,6 +55,9 @@ class Hook:
             daemon_threads = True
             request_queue_size = 128
 
+            def handle_error(self, request, client_address):
+                """Connections that a killed server leaves behind are no news."""
+
         self.server = Listener(("127.0.0.1", self.port), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()

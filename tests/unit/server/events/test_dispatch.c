@@ -185,6 +185,32 @@ START_TEST(failures_are_tried_again)
 }
 END_TEST
 
+static enum event_outcome first_fails_once(const Kist__Event *event, unsigned attempt)
+{
+    bool first = event->key.len == 6 && memcmp(event->key.data, "x00000", 6) == 0;
+    return first && attempt == 1 ? EVENT_FAILED : EVENT_DELIVERED;
+}
+
+/* One at a time, each waiting for its settlement: long enough for a retry to come due. */
+START_TEST(retries_do_not_wait_for_all_new_ones)
+{
+    size_t second = 0;
+    fix.answer = first_fails_once;
+    fix.policy.concurrency = 1;
+    fix.policy.retry_base_ms = 1;
+    set_one_rule(target_a);
+    put_many("x", 1500);
+    start_events(0);
+    wait_queues(0, 0);
+    ck_assert_uint_eq(fix.seen_count, 1501);
+    for (size_t i = 0; i < fix.seen_count; i++)
+        if (fix.seen[i].attempt == 2)
+            second = i;
+    ck_assert_uint_gt(second, 0);
+    ck_assert_uint_lt(second, 1400);
+}
+END_TEST
+
 static enum event_outcome always_fails(const Kist__Event *event, unsigned attempt)
 {
     (void)event, (void)attempt;
@@ -733,6 +759,7 @@ int main(void)
     tcase_add_test(c, a_full_target_holds_up_no_other);
     tcase_add_test(c, unanswered_ones_come_again);
     tcase_add_test(c, failures_are_tried_again);
+    tcase_add_test(c, retries_do_not_wait_for_all_new_ones);
     tcase_add_test(c, without_a_dead_letter_they_are_parked);
     tcase_add_test(c, a_rule_says_how_often);
     tcase_add_test(c, refused_ones_are_not_tried_again);

@@ -93,7 +93,7 @@ static bool answer(int fd, const char *request)
                  100000);
     if (strcmp(path, "/hold") == 0) {
         hold();
-        strcpy(path, "/ok");
+        snprintf(path, sizeof(path), "/ok");
     }
     for (size_t i = 0; i < ARRAY_LEN(answers); i++)
         if (strcmp(path, answers[i].path) == 0) {

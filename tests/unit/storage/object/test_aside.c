@@ -34,7 +34,7 @@ static void setup(void)
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
     Kist__Bucket bucket = KIST__BUCKET__INIT;
-    strcpy(dir, "/var/tmp/kist-unit-XXXXXX");
+    snprintf(dir, sizeof(dir), "/var/tmp/kist-unit-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(dir));
     open_store();
     command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
@@ -203,6 +203,24 @@ START_TEST(dropped_in_the_middle)
 }
 END_TEST
 
+/* Those who do not send must not hold up those who do. */
+START_TEST(idle_neighbours)
+{
+    struct object_writer *idle[THREADS];
+    sem_t sem;
+    uint8_t *bytes = bytes_made(8, 5 * MIB);
+    sem_init(&sem, 0, 0);
+    for (size_t i = 0; i < THREADS; i++)
+        idle[i] = write_some(bytes, PIECE, 5 * MIB, NULL, &sem);
+    for (size_t i = 0; i < 50; i++)
+        put("busy", bytes, 5 * MIB - i, NULL);
+    for (size_t i = 0; i < THREADS; i++)
+        object_writer_abort(idle[i]);
+    sem_destroy(&sem);
+    free(bytes);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("aside");
@@ -210,6 +228,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, many_at_once);
+    tcase_add_test(tc, idle_neighbours);
     tcase_add_test(tc, dropped_in_the_middle);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
