@@ -4,7 +4,31 @@
 
 #include "server/cli/apply_internal.h"
 
+#define ROUTES_MAX 50
 #define ARENA_MAX ((size_t)1 << 30)
+
+/* "functions: { api/: name }" */
+static bool read_routes(struct app *a, struct app_thing *t, struct site_deploy *how)
+{
+    const struct yml *map = yml_get(t->node, "functions");
+    how->routed = true;
+    if (!map)
+        return true;
+    if (map->kind != YML_MAP || map->count > ROUTES_MAX)
+        return yml_fail(&a->yml, map->line, "functions: at most %d in the form \"path/: name\"",
+                        ROUTES_MAX);
+    struct site_route *list = arena_alloc(&a->arena, (map->count + 1) * sizeof(*list));
+    for (const struct yml *m = map->first; list && m; m = m->next) {
+        if (m->kind != YML_TEXT || !*m->text || !*m->key || *m->key == '/')
+            return yml_fail(&a->yml, m->line,
+                            "%.64s: a path without a slash before it, and a "
+                            "function's name, are wanted",
+                            m->key);
+        list[how->route_count++] = (struct site_route){ .prefix = m->key, .function = m->text };
+    }
+    how->routes = list;
+    return list || yml_fail(&a->yml, map->line, "out of memory");
+}
 
 static bool read_site(struct app *a, struct app_thing *t)
 {
@@ -14,12 +38,12 @@ static bool read_site(struct app *a, struct app_thing *t)
     if (!how)
         return yml_fail(&a->yml, t->node->line, "out of memory");
     how->cache_control = SITE_CACHE_DEFAULT;
-    if (!yml_only(&a->yml, t->node, "|dir|index|error|cache-control|keep|") ||
+    if (!yml_only(&a->yml, t->node, "|dir|index|error|cache-control|keep|functions|") ||
         !yml_text(&a->yml, t->node, "dir", &dir) ||
         !yml_text(&a->yml, t->node, "index", &how->index) ||
         !yml_text(&a->yml, t->node, "error", &how->error) ||
         !yml_text(&a->yml, t->node, "cache-control", &how->cache_control) ||
-        !yml_number(&a->yml, t->node, "keep", 1, SITE_KEEP_MAX, &keep))
+        !yml_number(&a->yml, t->node, "keep", 1, SITE_KEEP_MAX, &keep) || !read_routes(a, t, how))
         return false;
     if (!dir)
         return yml_fail(&a->yml, t->node->line, "site %s: say which dir", t->name);

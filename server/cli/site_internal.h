@@ -88,10 +88,17 @@ bool site_clear(struct site *s, const char *release, size_t *removed);
 bool site_known(const struct site_names *names, const char *name, bool complete);
 
 /* ---- site_deploy.c, site_tidy.c ---- */
+/* Requests below the prefix are the function's; by its name. */
+struct site_route {
+    const char *prefix, *function;
+};
 struct site_deploy {
     const char *dir, *index, *error, *cache_control; /* index, error NULL: not said */
     bool dry_run;
     unsigned keep;
+    bool routed; /* the functions that the site gives paths to become these */
+    const struct site_route *routes;
+    size_t route_count;
 };
 int site_deploy(struct site *s, const struct site_deploy *how);
 /* What a deployment would do. */
@@ -109,5 +116,10 @@ bool site_open_to_all(struct site *s, const struct site_deploy *how, bool has_er
 /* Whether that would change something, into *differs. False after a message. */
 bool site_is_open(struct site *s, const struct site_deploy *how, bool has_error_page,
                   bool *differs);
+
+/* ---- site_routes.c ---- */
+/* Puts how's routes into a website configuration; the document stays as it is where they are
+ * there already, in this order. False: too large. */
+bool site_route(struct buf *document, const struct site_deploy *how);
 
 #endif

@@ -181,7 +181,8 @@ static bool wanted(struct website *w, const struct site_deploy *how, bool none,
     return (none ? buf_append_str(&w->after, "<WebsiteConfiguration></WebsiteConfiguration>")
                  : buf_append_bytes(&w->after, buf_bytes(&w->before))) == KIST_OK &&
            (!w->error || splice(&w->after, "ErrorDocument", "Key", w->error)) &&
-           (!w->index || splice(&w->after, "IndexDocument", "Suffix", w->index));
+           (!w->index || splice(&w->after, "IndexDocument", "Suffix", w->index)) &&
+           site_route(&w->after, how);
 }
 
 /* False after a message. */

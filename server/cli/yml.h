@@ -42,7 +42,8 @@ bool yml_fail(struct yml_file *file, unsigned line, const char *format, ...)
 
 /* The member of a map; NULL: it has none, or is no map. */
 const struct yml *yml_get(const struct yml *map, const char *key);
-/* Whether the node is a map (nothing is an empty one), and has no other members than "|name|name|". */
+/* Whether the node is a map (nothing is an empty one), and has no other members than
+ * "|name|name|". */
 bool yml_only(struct yml_file *file, const struct yml *map, const char *names);
 /* Members of a map, the right kind of value for each; *out stays where there is none. */
 bool yml_text(struct yml_file *file, const struct yml *map, const char *key, const char **out);

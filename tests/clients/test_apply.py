@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import threading
 import unittest
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -57,7 +58,7 @@ schedules:
   ap-nightly: { run: ap-thumb, when: "cron(0 3 * * ? *)", zone: Europe/Berlin,
                 input: { a: 1, b: [ true, x, "1", null ] } }
 sites:
-  ap-www: { dir: ./public }
+  ap-www: { dir: ./public, functions: { api/: ap-thumb } }
 '''
 
 
@@ -219,6 +220,18 @@ class Apply(unittest.TestCase):
                                                  WaiterConfig={"Delay": 1, "MaxAttempts": 60})
         body = self.s3.get_object(Bucket="ap-small", Key="thumb/a b.jpg")["Body"].read()
         self.assertEqual(body, b"200:photo")
+        self.assertEqual(self.page("/"), (200, b"<p>hello"))
+        self.assertEqual(self.page("/api/size"), (200, b"200"))
+
+    def page(self, path):
+        request = urllib.request.Request(
+            self.server.endpoint + path,
+            headers={"Host": f"ap-www.web.{kist_server.DOMAIN}"})
+        try:
+            with urllib.request.urlopen(request) as reply:
+                return reply.status, reply.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
 
     def check_changes(self):
         """One thing at a time: only it is in the plan, and afterwards it is so."""
@@ -258,6 +271,10 @@ class Apply(unittest.TestCase):
         with self.assertRaises(urllib.error.HTTPError):
             urllib.request.urlopen(url)
         change("cron(0 3", "cron(0 4", "schedule ap-nightly", "when")
+        self.apply(APP, "--yes")
+        change("{ api/: ap-thumb }", "{ v1/: ap-thumb, v2/: ap-thumb }", "site ap-www", "settings")
+        self.assertEqual(self.page("/v2/x"), (200, b"200"))
+        self.assertEqual(self.page("/api/")[0], 404)
         self.apply(APP, "--yes")
         self.file("public/more.html", "more")
         self.assertEqual(self.plan(APP), {"site ap-www": "change: files"})
