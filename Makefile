@@ -43,7 +43,7 @@ CPPFLAGS += $(foreach p,$(BROKER_PKGS),-DHAVE_$(FILE_$(p)) \
 NOT_BUILT := $(foreach p,$(filter-out $(BROKER_PKGS),$(ALL_BROKERS)),\
              server/events/target_$(FILE_$(p)).c)
 LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl \
-        -licui18n -licuuc -lseccomp -larchive -lm \
+        -licui18n -licuuc -lseccomp -larchive -lyaml -lm \
         $(foreach p,$(BROKER_PKGS),$(shell pkg-config --libs $(p)))
 CHECK_LIBS := $(shell pkg-config --libs check 2>/dev/null)
 

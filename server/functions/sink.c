@@ -144,6 +144,8 @@ static bool accepts(void *ctx, struct bytes arn, struct bytes bucket, struct byt
     char source[128];
     if (function_id_parse(arn, &id) != KIST_OK || bucket.len > 64)
         return false;
+    if (!bucket.len) /* not S3 but the account itself asks, by a schedule */
+        return bytes_equal(id.account, account);
     int n = snprintf(source, sizeof(source), "arn:aws:s3:::%.*s", (int)bucket.len,
                      (const char *)bucket.ptr);
     return functions_service_allowed(f, &id, "s3.amazonaws.com", bytes_of(source, (size_t)n),
