@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import unittest
 import urllib.request
 import zipfile
 from http.client import HTTPConnection
@@ -644,6 +645,8 @@ def handler(event, context):
 ''', "boto3_free.py": ""})
 
 
+@unittest.skipIf("tsan" in os.environ.get("KIST_BUILD", ""),
+                 "ThreadSanitizer's processes cannot start in a sandbox")
 class Running(LambdaBase):
     """What comes back of functions that run."""
 
