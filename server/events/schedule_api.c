@@ -318,6 +318,32 @@ static bool group_exists(struct work *w)
                         w->call->arena, &record) == KIST_OK;
 }
 
+/* Who makes a schedule could do himself what it does: Amazon asks the schedule's role instead,
+ * and its maker whether he may pass that on. False after an error reply. */
+static bool may_use_target(struct work *w, const char *target)
+{
+    static const struct {
+        const char *service, *action;
+    } uses[] = { { "lambda", "lambda:InvokeFunction" },
+                 { "sqs", "sqs:SendMessage" },
+                 { "sns", "sns:Publish" },
+                 { "events", "events:PutEvents" } };
+    const char *parts[5] = { target }; /* arn:aws:SERVICE:REGION:ACCOUNT */
+    for (size_t i = 1; i < ARRAY_LEN(parts); i++) {
+        const char *colon = parts[i - 1] ? strchr(parts[i - 1], ':') : NULL;
+        parts[i] = colon ? colon + 1 : NULL;
+    }
+    size_t len = parts[4] ? strcspn(parts[4], ":") : 0;
+    bool own = len && bytes_equal(bytes_of(parts[4], len), w->call->who->account);
+    for (size_t i = 0; own && i < ARRAY_LEN(uses); i++)
+        if (strncmp(parts[2], uses[i].service, strcspn(parts[2], ":")) == 0 &&
+            strlen(uses[i].service) == strcspn(parts[2], ":"))
+            return allowed(w, uses[i].action, target);
+    fail(w, 400, "ValidationException",
+         "The target is neither a function nor a queue, topic or bus of this account.");
+    return false;
+}
+
 static void put_schedule(struct work *w, json_t *root, bool update)
 {
     Kist__Record *record = NULL;
@@ -339,7 +365,7 @@ static void put_schedule(struct work *w, json_t *root, bool update)
     if (!wrong && w->s->config.events &&
         events_check_target(w->s->config.events, bytes_str(w->schedule.target), BYTES_EMPTY,
                             w->call->who->account) != KIST_OK)
-        wrong = "The target does not exist, or is none of this account's.";
+        wrong = "The target does not exist.";
     if (wrong) {
         fail(w, 400, "ValidationException", wrong);
         return;
@@ -347,6 +373,8 @@ static void put_schedule(struct work *w, json_t *root, bool update)
     /* Who may set up a schedule may not for that run any function. */
     if (strncmp(w->schedule.target, "arn:aws:lambda:", 15) == 0 &&
         !allowed(w, "lambda:InvokeFunction", w->schedule.target))
+        return;
+    if (!may_use_target(w, w->schedule.target))
         return;
     w->schedule.created_ms = old ? old->created_ms : w->now_ms;
     w->expected = record ? record->changed : 0;

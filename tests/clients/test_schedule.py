@@ -1,11 +1,15 @@
 """Schedules through boto3's scheduler client, and what arrives at a webhook."""
 import datetime
+import io
+import json
 import unittest
+import zipfile
 
 import boto3
 from botocore.exceptions import ClientError
 
 import kist_server
+from accounts import Account
 from hook import Hook, kist
 
 OFF = {"Mode": "OFF"}
@@ -85,6 +89,42 @@ class Schedules(unittest.TestCase):
         self.api.delete_schedule_group(Name="group")
         self.fails("ResourceNotFoundException", self.api.get_schedule, Name="told",
                    GroupName="group")
+
+    def test_who_may(self):
+        """Who makes a schedule must be allowed what it does."""
+        user = Account(self.server, kist_server.ACCESS_KEY, kist_server.SECRET_KEY).user(
+            "clock-maker", {"Effect": "Allow", "Action": "scheduler:*", "Resource": "*"})
+        api = user.client("scheduler")
+        more = {"ScheduleExpression": "rate(1 day)", "FlexibleTimeWindow": OFF}
+        self.fails("AccessDeniedException", api.create_schedule, Name="mine",
+                   Target=self.target(), **more)
+        boss = Account(self.server, kist_server.ACCESS_KEY, kist_server.SECRET_KEY)
+        boss.iam.put_user_policy(UserName="clock-maker", PolicyName="q", PolicyDocument=json.dumps({
+            "Version": "2012-10-17", "Statement": {
+                "Effect": "Allow", "Action": "sqs:SendMessage", "Resource": self.arn}}))
+        api.create_schedule(Name="mine", Target=self.target(), **more)
+        other = self.arn.replace(boss.id, "000000000000")
+        self.fails("ValidationException", self.api.create_schedule, Name="theirs",
+                   Target=self.target(Arn=other), **more)
+
+    def test_invokes_a_function(self):
+        api = boto3.client("lambda", endpoint_url=self.server.endpoint, region_name="us-east-1",
+                           aws_access_key_id=kist_server.ACCESS_KEY,
+                           aws_secret_access_key=kist_server.SECRET_KEY)
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as out:
+            out.writestr("app.py", "def handler(event, context):\n    return event\n")
+        arn = api.create_function(FunctionName="ticked", Runtime="python3.11", Role="",
+                                  Handler="app.handler",
+                                  Code={"ZipFile": code.getvalue()})["FunctionArn"]
+        api.put_function_event_invoke_config(
+            FunctionName="ticked", DestinationConfig={"OnSuccess": {"Destination": self.arn}})
+        self.api.create_schedule(Name="ticks", ScheduleExpression="rate(1 seconds)",
+                                 FlexibleTimeWindow=OFF,
+                                 Target={"Arn": arn, "RoleArn": "arn:aws:iam::1:role/r",
+                                         "Input": '{"from": "clock"}'})
+        self.hook.wait(lambda d: d.get("responsePayload") == {"from": "clock"})
+        self.api.delete_schedule(Name="ticks")
 
     def test_pages(self):
         for i in range(5):
