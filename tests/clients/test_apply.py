@@ -258,6 +258,15 @@ class Apply(unittest.TestCase):
         change(', "write s3://ap-small/thumb/"', "", "function ap-thumb", "allow")
         change("ordered: true", "ordered: true", "function ap-thumb", "allow")
         change("ordered: true", "ordered: false", "target ap-audit", "ordered")
+        bare = APP.replace('    on: [ "s3://ap-photos/*.jpg" ]\n', "")
+        bare = re.sub(r"    allow: .*\n", "", bare)
+        self.assertEqual(self.plan(bare), {"target ap-audit": "change: ordered",
+                                           "function ap-thumb": "change: on, role, allow"})
+        self.kist("--yes")
+        self.assertEqual(self.plan(bare), {})
+        self.assertEqual(self.fn.get_function_configuration(FunctionName="ap-thumb")["Role"], "")
+        with self.assertRaises(self.iam.exceptions.NoSuchEntityException):
+            self.iam.get_role(RoleName="kist-fn-ap-thumb")
         self.apply(APP, "--yes")
         self.assertEqual(self.plan(APP, secret="s2"), {"target ap-audit": "change: secret"})
         self.kist("--yes", secret="s2")

@@ -1,6 +1,9 @@
 """Schedules through boto3's scheduler client, and what arrives at a webhook."""
 import datetime
+import io
+import json
 import unittest
+import zipfile
 
 import boto3
 from botocore.exceptions import ClientError
@@ -61,6 +64,39 @@ class Schedules(unittest.TestCase):
         make(self.api.update_schedule, later, '{"moved": "new"}')
         self.hook.wait(lambda d: d.get("moved") == "new")
         self.assertNotIn(b'{"moved": "old"}', [body for _, body in self.hook.requests])
+
+    def test_function(self):
+        """A schedule runs a function of the account, if its maker might run it himself."""
+        client = lambda service, key, secret: boto3.client(
+            service, endpoint_url=self.server.endpoint, region_name="us-east-1",
+            aws_access_key_id=key, aws_secret_access_key=secret)
+        root = (kist_server.ACCESS_KEY, kist_server.SECRET_KEY)
+        functions, iam = client("lambda", *root), client("iam", *root)
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as out:
+            out.writestr("tick.py", "def handler(event, context):\n    return event\n")
+        arn = functions.create_function(
+            FunctionName="tick", Runtime="python3.11", Role="", Handler="tick.handler",
+            Code={"ZipFile": code.getvalue()})["FunctionArn"]
+        functions.put_function_event_invoke_config(
+            FunctionName="tick", DestinationConfig={"OnSuccess": {"Destination": self.arn}})
+        iam.create_user(UserName="clock")
+        iam.put_user_policy(UserName="clock", PolicyName="p", PolicyDocument=json.dumps(
+            {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "scheduler:*",
+                                                    "Resource": "*"}}))
+        key = iam.create_access_key(UserName="clock")["AccessKey"]
+        schedule = {"Name": "tick", "ScheduleExpression": "rate(1 seconds)",
+                    "FlexibleTimeWindow": OFF,
+                    "Target": {"Arn": arn, "RoleArn": "arn:aws:iam::1:role/r",
+                               "Input": '{"tock": 7}'}}
+        other = client("scheduler", key["AccessKeyId"], key["SecretAccessKey"])
+        self.fails("AccessDeniedException", other.create_schedule, **schedule)
+        self.fails("ValidationException", self.api.create_schedule, **{
+            **schedule, "Target": {**schedule["Target"], "Arn": arn + "-none"}})
+        self.api.create_schedule(**schedule)
+        self.hook.wait(lambda d: d.get("responsePayload") == {"tock": 7})
+        self.api.delete_schedule(Name="tick")
+        functions.delete_function(FunctionName="tick")
 
     def test_what_is_told_of_it(self):
         self.api.create_schedule_group(Name="group")
