@@ -151,6 +151,9 @@ class Apply(unittest.TestCase):
             found[thing] = step + fields
         return found
 
+    def buckets(self):
+        return [b["Name"] for b in self.s3.list_buckets()["Buckets"] if b["Name"][:3] == "ap-"]
+
     def tidy(self):
         """Everything of the application goes."""
         self.apply("app: gallery\n", "--prune", "--dry-run")
@@ -168,10 +171,9 @@ class Apply(unittest.TestCase):
         plan = self.plan(APP)
         self.assertEqual(set(plan.values()), {"create"})
         self.assertEqual(len(plan), 7)
-        self.assertEqual(self.s3.list_buckets()["Buckets"], [])
         self.kist(status=1)                                       # nobody to ask
         self.assertIn("--yes", self.said)
-        self.assertEqual(self.s3.list_buckets()["Buckets"], [])
+        self.assertEqual(self.buckets(), [])
         self.assertTrue(self.kist("--yes").endswith("done\n"))
 
         self.check_nothing_to_do()
@@ -313,8 +315,38 @@ class Apply(unittest.TestCase):
         self.assertEqual(self.plan(short, "--prune"), {})
         self.assertEqual(self.plan("app: another\n", "--prune"), {})
         self.assertEqual(self.plan("app: gallery\n", "--prune")["function ap-thumb"], "remove")
-        self.assertEqual([b["Name"] for b in self.s3.list_buckets()["Buckets"]],
-                         ["ap-mine", "ap-photos", "ap-small", "ap-www"])
+        self.assertEqual(self.buckets(), ["ap-mine", "ap-photos", "ap-small", "ap-www"])
+
+    def test_the_manual_s_example(self):
+        text = (kist_server.ROOT / "README.md").read_text()
+        block = re.search(r"    \$ cat app\.yaml\n(.*?)    \$ kist apply app\.yaml\n", text, re.S)[1]
+        block = re.sub(r"^    ", "", block, flags=re.M).replace("app: gallery", "app: manual")
+        self.file("api.py", THUMB)
+        self.apply(block, "--yes")
+        self.assertTrue(self.kist("--yes", "--prune").endswith("nothing to do\n"))
+        for bucket in ("photos", "small", "www"):
+            for o in self.s3.list_object_versions(Bucket=bucket).get("Versions", []):
+                self.s3.delete_object(Bucket=bucket, Key=o["Key"], VersionId=o["VersionId"])
+        self.apply("app: manual\n", "--yes", "--prune")
+        self.assertEqual(self.kist("--prune"), "nothing to do\n")
+
+    def test_the_question(self):
+        self.addCleanup(self.tidy)
+        self.file("app.yaml", "app: gallery\nbuckets:\n  ap-small:\n")
+        for answer, status, buckets in (("n", 1, 0), ("", 1, 0), ("y", 0, 1)):
+            ours, theirs = os.openpty()
+            run = subprocess.Popen(
+                [kist_server.BIN, "apply", "app.yaml", "--endpoint", self.server.endpoint],
+                cwd=self.dir, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env={**os.environ, "AWS_ACCESS_KEY_ID": kist_server.ACCESS_KEY,
+                     "AWS_SECRET_ACCESS_KEY": kist_server.SECRET_KEY})
+            os.close(theirs)
+            os.write(ours, answer.encode() + b"\n")
+            out, err = run.communicate(timeout=60)
+            os.close(ours)
+            self.assertEqual(run.returncode, status, out + err)
+            self.assertIn(b"create    bucket ap-small\n", out)
+            self.assertEqual(self.buckets().count("ap-small"), buckets)
 
     def test_an_error_in_the_middle(self):
         self.addCleanup(self.tidy)

@@ -198,8 +198,9 @@ class Targets(TwoAccounts):
             self.assertEqual(reply["Target"]["Secret"], "hidden")
         self.assertEqual(dry(Url="gopher://x")[0], 400)
         self.assertEqual(self.call("PutTarget", {**wanted, "DryRun": 1})[0], 400)
-        self.assertEqual(self.call("GetTarget", {"Name": "dry"})[1]["Target"]["Url"],
-                         self.hook)
+        target = self.call("GetTarget", {"Name": "dry"})[1]["Target"]
+        self.assertEqual((target["Form"], target["Ordered"], target["Options"]["app"]),
+                         ("s3", False, "mine"))
 
     def test_list_in_pages(self):
         names = [f"page-{i}" for i in range(5)]
