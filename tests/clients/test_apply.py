@@ -157,7 +157,7 @@ class Apply(unittest.TestCase):
     def tidy(self):
         """Everything of the application goes."""
         self.apply("app: gallery\n", "--prune", "--dry-run")
-        for bucket in ("ap-photos", "ap-small", "ap-dead", "ap-www"):
+        for bucket in ("ap-photos", "ap-small", "ap-dead"):
             try:
                 for o in self.s3.list_object_versions(Bucket=bucket).get("Versions", []):
                     self.s3.delete_object(Bucket=bucket, Key=o["Key"], VersionId=o["VersionId"])
@@ -198,7 +198,8 @@ class Apply(unittest.TestCase):
     def check_made(self):
         self.assertEqual(self.s3.get_bucket_versioning(Bucket="ap-photos")["Status"], "Enabled")
         tags = self.s3.get_bucket_tagging(Bucket="ap-www")["TagSet"]
-        self.assertEqual(tags, [{"Key": "kist:app", "Value": "gallery"}])
+        self.assertEqual(tags, [{"Key": "kist:app", "Value": "gallery"},
+                                {"Key": "kist:site", "Value": "gallery"}])
         found = self.fn.get_function(FunctionName="ap-thumb")
         self.assertEqual(found["Tags"], {"kist:app": "gallery"})
         self.assertEqual((found["Configuration"]["MemorySize"],
@@ -316,6 +317,15 @@ class Apply(unittest.TestCase):
         self.assertEqual(self.plan("app: another\n", "--prune"), {})
         self.assertEqual(self.plan("app: gallery\n", "--prune")["function ap-thumb"], "remove")
         self.assertEqual(self.buckets(), ["ap-mine", "ap-photos", "ap-small", "ap-www"])
+        no_site = re.sub(r"^sites:.*", "", short, flags=re.M | re.S)
+        self.s3.put_object(Bucket="ap-www", Key="mine", Body=b"")
+        self.assertEqual(self.plan(no_site, "--prune"), {"site ap-www": "remove"})
+        self.kist("--prune", "--yes", status=1)
+        self.assertIn("ap-www: it stays", self.said)
+        self.assertEqual(self.page("/")[0], 200)
+        self.s3.delete_object(Bucket="ap-www", Key="mine")
+        self.kist("--prune", "--yes")
+        self.assertEqual(self.buckets(), ["ap-mine", "ap-photos", "ap-small"])
 
     def test_the_manual_s_example(self):
         text = (kist_server.ROOT / "README.md").read_text()
@@ -324,7 +334,7 @@ class Apply(unittest.TestCase):
         self.file("api.py", THUMB)
         self.apply(block, "--yes")
         self.assertTrue(self.kist("--yes", "--prune").endswith("nothing to do\n"))
-        for bucket in ("photos", "small", "www"):
+        for bucket in ("photos", "small"):
             for o in self.s3.list_object_versions(Bucket=bucket).get("Versions", []):
                 self.s3.delete_object(Bucket=bucket, Key=o["Key"], VersionId=o["VersionId"])
         self.apply("app: manual\n", "--yes", "--prune")
