@@ -194,7 +194,7 @@ sim: ## power loss: SIM_ROUNDS (2000) random workloads and cuts
 
 bench: ## kist against nginx and the machine's raw limits, in one table
 	@scripts/setup build bench
-	@$(AGAIN) all
+	@$(AGAIN) all $(BUILD)/unit/server/functions/test_runtime
 	@$(TEST_ENV) tests/bench/run $(ARGS)
 
 lint: ## layers, headers, sizes, banned functions, format, clang-tidy

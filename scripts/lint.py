@@ -28,7 +28,7 @@ LIBRARIES = (
     (r"seccomp\.h", r"server/functions/sandbox_filter\.c$|tests/"),
     (r"curl/.*", r"server/cli/client\.c$|auth/oidc_fetch\.c$|"
      r"server/events/target(_http|_url|)\.c$|tests/"),
-    (r"hiredis\.h", r"server/events/target_redis\.c$"),
+    (r"hiredis/.*", r"server/events/target_redis\.c$"),
     (r"nats/.*", r"server/events/target_nats\.c$"),
     (r"mosquitto\.h", r"server/events/target_mqtt\.c$"),
     (r"amqp.*\.h", r"server/events/target_amqp\.c$"),

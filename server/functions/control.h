@@ -278,7 +278,7 @@ bool fn_check_revision(struct fn_call *c, const char *revision);
     X(fn_list_layer_versions)                                                                    \
     X(fn_list_layers)                                                                            \
     X(fn_delete_layer)                                                                           \
-    X(fn_download_layer)                                                                           \
+    X(fn_download_layer)                                                                         \
     X(fn_code_signing)                                                                           \
     X(fn_runtime_management)                                                                     \
     X(fn_recursion)                                                                              \

@@ -1,5 +1,8 @@
 /* Functions as they run, on runtime_fixture.h. Python and Node handlers where the machine has the
  * interpreters. */
+#include <sched.h>
+
+#include "server/functions/logs_internal.h"
 #include "tests/unit/server/functions/runtime_fixture.h"
 
 /* ---- tests ---- */
@@ -329,6 +332,73 @@ START_TEST(test_idle)
 }
 END_TEST
 
+/* And its environment has asked for more. */
+static void invoke_and_rest(struct call *c, const char *name)
+{
+    struct fn_totals totals;
+    invoke(c, name, "{}");
+    do {
+        sched_yield();
+        functions_totals(f, &totals);
+    } while (totals.running);
+}
+
+/* Memory for two environments: a third function's takes that of the one used longest ago. */
+START_TEST(test_memory_for_others)
+{
+    struct call c;
+    struct fn_totals totals;
+    put_c("one");
+    put_c("two");
+    put_c("three");
+    invoke_and_rest(&c, "one");
+    invoke_and_rest(&c, "two");
+    invoke_and_rest(&c, "one");
+    ck_assert_uint_eq(served_of(&c), 2);
+    invoke_and_rest(&c, "three");
+    ck_assert_uint_eq(served_of(&c), 1);
+    functions_totals(f, &totals);
+    ck_assert_uint_le(totals.memory_bytes, 256 << 20);
+    invoke_and_rest(&c, "one");
+    ck_assert_uint_eq(served_of(&c), 3);
+    invoke_and_rest(&c, "two");
+    ck_assert_uint_eq(served_of(&c), 1);
+    /* More than there is at all is said so. */
+    struct settings s = { .name = "giant", .zip = c_zip(), .memory_mb = 512 };
+    put_function(&s);
+    invoke(&c, "giant", "{}");
+    ck_assert_int_eq(c.end, FN_BROKEN);
+    expect(c.why, "more than all functions may have");
+}
+END_TEST
+
+/* Old logs go when their function says so, and no others. */
+START_TEST(test_log_retention)
+{
+    struct seen_lines seen = { .len = 0 };
+    struct fn_log_query query = { .account = BYTES_LIT(ACCOUNT), .name = BYTES_LIT("old") };
+    struct settings s = { .name = "old", .zip = c_zip(), .log_days = 3 };
+    uint64_t now_us = (uint64_t)env_real()->now_ms(env_real()) * 1000, day_us = 86400000000;
+    put_function(&s);
+    for (unsigned days = 10; days > 0; days -= days == 10 ? 9 : 1) {
+        char key[LOG_KEY_MAX], line[128];
+        uint64_t at = now_us - days * day_us;
+        log_key(key, ACCOUNT, "old", at, at);
+        int len =
+            snprintf(line, sizeof(line), "%016llx - - %u days\n", (unsigned long long)at, days);
+        put_code(key, bytes_of(line, (size_t)len));
+    }
+    ck_assert_int_eq(functions_logs_read(f, &query, add_line, &seen), KIST_OK);
+    expect(seen.text, "|10 days\n");
+    expect(seen.text, "|1 days\n");
+    logs_retain(f->logs);
+    seen = (struct seen_lines){ .len = 0 };
+    ck_assert_int_eq(functions_logs_read(f, &query, add_line, &seen), KIST_OK);
+    ck_assert_ptr_null(strstr(seen.text, "10 days"));
+    expect(seen.text, "|1 days\n");
+}
+END_TEST
+
 static bool has_program(const char *path)
 {
     return access(path, X_OK) == 0;
@@ -520,6 +590,12 @@ static void setup_idle(void)
     open_all(2, 1);
 }
 
+static void setup_small(void)
+{
+    memory_bytes = (size_t)256 << 20;
+    open_all(4, 0);
+}
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("runtime");
@@ -534,6 +610,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_answers);
     tcase_add_test(t, test_pieces);
     tcase_add_test(t, test_logs);
+    tcase_add_test(t, test_log_retention);
     tcase_add_test(t, test_init);
     tcase_add_test(t, test_change);
     tcase_add_test(t, test_concurrency);
@@ -546,6 +623,11 @@ static Suite *suite(void)
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup_idle, teardown);
     tcase_add_test(t, test_idle);
+    suite_add_tcase(s, t);
+    t = tcase_create("small");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup_small, teardown);
+    tcase_add_test(t, test_memory_for_others);
     suite_add_tcase(s, t);
     return s;
 }
