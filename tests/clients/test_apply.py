@@ -314,6 +314,8 @@ class Apply(unittest.TestCase):
         self.assertEqual(self.plan(short, "--prune"), {"bucket ap-dead": "remove"})
         self.kist("--prune", "--yes")
         self.assertEqual(self.plan(short, "--prune"), {})
+        self.assertEqual([g["Name"] for g in self.scheduler.list_schedule_groups()[
+            "ScheduleGroups"]], ["default"])
         self.assertEqual(self.plan("app: another\n", "--prune"), {})
         self.assertEqual(self.plan("app: gallery\n", "--prune")["function ap-thumb"], "remove")
         self.assertEqual(self.buckets(), ["ap-mine", "ap-photos", "ap-small", "ap-www"])
@@ -339,6 +341,20 @@ class Apply(unittest.TestCase):
                 self.s3.delete_object(Bucket=bucket, Key=o["Key"], VersionId=o["VersionId"])
         self.apply("app: manual\n", "--yes", "--prune")
         self.assertEqual(self.kist("--prune"), "nothing to do\n")
+
+    def test_names_of_what_comes_later(self):
+        self.addCleanup(self.tidy)
+        fn = "{ code: thumb, env: { SIZE: x }, on-failure: %s }"
+        text = ("app: gallery\n"
+                f"targets:\n  ap-t: {{ url: '{self.hook.url}', private: true, dead-letter: ap-a }}\n"
+                f"functions:\n  ap-a: {fn % 'ap-b'}\n  ap-b: {fn % 's3://x/'}\n")
+        self.apply(text, "--yes")
+        self.assertEqual(self.plan(text), {})
+        target = json.loads(kist("target", "show", "ap-t", server=self.server))
+        self.assertTrue(target["DeadLetter"].endswith(":function:ap-a"))
+        self.apply("app: gallery\n", "--yes", "--prune")
+        self.apply(text.replace("s3://x/", "ap-a"), "--yes", status=1)
+        self.assertIn("waits for what waits for it", self.said)
 
     def test_the_question(self):
         self.addCleanup(self.tidy)
