@@ -38,8 +38,9 @@ FILE_libnats := nats
 FILE_libmosquitto := mqtt
 FILE_librabbitmq := amqp
 FILE_rdkafka := kafka
+# A machine of 64 bits has one kind of file offsets; the simulator of power cuts names both kinds.
 CPPFLAGS += $(foreach p,$(BROKER_PKGS),-DHAVE_$(FILE_$(p)) \
-              $(subst -I,-isystem ,$(shell pkg-config --cflags $(p))))
+              $(subst -I,-isystem ,$(filter-out -D_FILE_OFFSET_BITS=64,$(shell pkg-config --cflags $(p)))))
 NOT_BUILT := $(foreach p,$(filter-out $(BROKER_PKGS),$(ALL_BROKERS)),\
              server/events/target_$(FILE_$(p)).c)
 LIBS := -lmicrohttpd -llmdb -lcrypto -lxml2 -lisal -lprotobuf-c -lgnutls -ljansson -lcurl -lssl \

@@ -247,7 +247,7 @@ struct fleet {
     unsigned returning; /* environments that have answered and not asked again yet */
     unsigned soon;      /* calls that wait for those */
     /* Under pool.wait_lock. */
-    bool listed;
+    atomic_bool listed; /* read without it, as a hint */
     struct fleet *wait_next;
 };
 /* All that has a function's name: reserved concurrency is the name's. */

@@ -54,6 +54,9 @@ static enum kist_err describe(void *ctx, struct bytes arn, struct arena *arena,
         out->dead_letter = copy_or_null(arena, set->on_failure);
         out->on_success = copy_or_null(arena, set->on_success);
     }
+    /* DeadLetterConfig is the older way to say it, and the version's own. */
+    if (!out->dead_letter)
+        out->dead_letter = copy_or_null(arena, found.function->dead_letter);
     return KIST_OK;
 }
 

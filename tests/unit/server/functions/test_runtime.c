@@ -487,6 +487,46 @@ START_TEST(test_node)
 }
 END_TEST
 
+/* Calls and events for three functions that crash, exit and are changed meanwhile: each call
+ * ends, once, and nothing of it stays. */
+START_TEST(test_storm)
+{
+    enum { CALLS = 16, ROUNDS = 24 };
+    static const char *const names[] = { "storm-a", "storm-b", "storm-c" };
+    static const char *const commands[] = { "{}",        "{}",         "\"print\"", "\"crash\"",
+                                            "\"error\"", "\"stream\"", "\"exit\"",  "\"twice\"" };
+    static struct call calls[CALLS];
+    Kist__Event event = KIST__EVENT__INIT;
+    struct fn_totals totals;
+    unsigned seed = 1, ends[FN_BROKEN + 1] = { 0 };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        put_c(names[i]);
+    for (unsigned round = 1; round <= ROUNDS; round++) {
+        for (size_t i = 0; i < CALLS; i++) {
+            prepare(&calls[i], names[(unsigned)rand_r(&seed) % 3],
+                    commands[(unsigned)rand_r(&seed) % ARRAY_LEN(commands)]);
+            calls[i].in.event = rand_r(&seed) % 4 ? &event : NULL;
+            functions_invoke(f, &calls[i].in);
+        }
+        struct settings s = { .name = names[round % 3], .zip = c_zip(), .revision = round };
+        if (round % 4 == 0)
+            put_function(&s);
+        for (size_t i = 0; i < CALLS; i++) {
+            end(&calls[i]);
+            ends[calls[i].end]++;
+        }
+    }
+    ck_assert_uint_eq(ends[FN_MISSING] + ends[FN_BROKEN], 0);
+    ck_assert_uint_gt(ends[FN_OK], CALLS * ROUNDS / 4);
+    ck_assert_uint_gt(ends[FN_ERROR], 0);
+    do {
+        sched_yield();
+        functions_totals(f, &totals);
+    } while (totals.running);
+    ck_assert_uint_eq(totals.waiting_functions, 0);
+}
+END_TEST
+
 /* ---- numbers, for people ---- */
 
 static int compare(const void *a, const void *b)
@@ -615,6 +655,7 @@ static Suite *suite(void)
     tcase_add_test(t, test_change);
     tcase_add_test(t, test_concurrency);
     tcase_add_test(t, test_events);
+    tcase_add_test(t, test_storm);
     tcase_add_test(t, test_python);
     tcase_add_test(t, test_node);
     tcase_add_test(t, test_speed);
