@@ -9,7 +9,7 @@
 #include "storage/base/cleanup.h"
 
 #define ARENA_MAX ((size_t)256 << 20)
-#define THINGS_MAX 1000
+#define THINGS_MAX 1024
 #define APP_MAX 64
 #define APP_LETTERS "-_.ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -73,9 +73,10 @@ struct app_thing *app_add(struct app *a, const struct app_kind *kind, const char
     if (a->count == a->room) {
         size_t room = a->room ? a->room * 2 : 32;
         struct app_thing *list =
-            room <= THINGS_MAX * 2 ? realloc(a->list, room * sizeof(*list)) : NULL;
+            a->count < THINGS_MAX ? realloc(a->list, room * sizeof(*list)) : NULL;
         if (!list) {
-            fprintf(stderr, "kist: %s: more than %d things\n", a->file, THINGS_MAX);
+            fprintf(stderr, "kist: %s: %s\n", a->file,
+                    a->count < THINGS_MAX ? "out of memory" : "it has too many things");
             return NULL;
         }
         a->list = list;

@@ -165,7 +165,7 @@ bool app_bucket_known(struct app *a, const char *bucket, bool *known)
 
 /* ---- making ---- */
 
-static bool make_tagged(struct app *a, struct site *s)
+static bool make_tagged(struct app *a, struct site *s, bool for_site)
 {
     char *tags = NULL;
     if (!site_make_bucket(s))
@@ -174,15 +174,16 @@ static bool make_tagged(struct app *a, struct site *s)
         return true;
     tags = arena_printf(&s->arena,
                         "<Tagging><TagSet><Tag><Key>" APP_TAG "</Key><Value>%s</Value></Tag>"
-                        "</TagSet></Tagging>",
-                        a->app);
+                        "%s%s%s</TagSet></Tagging>",
+                        a->app, for_site ? "<Tag><Key>" APP_SITE_TAG "</Key><Value>" : "",
+                        for_site ? a->app : "", for_site ? "</Value></Tag>" : "");
     return tags && site_put(s, "tagging", bytes_str(tags));
 }
 
-bool app_make_bucket(struct app *a, const char *bucket)
+bool app_make_site_bucket(struct app *a, const char *bucket)
 {
     struct site s = site_of(a, bucket);
-    bool ok = make_tagged(a, &s);
+    bool ok = make_tagged(a, &s, true);
     arena_release(&s.arena);
     return ok;
 }
@@ -201,7 +202,7 @@ static bool make(struct app *a, struct app_thing *t)
     struct site s = site_of(a, t->name);
     bool on = json_is_true(json_object_get(t->want, "versioning"));
     bool open = json_is_true(json_object_get(t->want, "public"));
-    bool ok = t->have || make_tagged(a, &s);
+    bool ok = t->have || make_tagged(a, &s, false);
     /* A new bucket is neither. */
     if (ok && app_differs(t, "versioning") && (t->have || on))
         ok = set_versioning(&s, on);
@@ -213,35 +214,42 @@ static bool make(struct app *a, struct app_thing *t)
 
 /* ---- removing ---- */
 
-static bool drop(struct app *a, struct app_thing *t)
+bool app_delete_bucket(struct app *a, const char *bucket)
 {
-    struct site s = site_of(a, t->name);
+    struct site s = site_of(a, bucket);
     struct client_request q = site_ask(&s, "DELETE", NULL);
     bool ok = client_do(a->client, &q);
     if (!ok && bytes_find(buf_bytes(&q.reply), BYTES_LIT("BucketNotEmpty"), 0) != SIZE_MAX)
-        fprintf(stderr, "kist: %s: it stays, because it is not empty: empty it first\n", t->name);
+        fprintf(stderr, "kist: %s: it stays, because it is not empty: empty it first\n", bucket);
     else if (!ok)
-        client_complain(&q, t->name);
+        client_complain(&q, bucket);
     client_request_release(&q);
     arena_release(&s.arena);
     return ok;
 }
 
-/* Whether its tags say that it is the application's. */
-static bool is_ours(struct app *a, const char *bucket, bool *ours)
+static bool drop(struct app *a, struct app_thing *t)
+{
+    return app_delete_bucket(a, t->name);
+}
+
+/* Whether its tags say that it is the application's, or a site's of it. */
+static bool whose(struct app *a, const char *bucket, bool *ours, bool *site)
 {
     struct site s = site_of(a, bucket);
     struct buf reply;
     struct bytes tag, key, value;
     bool missing, no_bucket;
     bool ok = get(&s, "tagging", "NoSuchTagSet", &reply, &missing, &no_bucket);
-    *ours = false;
+    *ours = *site = false;
     for (size_t at = 0; ok && client_element(buf_bytes(&reply), "Tag", &at, reply.len, &tag);) {
         size_t k = 0, v = 0;
-        *ours = *ours ||
-                (client_element(tag, "Key", &k, tag.len, &key) &&
-                 client_element(tag, "Value", &v, tag.len, &value) &&
-                 bytes_equal(key, BYTES_LIT(APP_TAG)) && bytes_equal(value, bytes_str(a->app)));
+        if (!client_element(tag, "Key", &k, tag.len, &key) ||
+            !client_element(tag, "Value", &v, tag.len, &value) ||
+            !bytes_equal(value, bytes_str(a->app)))
+            continue;
+        *ours = *ours || bytes_equal(key, BYTES_LIT(APP_TAG));
+        *site = *site || bytes_equal(key, BYTES_LIT(APP_SITE_TAG));
     }
     buf_release(&reply);
     arena_release(&s.arena);
@@ -251,7 +259,7 @@ static bool is_ours(struct app *a, const char *bucket, bool *ours)
 static bool leftovers(struct app *a)
 {
     struct client_request q = { .service = "s3", .method = "GET", .path = "/" };
-    bool ok = client_do(a->client, &q), ours = false;
+    bool ok = client_do(a->client, &q), ours = false, site = false;
     struct bytes reply = buf_bytes(&q.reply), bucket, name;
     if (!ok)
         client_complain(&q, "buckets");
@@ -260,9 +268,10 @@ static bool leftovers(struct app *a)
         if (!client_element(bucket, "Name", &in, bucket.len, &name))
             continue;
         const char *text = arena_strndup(&a->arena, name.ptr, name.len);
-        if (app_find(a, &app_site, text))
+        if (app_find(a, &app_site, text) || app_find(a, &app_bucket, text))
             continue;
-        ok = is_ours(a, text, &ours) && (!ours || app_add_leftover(a, &app_bucket, text));
+        ok = whose(a, text, &ours, &site) &&
+             (!ours || app_add_leftover(a, site ? &app_site : &app_bucket, text));
     }
     client_request_release(&q);
     return ok;

@@ -15,6 +15,7 @@
 #include "server/cli/yml.h"
 
 #define APP_TAG FN_APP_TAG
+#define APP_SITE_TAG "kist:site" /* of buckets that a site of the application is all of */
 
 enum app_step { APP_SAME, APP_CREATE, APP_CHANGE, APP_REMOVE };
 
@@ -82,8 +83,10 @@ bool app_resolve(struct app *a, struct app_thing *t, const struct yml *at, const
 bool app_want_arn(struct app *a, struct app_thing *t, const char *key);
 
 /* ---- apply_bucket.c ---- */
-/* A bucket that is made is marked as the application's. */
-bool app_make_bucket(struct app *a, const char *bucket);
+/* A bucket that is made is marked as the application's; this one as one of its sites, too. */
+bool app_make_site_bucket(struct app *a, const char *bucket);
+/* Only an empty one. */
+bool app_delete_bucket(struct app *a, const char *bucket);
 /* Whether there is such a bucket, or will be. False after a message. */
 bool app_bucket_known(struct app *a, const char *bucket, bool *known);
 

@@ -65,32 +65,43 @@ size_t app_show(const struct app *a)
 
 /* ---- carrying it out ---- */
 
-/* What it names was made meanwhile, or the plan has been looked at for long: once more. */
-static bool make(struct app *a, struct app_thing *t)
+enum outcome { DONE, FAILED, WAITS };
+
+/* What it names may have been made meanwhile, and the plan looked at for long: once more. */
+static enum outcome make(struct app *a, struct app_thing *t)
 {
+    enum app_step planned = t->step;
     t->pending = false;
     json_decref(t->have);
     t->have = NULL;
     if (!t->kind->look(a, t))
-        return false;
+        return FAILED;
     if (t->pending)
-        return yml_fail(&a->yml, t->node->line,
-                        "%s %s names something that is made only after it: put that before it",
-                        t->kind->word, t->name);
+        return WAITS;
     app_compare(t);
-    return t->step == APP_SAME || t->kind->make(a, t);
+    printf("%s %s %s\n", planned == APP_CREATE ? "create" : "change", t->kind->word, t->name);
+    fflush(stdout);
+    return t->step == APP_SAME || t->kind->make(a, t) ? DONE : FAILED;
 }
 
-static bool step(struct app *a, struct app_thing *t)
+static enum outcome drop(struct app *a, struct app_thing *t)
 {
-    static const char *const words[] = { "", "create", "change", "remove" };
-    if (t->step == APP_SAME)
-        return true;
-    printf("%s %s %s\n", words[t->step], t->kind->word, t->name);
+    printf("remove %s %s\n", t->kind->word, t->name);
     fflush(stdout);
-    t->done = t->step == APP_REMOVE ? t->kind->drop(a, t) : make(a, t);
+    return t->kind->drop(a, t) ? DONE : FAILED;
+}
+
+static enum outcome step(struct app *a, struct app_thing *t)
+{
+    enum outcome o = t->step == APP_REMOVE ? drop(a, t) : make(a, t);
+    t->done = o == DONE;
     arena_clear(&a->fn.arena);
-    return t->done;
+    return o;
+}
+
+static bool is_open(const struct app_thing *t)
+{
+    return !t->done && t->step != APP_SAME;
 }
 
 static void tell_rest(const struct app *a, const struct app_thing *failed)
@@ -101,18 +112,37 @@ static void tell_rest(const struct app *a, const struct app_thing *failed)
     fprintf(stderr, "kist: %s: stopped at %s %s; done: %zu; not done:", a->file,
             failed->kind->word, failed->name, done);
     for (size_t i = 0; i < a->count; i++)
-        if (!a->list[i].done && a->list[i].step != APP_SAME)
+        if (is_open(&a->list[i]))
             fprintf(stderr, " %s %s,", a->list[i].kind->word, a->list[i].name);
     fprintf(stderr, " which another run goes on with\n");
 }
 
 bool app_carry_out(struct app *a)
 {
-    for (size_t i = 0; i < a->count; i++)
-        if (!step(a, &a->list[i])) {
-            tell_rest(a, &a->list[i]);
-            return false;
+    struct app_thing *waits = NULL;
+    /* What names a thing that is made later waits for another round. */
+    for (bool progress = true; progress;) {
+        progress = false;
+        waits = NULL;
+        for (size_t i = 0; i < a->count; i++) {
+            struct app_thing *t = &a->list[i];
+            if (!is_open(t))
+                continue;
+            enum outcome o = step(a, t);
+            if (o == FAILED) {
+                tell_rest(a, t);
+                return false;
+            }
+            progress = progress || o == DONE;
+            waits = o == WAITS ? t : waits;
         }
+    }
+    if (waits) {
+        yml_fail(&a->yml, waits->node->line, "%s %s waits for what waits for it: name an ARN",
+                 waits->kind->word, waits->name);
+        tell_rest(a, waits);
+        return false;
+    }
     printf("done\n");
     return true;
 }

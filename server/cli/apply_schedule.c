@@ -153,10 +153,25 @@ static bool make(struct app *a, struct app_thing *t)
                        path_of(a, t->name, false), in, NULL, NULL);
 }
 
+/* Whether any schedule but this one is, or still has to go. */
+static bool has_others(const struct app *a, const struct app_thing *t)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        const struct app_thing *o = &a->list[i];
+        if (o != t && o->kind == &app_schedule && (o->node || !o->done))
+            return true;
+    }
+    return false;
+}
+
+/* The last one takes the group with it. */
 static bool drop(struct app *a, struct app_thing *t)
 {
+    const char *group = arena_printf(&a->fn.arena, "/schedule-groups/%s", group_of(a));
     return client_rest(a->client, "scheduler", "DELETE", path_of(a, t->name, true), NULL, NULL,
-                       NULL);
+                       NULL) &&
+           (has_others(a, t) ||
+            (group && client_rest(a->client, "scheduler", "DELETE", group, NULL, NULL, NULL)));
 }
 
 static bool next_page(struct app *a, const char *token, json_t **out)

@@ -82,9 +82,24 @@ static bool make(struct app *a, struct app_thing *t)
 {
     struct site s = site_of(a, t);
     bool no_bucket = json_is_true(json_object_get(t->want, "bucket"));
-    bool ok = (!no_bucket || app_make_bucket(a, t->name)) && site_deploy(&s, t->more) == 0;
+    bool ok = (!no_bucket || app_make_site_bucket(a, t->name)) && site_deploy(&s, t->more) == 0;
     arena_release(&s.arena);
     return ok;
+}
+
+/* All releases, then the bucket; which stays when somebody put anything else into it. */
+static bool drop(struct app *a, struct app_thing *t)
+{
+    struct site s = site_of(a, t);
+    struct site_names top;
+    bool ok = site_list(&s, "", "/", 2, &top), alone = true;
+    for (size_t i = 0; ok && i < top.count; i++)
+        alone = alone && strcmp(top.list[i], ".kist") == 0;
+    if (ok && alone)
+        ok = site_remove_releases(&s);
+    site_names_release(&top);
+    arena_release(&s.arena);
+    return ok && app_delete_bucket(a, t->name);
 }
 
 const struct app_kind app_site = { .section = "sites",
@@ -93,4 +108,5 @@ const struct app_kind app_site = { .section = "sites",
                                    .name_max = 63,
                                    .read = read_site,
                                    .look = look,
-                                   .make = make };
+                                   .make = make,
+                                   .drop = drop };

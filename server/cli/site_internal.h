@@ -111,6 +111,8 @@ bool site_compare(struct site *s, const struct site_deploy *how, struct site_pla
 /* Removes what interrupted deployments left, and releases beyond the newest; not the one that
  * was live a moment ago: requests that began then still read from it. */
 bool site_tidy(struct site *s, const char *live, const char *previous, unsigned keep);
+/* Removes all of them, the live one too. */
+bool site_remove_releases(struct site *s);
 /* Website configuration and public reading, where they lack. */
 bool site_open_to_all(struct site *s, const struct site_deploy *how, bool has_error_page);
 /* Whether that would change something, into *differs. False after a message. */

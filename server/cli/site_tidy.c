@@ -87,6 +87,23 @@ static bool retire(struct site *s, const char *release)
     return ok;
 }
 
+bool site_remove_releases(struct site *s)
+{
+    struct site_names releases, manifests;
+    size_t removed;
+    bool ok = site_list(s, SITE_MANIFESTS, "", 0, &manifests);
+    for (size_t i = 0; ok && i < manifests.count; i++)
+        ok = remove_manifest(s, manifests.list[i]);
+    site_names_release(&manifests);
+    if (!ok)
+        return false;
+    ok = site_list(s, SITE_ROOT, "/", 0, &releases);
+    for (size_t i = 0; ok && i < releases.count; i++)
+        ok = site_clear(s, releases.list[i], &removed);
+    site_names_release(&releases);
+    return ok;
+}
+
 bool site_tidy(struct site *s, const char *live, const char *previous, unsigned keep)
 {
     struct site_names manifests;

@@ -282,7 +282,7 @@ enum kist_err events_check_target(struct events *e, struct bytes arn, struct byt
     enum kist_err err = sink->describe(sink->ctx, arn, &arena, &policy);
     arena_release(&arena);
     TRY(err);
-    bool accepted = !bucket.len || !sink->accepts || sink->accepts(sink->ctx, arn, bucket, account);
+    bool accepted = !sink->accepts || sink->accepts(sink->ctx, arn, bucket, account);
     return accepted ? KIST_OK : KIST_E_DENIED;
 }
 

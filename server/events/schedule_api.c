@@ -10,26 +10,11 @@
 
 #define BODY_MAX ((size_t)512 << 10)
 #define PAGE_MAX 100
-#define GROUP_STEP 100
 #define NAME_MAX_LEN 64
-
-struct work {
-    struct schedules *s;
-    struct api_call *call;
-    struct store_op op;
-    bool op_used;
-    void (*then)(struct work *w);
-    Kist__Schedule schedule;
-    struct schedule_turn turn;
-    struct buf body;
-    struct bytes name, group; /* of the path and the query */
-    uint64_t expected;
-    int64_t now_ms;
-};
 
 /* ---- replies ---- */
 
-static void reply(struct work *w, unsigned status, json_t *json)
+void schedule_reply(struct schedule_work *w, unsigned status, json_t *json)
 {
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     struct bytes body = text ? arena_copy(w->call->arena, bytes_str(text)) : BYTES_LIT("{}");
@@ -39,24 +24,26 @@ static void reply(struct work *w, unsigned status, json_t *json)
     exchange_reply_bytes(w->call->x, status, body);
 }
 
-static void fail(struct work *w, unsigned status, const char *type, const char *message)
+void schedule_fail(struct schedule_work *w, unsigned status, const char *type,
+                   const char *message)
 {
     exchange_clear_headers(w->call->x);
     (void)!exchange_add_header(w->call->x, "x-amzn-ErrorType", bytes_str(type));
-    reply(w, status, json_pack("{s:s}", "Message", message));
+    schedule_reply(w, status, json_pack("{s:s}", "Message", message));
 }
 
-static void fail_err(struct work *w, enum kist_err err)
+void schedule_fail_err(struct schedule_work *w, enum kist_err err)
 {
     if (err == KIST_E_CONFLICT)
-        fail(w, 409, "ConflictException", "The schedule was changed, or exists already.");
+        schedule_fail(w, 409, "ConflictException",
+                      "The schedule was changed, or exists already.");
     else if (err == KIST_E_NOT_FOUND)
-        fail(w, 404, "ResourceNotFoundException",
-             arena_printf(w->call->arena, "Schedule %.*s does not exist.", (int)w->name.len,
-                          (const char *)w->name.ptr));
+        schedule_fail(w, 404, "ResourceNotFoundException",
+                      arena_printf(w->call->arena, "Schedule %.*s does not exist.",
+                                   (int)w->name.len, (const char *)w->name.ptr));
     else
-        fail(w, err == KIST_E_BUSY || err == KIST_E_SHUTDOWN ? 503 : 500,
-             "InternalServerException", kist_err_text(err));
+        schedule_fail(w, err == KIST_E_BUSY || err == KIST_E_SHUTDOWN ? 503 : 500,
+                      "InternalServerException", kist_err_text(err));
 }
 
 static struct bytes refuse(void *ctx, struct exchange *x, unsigned status, const char *code,
@@ -71,13 +58,13 @@ static struct bytes refuse(void *ctx, struct exchange *x, unsigned status, const
 
 /* ---- what a request says ---- */
 
-static char *copy(struct work *w, struct bytes b)
+char *schedule_copy(struct schedule_work *w, struct bytes b)
 {
     char *text = b.len ? arena_strndup(w->call->arena, b.ptr, b.len) : NULL;
     return text ? text : (char *)"";
 }
 
-static struct bytes decoded(struct work *w, struct bytes raw)
+static struct bytes decoded(struct schedule_work *w, struct bytes raw)
 {
     size_t len = 0;
     uint8_t *out = arena_alloc(w->call->arena, raw.len + 1);
@@ -86,7 +73,7 @@ static struct bytes decoded(struct work *w, struct bytes raw)
     return bytes_of(out, len);
 }
 
-static struct bytes param(struct work *w, const char *name)
+static struct bytes param(struct schedule_work *w, const char *name)
 {
     struct bytes query = w->call->http->query, wanted = bytes_str(name);
     for (size_t at = 0; at < query.len;) {
@@ -114,30 +101,31 @@ static bool name_fits(struct bytes name)
     return true;
 }
 
-static char *text_of(struct work *w, const json_t *object, const char *name)
+static char *text_of(struct schedule_work *w, const json_t *object, const char *name)
 {
     const char *text = json_string_value(json_object_get(object, name));
-    return text ? copy(w, bytes_str(text)) : (char *)"";
+    return text ? schedule_copy(w, bytes_str(text)) : (char *)"";
 }
 
-static char *arn_of(struct work *w, const char *kind, struct bytes group, struct bytes name)
+char *schedule_arn(struct schedule_work *w, const char *kind, struct bytes group,
+                   struct bytes name)
 {
     const struct auth_identity *who = w->call->who;
     return arena_printf(w->call->arena, "arn:aws:scheduler:%s:%s:%s/%s%s%s", w->s->config.region,
-                        copy(w, who->account), kind, copy(w, group), name.len ? "/" : "",
-                        copy(w, name));
+                        schedule_copy(w, who->account), kind, schedule_copy(w, group),
+                        name.len ? "/" : "", schedule_copy(w, name));
 }
 
 /* False after an error reply. */
-static bool allowed(struct work *w, const char *action, const char *arn)
+bool schedule_allowed(struct schedule_work *w, const char *action, const char *arn)
 {
     const struct auth_identity *who = w->call->who;
     if (who->account.len && w->call->allowed(w->call, action, bytes_str(arn), who->account, NULL))
         return true;
-    fail(w, 403, "AccessDeniedException",
-         arena_printf(w->call->arena,
-                      "User: %.*s is not authorized to perform: %s on resource: %s",
-                      (int)who->arn.len, (const char *)who->arn.ptr, action, arn));
+    schedule_fail(w, 403, "AccessDeniedException",
+                  arena_printf(w->call->arena,
+                               "User: %.*s is not authorized to perform: %s on resource: %s",
+                               (int)who->arn.len, (const char *)who->arn.ptr, action, arn));
     return false;
 }
 
@@ -146,7 +134,7 @@ static int64_t date_of(const json_t *root, const char *name)
     return (int64_t)(json_number_value(json_object_get(root, name)) * 1000);
 }
 
-static bool read_target(struct work *w, const json_t *target, Kist__Schedule *to)
+static bool read_target(struct schedule_work *w, const json_t *target, Kist__Schedule *to)
 {
     const json_t *policy = json_object_get(target, "RetryPolicy");
     const json_t *retries = json_object_get(policy, "MaximumRetryAttempts");
@@ -161,7 +149,7 @@ static bool read_target(struct work *w, const json_t *target, Kist__Schedule *to
         return false;
     to->retries = json_is_integer(retries) ? (int32_t)json_integer_value(retries) + 1 : 0;
     if (input)
-        to->input = schema_data(bytes_str(copy(w, bytes_str(input))));
+        to->input = schema_data(bytes_str(schedule_copy(w, bytes_str(input))));
     return to->target[0] && to->input.len <= SCHEDULE_INPUT_MAX &&
            (!to->age_max_s || (to->age_max_s >= 60 && to->age_max_s <= 86400));
 }
@@ -176,26 +164,26 @@ static bool read_missed(const char *text, uint32_t *out)
     return !text[0] || strcmp(text, names[*out]) == 0;
 }
 
-static char *new_revision(struct work *w)
+static char *new_revision(struct schedule_work *w)
 {
     uint8_t random[16];
     char hex[33];
     struct env *env = store_env(w->s->config.store);
     env->random(env, random, sizeof(random));
     hex_encode(bytes_of(random, sizeof(random)), hex);
-    return copy(w, bytes_str(hex));
+    return schedule_copy(w, bytes_str(hex));
 }
 
 /* NULL, or what is wrong. */
-static const char *read_schedule(struct work *w, const json_t *root, Kist__Schedule *to)
+static const char *read_schedule(struct schedule_work *w, const json_t *root, Kist__Schedule *to)
 {
     struct cron cron;
     const json_t *window = json_object_get(root, "FlexibleTimeWindow");
     const char *mode = json_string_value(json_object_get(window, "Mode"));
     char *state = text_of(w, root, "State"), *after = text_of(w, root, "ActionAfterCompletion");
     kist__schedule__init(to);
-    to->name = copy(w, w->name);
-    to->group = copy(w, w->group);
+    to->name = schedule_copy(w, w->name);
+    to->group = schedule_copy(w, w->group);
     to->expression = text_of(w, root, "ScheduleExpression");
     to->time_zone = text_of(w, root, "ScheduleExpressionTimezone");
     to->description = text_of(w, root, "Description");
@@ -230,21 +218,21 @@ static const char *read_schedule(struct work *w, const json_t *root, Kist__Sched
 
 static void resume(struct exchange *x)
 {
-    struct work *w = api_call_of(x)->state;
+    struct schedule_work *w = api_call_of(x)->state;
     if (w->op.err == KIST_OK)
         w->then(w);
     else
-        fail_err(w, w->op.err);
+        schedule_fail_err(w, w->op.err);
 }
 
 static void committed(struct store_op *op)
 {
-    struct work *w = op->user;
+    struct schedule_work *w = op->user;
     exchange_wake(w->call->x, resume);
 }
 
-static void commit(struct work *w, Kist__RecordChange **changes, size_t count,
-                   void (*then)(struct work *w))
+void schedule_commit(struct schedule_work *w, Kist__RecordChange **changes, size_t count,
+                     void (*then)(struct schedule_work *w))
 {
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__PutRecords put = KIST__PUT_RECORDS__INIT;
@@ -261,13 +249,15 @@ static void commit(struct work *w, Kist__RecordChange **changes, size_t count,
     store_submit(w->s->config.store, &w->op, &command);
 }
 
-static void written(struct work *w)
+static void written(struct schedule_work *w)
 {
     schedules_note(w->s);
-    reply(w, 200, json_pack("{s:s}", "ScheduleArn", arn_of(w, "schedule", w->group, w->name)));
+    schedule_reply(
+        w, 200,
+        json_pack("{s:s}", "ScheduleArn", schedule_arn(w, "schedule", w->group, w->name)));
 }
 
-static char *full_name(struct work *w)
+static char *full_name(struct schedule_work *w)
 {
     char *name =
         arena_printf(w->call->arena, "%.*s/%.*s", (int)w->group.len, (const char *)w->group.ptr,
@@ -275,14 +265,14 @@ static char *full_name(struct work *w)
     return name ? name : (char *)"";
 }
 
-static void write_schedule(struct work *w)
+static void write_schedule(struct schedule_work *w)
 {
     Kist__RecordChange change = KIST__RECORD_CHANGE__INIT, *changes[2] = { &change, NULL };
     Kist__Record record = KIST__RECORD__INIT;
-    char *account = copy(w, w->call->who->tenant);
+    char *account = schedule_copy(w, w->call->who->tenant);
     buf_init(&w->body, SCHEDULE_INPUT_MAX + 65536);
     if (schema_pack(&w->schedule, &w->body) != KIST_OK) {
-        fail(w, 400, "ValidationException", "The schedule is too large.");
+        schedule_fail(w, 400, "ValidationException", "The schedule is too large.");
         return;
     }
     change.kind = RECORD_SCHEDULE;
@@ -295,11 +285,12 @@ static void write_schedule(struct work *w)
     bool turn = schedule_turn_after(
         &w->schedule, account, schedule_begin(&w->schedule, w->now_ms), w->call->arena, &w->turn);
     changes[1] = &w->turn.change;
-    commit(w, changes, turn ? 2 : 1, written);
+    schedule_commit(w, changes, turn ? 2 : 1, written);
 }
 
 /* *record NULL: there is none. */
-static enum kist_err existing(struct work *w, Kist__Record **record, Kist__Schedule **schedule)
+static enum kist_err existing(struct schedule_work *w, Kist__Record **record,
+                              Kist__Schedule **schedule)
 {
     *record = NULL;
     enum kist_err err = store_record(w->s->config.store, RECORD_SCHEDULE, w->call->who->tenant,
@@ -310,7 +301,7 @@ static enum kist_err existing(struct work *w, Kist__Record **record, Kist__Sched
                          w->call->arena, schedule);
 }
 
-static bool group_exists(struct work *w)
+bool schedule_group_exists(struct schedule_work *w)
 {
     Kist__Record *record;
     return bytes_equal(w->group, BYTES_LIT("default")) ||
@@ -320,7 +311,7 @@ static bool group_exists(struct work *w)
 
 /* Who makes a schedule could do himself what it does: Amazon asks the schedule's role instead,
  * and its maker whether he may pass that on. False after an error reply. */
-static bool may_use_target(struct work *w, const char *target)
+static bool may_use_target(struct schedule_work *w, const char *target)
 {
     static const struct {
         const char *service, *action;
@@ -338,28 +329,28 @@ static bool may_use_target(struct work *w, const char *target)
     for (size_t i = 0; own && i < ARRAY_LEN(uses); i++)
         if (strncmp(parts[2], uses[i].service, strcspn(parts[2], ":")) == 0 &&
             strlen(uses[i].service) == strcspn(parts[2], ":"))
-            return allowed(w, uses[i].action, target);
-    fail(w, 400, "ValidationException",
-         "The target is neither a function nor a queue, topic or bus of this account.");
+            return schedule_allowed(w, uses[i].action, target);
+    schedule_fail(w, 400, "ValidationException",
+                  "The target is neither a function nor a queue, topic or bus of this account.");
     return false;
 }
 
-static void put_schedule(struct work *w, json_t *root, bool update)
+static void put_schedule(struct schedule_work *w, json_t *root, bool update)
 {
     Kist__Record *record = NULL;
     Kist__Schedule *old = NULL;
     enum kist_err err = existing(w, &record, &old);
     if (err != KIST_OK && err != KIST_E_NOT_FOUND) {
-        fail_err(w, err);
+        schedule_fail_err(w, err);
         return;
     }
     if (update != (record != NULL)) {
-        fail_err(w, update ? KIST_E_NOT_FOUND : KIST_E_CONFLICT);
+        schedule_fail_err(w, update ? KIST_E_NOT_FOUND : KIST_E_CONFLICT);
         return;
     }
     const char *wrong = read_schedule(w, root, &w->schedule);
-    if (!wrong && !group_exists(w)) {
-        fail(w, 404, "ResourceNotFoundException", "Schedule group does not exist.");
+    if (!wrong && !schedule_group_exists(w)) {
+        schedule_fail(w, 404, "ResourceNotFoundException", "Schedule group does not exist.");
         return;
     }
     if (!wrong && w->s->config.events &&
@@ -367,13 +358,9 @@ static void put_schedule(struct work *w, json_t *root, bool update)
                             w->call->who->account) != KIST_OK)
         wrong = "The target does not exist.";
     if (wrong) {
-        fail(w, 400, "ValidationException", wrong);
+        schedule_fail(w, 400, "ValidationException", wrong);
         return;
     }
-    /* Who may set up a schedule may not for that run any function. */
-    if (strncmp(w->schedule.target, "arn:aws:lambda:", 15) == 0 &&
-        !allowed(w, "lambda:InvokeFunction", w->schedule.target))
-        return;
     if (!may_use_target(w, w->schedule.target))
         return;
     w->schedule.created_ms = old ? old->created_ms : w->now_ms;
@@ -381,31 +368,32 @@ static void put_schedule(struct work *w, json_t *root, bool update)
     write_schedule(w);
 }
 
-static void put(struct work *w, bool update)
+static void put(struct schedule_work *w, bool update)
 {
     json_error_t error;
     json_t *root = json_loadb((const char *)w->call->body.ptr, w->call->body.len,
                               JSON_REJECT_DUPLICATES, &error);
     const char *group = json_string_value(json_object_get(root, "GroupName"));
-    w->group = group ? bytes_str(copy(w, bytes_str(group))) : BYTES_LIT("default");
+    w->group = group ? bytes_str(schedule_copy(w, bytes_str(group))) : BYTES_LIT("default");
     if (!json_is_object(root) || !name_fits(w->name) || !name_fits(w->group))
-        fail(w, 400, "ValidationException", "The body is not an object, or a name does not fit.");
-    else if (allowed(w, update ? "scheduler:UpdateSchedule" : "scheduler:CreateSchedule",
-                     arn_of(w, "schedule", w->group, w->name)))
+        schedule_fail(w, 400, "ValidationException",
+                      "The body is not an object, or a name does not fit.");
+    else if (schedule_allowed(w, update ? "scheduler:UpdateSchedule" : "scheduler:CreateSchedule",
+                              schedule_arn(w, "schedule", w->group, w->name)))
         put_schedule(w, root, update);
     json_decref(root);
 }
 
 /* ---- reading ---- */
 
-static json_t *describe(struct work *w, const Kist__Schedule *o, bool whole)
+static json_t *describe(struct schedule_work *w, const Kist__Schedule *o, bool whole)
 {
     static const char *const missed[] = { "ONCE", "SKIP", "ALL" };
     struct bytes group = bytes_str(o->group), name = bytes_str(o->name);
     json_t *target = json_pack("{s:s}", "Arn", o->target);
     json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:o}", "Arn",
-                             arn_of(w, "schedule", group, name), "Name", o->name, "GroupName",
-                             o->group, "State", o->disabled ? "DISABLED" : "ENABLED",
+                             schedule_arn(w, "schedule", group, name), "Name", o->name,
+                             "GroupName", o->group, "State", o->disabled ? "DISABLED" : "ENABLED",
                              "CreationDate", (double)o->created_ms / 1000, "LastModificationDate",
                              (double)o->modified_ms / 1000, "Target", target);
     if (!json || !whole)
@@ -442,45 +430,47 @@ static json_t *describe(struct work *w, const Kist__Schedule *o, bool whole)
     return json;
 }
 
-static void get(struct work *w)
+static void get(struct schedule_work *w)
 {
     Kist__Record *record;
     Kist__Schedule *schedule = NULL;
-    if (!allowed(w, "scheduler:GetSchedule", arn_of(w, "schedule", w->group, w->name)))
+    if (!schedule_allowed(w, "scheduler:GetSchedule",
+                          schedule_arn(w, "schedule", w->group, w->name)))
         return;
     enum kist_err err = existing(w, &record, &schedule);
     if (err == KIST_OK)
-        reply(w, 200, describe(w, schedule, true));
+        schedule_reply(w, 200, describe(w, schedule, true));
     else
-        fail_err(w, err);
+        schedule_fail_err(w, err);
 }
 
-static void removed(struct work *w)
+void schedule_removed(struct schedule_work *w)
 {
-    reply(w, 200, NULL);
+    schedule_reply(w, 200, NULL);
 }
 
-static void delete_one(struct work *w)
+static void delete_one(struct schedule_work *w)
 {
     Kist__Record *record;
     Kist__Schedule *schedule = NULL;
     Kist__RecordChange change = KIST__RECORD_CHANGE__INIT, *changes[1] = { &change };
-    if (!allowed(w, "scheduler:DeleteSchedule", arn_of(w, "schedule", w->group, w->name)))
+    if (!schedule_allowed(w, "scheduler:DeleteSchedule",
+                          schedule_arn(w, "schedule", w->group, w->name)))
         return;
     enum kist_err err = existing(w, &record, &schedule);
     if (err != KIST_OK) {
-        fail_err(w, err);
+        schedule_fail_err(w, err);
         return;
     }
     change.kind = RECORD_SCHEDULE;
-    change.account = copy(w, w->call->who->tenant);
+    change.account = schedule_copy(w, w->call->who->tenant);
     change.name = full_name(w);
     change.expected = record->changed;
-    commit(w, changes, 1, removed);
+    schedule_commit(w, changes, 1, schedule_removed);
 }
 
 struct listing {
-    struct work *w;
+    struct schedule_work *w;
     json_t *list;
     size_t max;
     struct bytes prefix, state, last;
@@ -498,11 +488,11 @@ static bool on_record(void *ctx, struct bytes name, const Kist__Record *record)
     }
     l->last = arena_copy(l->w->call->arena, name);
     if (l->groups) {
-        json_array_append_new(l->list,
-                              json_pack("{s:s, s:s, s:s, s:f}", "Arn",
-                                        arn_of(l->w, "schedule-group", l->last, BYTES_EMPTY),
-                                        "Name", copy(l->w, name), "State", "ACTIVE",
-                                        "CreationDate", (double)record->created_ms / 1000));
+        json_array_append_new(
+            l->list, json_pack("{s:s, s:s, s:s, s:f}", "Arn",
+                               schedule_arn(l->w, "schedule-group", l->last, BYTES_EMPTY), "Name",
+                               schedule_copy(l->w, name), "State", "ACTIVE", "CreationDate",
+                               (double)record->created_ms / 1000));
         return true;
     }
     if (!body.ptr ||
@@ -516,17 +506,17 @@ static bool on_record(void *ctx, struct bytes name, const Kist__Record *record)
     return true;
 }
 
-static void list(struct work *w, bool groups)
+static void list(struct schedule_work *w, bool groups)
 {
     uint64_t max = PAGE_MAX;
     struct bytes asked = param(w, "MaxResults"), group = param(w, "ScheduleGroup");
     struct bytes token = param(w, "NextToken"), prefix = BYTES_EMPTY;
-    if (!allowed(w, groups ? "scheduler:ListScheduleGroups" : "scheduler:ListSchedules",
-                 arn_of(w, groups ? "schedule-group" : "schedule",
-                        group.len ? group : BYTES_LIT("*"), BYTES_EMPTY)))
+    if (!schedule_allowed(w, groups ? "scheduler:ListScheduleGroups" : "scheduler:ListSchedules",
+                          schedule_arn(w, groups ? "schedule-group" : "schedule",
+                                       group.len ? group : BYTES_LIT("*"), BYTES_EMPTY)))
         return;
     if (asked.len && (bytes_to_u64(asked, PAGE_MAX, &max) != KIST_OK || max == 0)) {
-        fail(w, 400, "ValidationException", "MaxResults must be 1 to 100.");
+        schedule_fail(w, 400, "ValidationException", "MaxResults must be 1 to 100.");
         return;
     }
     struct listing l = { .w = w,
@@ -541,184 +531,64 @@ static void list(struct work *w, bool groups)
     else if (groups)
         prefix = l.prefix;
     if (groups && !token.len && bytes_starts_with(BYTES_LIT("default"), prefix))
-        json_array_append_new(
-            l.list, json_pack("{s:s, s:s, s:s}", "Arn",
-                              arn_of(w, "schedule-group", BYTES_LIT("default"), BYTES_EMPTY),
-                              "Name", "default", "State", "ACTIVE"));
+        json_array_append_new(l.list, json_pack("{s:s, s:s, s:s}", "Arn",
+                                                schedule_arn(w, "schedule-group",
+                                                             BYTES_LIT("default"), BYTES_EMPTY),
+                                                "Name", "default", "State", "ACTIVE"));
     enum kist_err err =
         store_list_records(w->s->config.store, groups ? RECORD_SCHEDULE_GROUP : RECORD_SCHEDULE,
                            w->call->who->tenant, prefix, token, on_record, &l);
     if (err != KIST_OK) {
         json_decref(l.list);
-        fail_err(w, err);
+        schedule_fail_err(w, err);
         return;
     }
     json_t *out = json_pack("{s:o}", groups ? "ScheduleGroups" : "Schedules", l.list);
     if (l.more)
         json_object_set_new(out, "NextToken", json_stringn((const char *)l.last.ptr, l.last.len));
-    reply(w, 200, out);
-}
-
-/* ---- groups ---- */
-
-static Kist__RecordChange *group_change(struct work *w)
-{
-    Kist__RecordChange *change = arena_alloc(w->call->arena, sizeof(*change));
-    if (!change)
-        return NULL;
-    kist__record_change__init(change);
-    change->kind = RECORD_SCHEDULE_GROUP;
-    change->account = copy(w, w->call->who->tenant);
-    change->name = copy(w, w->group);
-    return change;
-}
-
-static void group_written(struct work *w)
-{
-    reply(w, 200,
-          json_pack("{s:s}", "ScheduleGroupArn",
-                    arn_of(w, "schedule-group", w->group, BYTES_EMPTY)));
-}
-
-static void create_group(struct work *w)
-{
-    Kist__Record record = KIST__RECORD__INIT;
-    Kist__RecordChange *change = group_change(w);
-    if (!allowed(w, "scheduler:CreateScheduleGroup",
-                 arn_of(w, "schedule-group", w->group, BYTES_EMPTY)))
-        return;
-    if (!change || bytes_equal(w->group, BYTES_LIT("default"))) {
-        fail_err(w, change ? KIST_E_CONFLICT : KIST_E_NOMEM);
-        return;
-    }
-    record.created_ms = w->now_ms;
-    change->record = &record;
-    commit(w, &change, 1, group_written);
-}
-
-static void get_group(struct work *w)
-{
-    Kist__Record *record = NULL;
-    const char *arn = arn_of(w, "schedule-group", w->group, BYTES_EMPTY);
-    if (!allowed(w, "scheduler:GetScheduleGroup", arn))
-        return;
-    bool named = bytes_equal(w->group, BYTES_LIT("default"));
-    enum kist_err err =
-        named ? KIST_OK
-              : store_record(w->s->config.store, RECORD_SCHEDULE_GROUP, w->call->who->tenant,
-                             w->group, w->call->arena, &record);
-    if (err != KIST_OK) {
-        w->name = w->group;
-        fail_err(w, err);
-        return;
-    }
-    double created = record ? (double)record->created_ms / 1000 : 0;
-    reply(w, 200,
-          json_pack("{s:s, s:s, s:s, s:f, s:f}", "Arn", arn, "Name", copy(w, w->group), "State",
-                    "ACTIVE", "CreationDate", created, "LastModificationDate", created));
-}
-
-struct members {
-    struct work *w;
-    Kist__RecordChange changes[GROUP_STEP + 1], *list[GROUP_STEP + 1];
-    size_t count;
-    bool more;
-};
-
-static bool on_member(void *ctx, struct bytes name, const Kist__Record *record)
-{
-    struct members *m = ctx;
-    (void)record;
-    if (m->count == GROUP_STEP) {
-        m->more = true;
-        return false;
-    }
-    Kist__RecordChange *c = &m->changes[m->count];
-    kist__record_change__init(c);
-    c->kind = RECORD_SCHEDULE;
-    c->account = copy(m->w, m->w->call->who->tenant);
-    c->name = copy(m->w, name);
-    c->any = true;
-    m->list[m->count++] = c;
-    return true;
-}
-
-/* In steps, each of which may be the last that happens: what is left is still in the group. */
-static void delete_members(struct work *w)
-{
-    struct members *m = arena_zalloc(w->call->arena, sizeof(*m));
-    Kist__RecordChange *group = group_change(w);
-    if (!m || !group) {
-        fail_err(w, KIST_E_NOMEM);
-        return;
-    }
-    m->w = w;
-    char *prefix = arena_printf(w->call->arena, "%s/", group->name);
-    enum kist_err err =
-        store_list_records(w->s->config.store, RECORD_SCHEDULE, w->call->who->tenant,
-                           bytes_str(prefix), BYTES_EMPTY, on_member, m);
-    if (err != KIST_OK) {
-        fail_err(w, err);
-        return;
-    }
-    group->any = true;
-    if (!m->more)
-        m->list[m->count++] = group;
-    commit(w, m->list, m->count, m->more ? delete_members : removed);
-}
-
-static void delete_group(struct work *w)
-{
-    if (!allowed(w, "scheduler:DeleteScheduleGroup",
-                 arn_of(w, "schedule-group", w->group, BYTES_EMPTY)))
-        return;
-    if (bytes_equal(w->group, BYTES_LIT("default")))
-        fail(w, 400, "ValidationException", "The default group cannot be deleted.");
-    else if (!group_exists(w))
-        fail(w, 404, "ResourceNotFoundException", "Schedule group does not exist.");
-    else
-        delete_members(w);
+    schedule_reply(w, 200, out);
 }
 
 /* ---- routes ---- */
 
-static void route_group(struct work *w, enum http_method method)
+static void route_group(struct schedule_work *w, enum http_method method)
 {
     w->group = w->name;
     w->name = BYTES_EMPTY;
     if (!name_fits(w->group))
-        fail(w, 400, "ValidationException", "A group's name is 1 to 64 of [0-9a-zA-Z-_.].");
+        schedule_fail(w, 400, "ValidationException",
+                      "A group's name is 1 to 64 of [0-9a-zA-Z-_.].");
     else if (method == HTTP_POST)
-        create_group(w);
+        schedule_create_group(w);
     else if (method == HTTP_GET)
-        get_group(w);
+        schedule_get_group(w);
     else if (method == HTTP_DELETE)
-        delete_group(w);
+        schedule_delete_group(w);
     else
-        fail(w, 405, "ValidationException", "Method not allowed.");
+        schedule_fail(w, 405, "ValidationException", "Method not allowed.");
 }
 
-static void route_schedule(struct work *w, enum http_method method)
+static void route_schedule(struct schedule_work *w, enum http_method method)
 {
     struct bytes group = param(w, "groupName");
     w->group = group.len ? group : BYTES_LIT("default");
     if (method == HTTP_POST || method == HTTP_PUT)
         put(w, method == HTTP_PUT);
     else if (!name_fits(w->name) || !name_fits(w->group))
-        fail(w, 400, "ValidationException", "A name is 1 to 64 of [0-9a-zA-Z-_.].");
+        schedule_fail(w, 400, "ValidationException", "A name is 1 to 64 of [0-9a-zA-Z-_.].");
     else if (method == HTTP_GET)
         get(w);
     else if (method == HTTP_DELETE)
         delete_one(w);
     else
-        fail(w, 405, "ValidationException", "Method not allowed.");
+        schedule_fail(w, 405, "ValidationException", "Method not allowed.");
 }
 
 static void call(void *ctx, struct api_call *c)
 {
     static const struct bytes schedules = { (const uint8_t *)"/schedules", 10 };
     static const struct bytes groups = { (const uint8_t *)"/schedule-groups", 16 };
-    struct work *w = arena_zalloc(c->arena, sizeof(*w));
+    struct schedule_work *w = arena_zalloc(c->arena, sizeof(*w));
     if (!w) {
         exchange_abort(c->x);
         return;
@@ -739,13 +609,13 @@ static void call(void *ctx, struct api_call *c)
     } else if (known && rest.len <= 1 && c->http->method == HTTP_GET) {
         list(w, group);
     } else {
-        fail(w, 404, "UnknownOperationException", "No such operation, or not built.");
+        schedule_fail(w, 404, "UnknownOperationException", "No such operation, or not built.");
     }
 }
 
 static void end(void *ctx, struct api_call *c)
 {
-    struct work *w = c->state;
+    struct schedule_work *w = c->state;
     (void)ctx;
     if (!w)
         return;

@@ -98,6 +98,8 @@ class Recorder:
         return b"".join(self.sent).decode("utf-8", "replace")
 
 
+@unittest.skipIf("tsan" in os.environ.get("KIST_BUILD", ""),
+                 "ThreadSanitizer's processes cannot start in a sandbox")
 class Apply(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -151,10 +153,13 @@ class Apply(unittest.TestCase):
             found[thing] = step + fields
         return found
 
+    def buckets(self):
+        return [b["Name"] for b in self.s3.list_buckets()["Buckets"] if b["Name"][:3] == "ap-"]
+
     def tidy(self):
         """Everything of the application goes."""
         self.apply("app: gallery\n", "--prune", "--dry-run")
-        for bucket in ("ap-photos", "ap-small", "ap-dead", "ap-www"):
+        for bucket in ("ap-photos", "ap-small", "ap-dead"):
             try:
                 for o in self.s3.list_object_versions(Bucket=bucket).get("Versions", []):
                     self.s3.delete_object(Bucket=bucket, Key=o["Key"], VersionId=o["VersionId"])
@@ -168,10 +173,9 @@ class Apply(unittest.TestCase):
         plan = self.plan(APP)
         self.assertEqual(set(plan.values()), {"create"})
         self.assertEqual(len(plan), 7)
-        self.assertEqual(self.s3.list_buckets()["Buckets"], [])
         self.kist(status=1)                                       # nobody to ask
         self.assertIn("--yes", self.said)
-        self.assertEqual(self.s3.list_buckets()["Buckets"], [])
+        self.assertEqual(self.buckets(), [])
         self.assertTrue(self.kist("--yes").endswith("done\n"))
 
         self.check_nothing_to_do()
@@ -196,7 +200,8 @@ class Apply(unittest.TestCase):
     def check_made(self):
         self.assertEqual(self.s3.get_bucket_versioning(Bucket="ap-photos")["Status"], "Enabled")
         tags = self.s3.get_bucket_tagging(Bucket="ap-www")["TagSet"]
-        self.assertEqual(tags, [{"Key": "kist:app", "Value": "gallery"}])
+        self.assertEqual(tags, [{"Key": "kist:app", "Value": "gallery"},
+                                {"Key": "kist:site", "Value": "gallery"}])
         found = self.fn.get_function(FunctionName="ap-thumb")
         self.assertEqual(found["Tags"], {"kist:app": "gallery"})
         self.assertEqual((found["Configuration"]["MemorySize"],
@@ -258,6 +263,15 @@ class Apply(unittest.TestCase):
         change(', "write s3://ap-small/thumb/"', "", "function ap-thumb", "allow")
         change("ordered: true", "ordered: true", "function ap-thumb", "allow")
         change("ordered: true", "ordered: false", "target ap-audit", "ordered")
+        bare = APP.replace('    on: [ "s3://ap-photos/*.jpg" ]\n', "")
+        bare = re.sub(r"    allow: .*\n", "", bare)
+        self.assertEqual(self.plan(bare), {"target ap-audit": "change: ordered",
+                                           "function ap-thumb": "change: on, role, allow"})
+        self.kist("--yes")
+        self.assertEqual(self.plan(bare), {})
+        self.assertEqual(self.fn.get_function_configuration(FunctionName="ap-thumb")["Role"], "")
+        with self.assertRaises(self.iam.exceptions.NoSuchEntityException):
+            self.iam.get_role(RoleName="kist-fn-ap-thumb")
         self.apply(APP, "--yes")
         self.assertEqual(self.plan(APP, secret="s2"), {"target ap-audit": "change: secret"})
         self.kist("--yes", secret="s2")
@@ -302,10 +316,65 @@ class Apply(unittest.TestCase):
         self.assertEqual(self.plan(short, "--prune"), {"bucket ap-dead": "remove"})
         self.kist("--prune", "--yes")
         self.assertEqual(self.plan(short, "--prune"), {})
+        self.assertEqual([g["Name"] for g in self.scheduler.list_schedule_groups()[
+            "ScheduleGroups"]], ["default"])
         self.assertEqual(self.plan("app: another\n", "--prune"), {})
         self.assertEqual(self.plan("app: gallery\n", "--prune")["function ap-thumb"], "remove")
-        self.assertEqual([b["Name"] for b in self.s3.list_buckets()["Buckets"]],
-                         ["ap-mine", "ap-photos", "ap-small", "ap-www"])
+        self.assertEqual(self.buckets(), ["ap-mine", "ap-photos", "ap-small", "ap-www"])
+        no_site = re.sub(r"^sites:.*", "", short, flags=re.M | re.S)
+        self.s3.put_object(Bucket="ap-www", Key="mine", Body=b"")
+        self.assertEqual(self.plan(no_site, "--prune"), {"site ap-www": "remove"})
+        self.kist("--prune", "--yes", status=1)
+        self.assertIn("ap-www: it stays", self.said)
+        self.assertEqual(self.page("/")[0], 200)
+        self.s3.delete_object(Bucket="ap-www", Key="mine")
+        self.kist("--prune", "--yes")
+        self.assertEqual(self.buckets(), ["ap-mine", "ap-photos", "ap-small"])
+
+    def test_the_manual_s_example(self):
+        text = (kist_server.ROOT / "README.md").read_text()
+        block = re.search(r"    \$ cat app\.yaml\n(.*?)    \$ kist apply app\.yaml\n", text, re.S)[1]
+        block = re.sub(r"^    ", "", block, flags=re.M).replace("app: gallery", "app: manual")
+        self.file("api.py", THUMB)
+        self.apply(block, "--yes")
+        self.assertTrue(self.kist("--yes", "--prune").endswith("nothing to do\n"))
+        for bucket in ("photos", "small"):
+            for o in self.s3.list_object_versions(Bucket=bucket).get("Versions", []):
+                self.s3.delete_object(Bucket=bucket, Key=o["Key"], VersionId=o["VersionId"])
+        self.apply("app: manual\n", "--yes", "--prune")
+        self.assertEqual(self.kist("--prune"), "nothing to do\n")
+
+    def test_names_of_what_comes_later(self):
+        self.addCleanup(self.tidy)
+        fn = "{ code: thumb, env: { SIZE: x }, on-failure: %s }"
+        text = ("app: gallery\nbuckets:\n  ap-small:\n"
+                f"targets:\n  ap-t: {{ url: '{self.hook.url}', private: true, dead-letter: ap-a }}\n"
+                f"functions:\n  ap-a: {fn % 'ap-b'}\n  ap-b: {fn % 's3://ap-small/x/'}\n")
+        self.apply(text, "--yes")
+        self.assertEqual(self.plan(text), {})
+        target = json.loads(kist("target", "show", "ap-t", server=self.server))
+        self.assertTrue(target["DeadLetter"].endswith(":function:ap-a"))
+        self.apply("app: gallery\n", "--yes", "--prune")
+        self.apply(text.replace("s3://ap-small/x/", "ap-a"), "--yes", status=1)
+        self.assertIn("waits for what waits for it", self.said)
+
+    def test_the_question(self):
+        self.addCleanup(self.tidy)
+        self.file("app.yaml", "app: gallery\nbuckets:\n  ap-small:\n")
+        for answer, status, buckets in (("n", 1, 0), ("", 1, 0), ("y", 0, 1)):
+            ours, theirs = os.openpty()
+            run = subprocess.Popen(
+                [kist_server.BIN, "apply", "app.yaml", "--endpoint", self.server.endpoint],
+                cwd=self.dir, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env={**os.environ, "AWS_ACCESS_KEY_ID": kist_server.ACCESS_KEY,
+                     "AWS_SECRET_ACCESS_KEY": kist_server.SECRET_KEY})
+            os.close(theirs)
+            os.write(ours, answer.encode() + b"\n")
+            out, err = run.communicate(timeout=60)
+            os.close(ours)
+            self.assertEqual(run.returncode, status, out + err)
+            self.assertIn(b"create    bucket ap-small\n", out)
+            self.assertEqual(self.buckets().count("ap-small"), buckets)
 
     def test_an_error_in_the_middle(self):
         self.addCleanup(self.tidy)

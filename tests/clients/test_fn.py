@@ -29,6 +29,21 @@ def handler(event, context):
 '''
 
 
+MAY = '''
+import sys
+sys.path[:0] = ["/usr/lib/python3/dist-packages"]
+import boto3
+from botocore.exceptions import ClientError
+s3 = boto3.client("s3")
+def handler(event, context):
+    try:
+        getattr(s3, event.pop("call"))(**event)
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+    return "ok"
+'''
+
+
 @unittest.skipIf("tsan" in os.environ.get("KIST_BUILD", ""),
                  "ThreadSanitizer's processes cannot start in a sandbox")
 class Fn(Semantics):
@@ -118,6 +133,30 @@ class Fn(Semantics):
         rules = self.s3.get_bucket_notification_configuration(Bucket=self.bucket)
         self.assertEqual([r["Id"] for r in rules["LambdaFunctionConfigurations"]],
                          ["kist-fn-fn-trig2-1"])
+
+    def test_exactly_what_is_allowed(self):
+        path = self.file("may.py", MAY)
+        self.assertIn(f"may read s3://{self.bucket}/in/, write s3://{self.bucket}/out/",
+                      self.deploy("fn-may", path, "--timeout", "30",
+                                  "--allow", f"read s3://{self.bucket}/in/",
+                                  "--allow", f"write s3://{self.bucket}/out/"))
+        self.put("in/a")
+        self.put("out/a")
+        def may(**call):
+            return json.loads(self.kist("invoke", "fn-may", json.dumps(
+                {"Bucket": self.bucket, **call})))
+        self.assertEqual(may(call="get_object", Key="in/a"), "ok")
+        self.assertEqual(may(call="get_object", Key="out/a"), "AccessDenied")
+        self.assertEqual(may(call="put_object", Key="out/b"), "ok")
+        self.assertEqual(may(call="put_object", Key="in/b"), "AccessDenied")
+        self.assertEqual(may(call="delete_object", Key="in/a"), "AccessDenied")
+        self.assertEqual(may(call="list_objects_v2", Prefix="in/"), "ok")
+        self.assertEqual(may(call="list_objects_v2"), "AccessDenied")
+        # Another deployment gives it other permissions, in place of those.
+        self.deploy("fn-may", path, "--allow", f"read s3://{self.bucket}")
+        self.assertEqual(may(call="get_object", Key="out/a"), "ok")
+        self.assertEqual(may(call="put_object", Key="out/b"), "AccessDenied")
+        self.kist("deploy", "fn-may", path, "--allow", "all s3://b", status=2)
 
     def test_directories_and_programs(self):
         self.file("app/index.mjs", "export const handler = async (e) => ({ node: e });\n")

@@ -2,6 +2,7 @@
 import datetime
 import io
 import json
+import os
 import unittest
 import zipfile
 
@@ -65,6 +66,41 @@ class Schedules(unittest.TestCase):
         make(self.api.update_schedule, later, '{"moved": "new"}')
         self.hook.wait(lambda d: d.get("moved") == "new")
         self.assertNotIn(b'{"moved": "old"}', [body for _, body in self.hook.requests])
+
+    @unittest.skipIf("tsan" in os.environ.get("KIST_BUILD", ""),
+                     "ThreadSanitizer's processes cannot start in a sandbox")
+    def test_function(self):
+        """A schedule runs a function of the account, if its maker might run it himself."""
+        client = lambda service, key, secret: boto3.client(
+            service, endpoint_url=self.server.endpoint, region_name="us-east-1",
+            aws_access_key_id=key, aws_secret_access_key=secret)
+        root = (kist_server.ACCESS_KEY, kist_server.SECRET_KEY)
+        functions, iam = client("lambda", *root), client("iam", *root)
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as out:
+            out.writestr("tick.py", "def handler(event, context):\n    return event\n")
+        arn = functions.create_function(
+            FunctionName="tick", Runtime="python3.11", Role="", Handler="tick.handler",
+            Code={"ZipFile": code.getvalue()})["FunctionArn"]
+        functions.put_function_event_invoke_config(
+            FunctionName="tick", DestinationConfig={"OnSuccess": {"Destination": self.arn}})
+        iam.create_user(UserName="clock")
+        iam.put_user_policy(UserName="clock", PolicyName="p", PolicyDocument=json.dumps(
+            {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "scheduler:*",
+                                                    "Resource": "*"}}))
+        key = iam.create_access_key(UserName="clock")["AccessKey"]
+        schedule = {"Name": "tick", "ScheduleExpression": "rate(1 seconds)",
+                    "FlexibleTimeWindow": OFF,
+                    "Target": {"Arn": arn, "RoleArn": "arn:aws:iam::1:role/r",
+                               "Input": '{"tock": 7}'}}
+        other = client("scheduler", key["AccessKeyId"], key["SecretAccessKey"])
+        self.fails("AccessDeniedException", other.create_schedule, **schedule)
+        self.fails("ValidationException", self.api.create_schedule, **{
+            **schedule, "Target": {**schedule["Target"], "Arn": arn + "-none"}})
+        self.api.create_schedule(**schedule)
+        self.hook.wait(lambda d: d.get("responsePayload") == {"tock": 7})
+        self.api.delete_schedule(Name="tick")
+        functions.delete_function(FunctionName="tick")
 
     def test_what_is_told_of_it(self):
         self.api.create_schedule_group(Name="group")

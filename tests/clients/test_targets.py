@@ -179,6 +179,31 @@ class Targets(TwoAccounts):
                                 "message": "There is no target none."}))
         self.assertEqual(self.call("GetTarget", {"Name": "x"}, secret="wrong")[0], 403)
 
+    def test_dry_run(self):
+        wanted = {"Name": "dry", "Url": self.hook, "PrivateNetwork": True, "Secret": "s",
+                  "Options": {"timeout": "5", "app": "mine"}}
+        def dry(**change):
+            return self.call("PutTarget", {**wanted, **change, "DryRun": True})
+        self.assertEqual(dry()[0], 404)                 # and nothing was made
+        self.assertEqual(self.call("GetTarget", {"Name": "dry"})[0], 404)
+        self.assertEqual(self.call("PutTarget", wanted)[0], 200)
+        for change, names in (({}, []), ({"Secret": "t"}, ["Secret"]),
+                              ({"Url": self.hook + "/x"}, ["Url"]),
+                              ({"Ordered": True, "Retries": 0}, ["Retries", "Ordered"]),
+                              ({"Options": {"app": "mine", "timeout": "5"}}, []),
+                              ({"Options": {"app": "other", "timeout": "5"}}, ["Options"]),
+                              ({"MaxAgeSeconds": 60, "Form": "cloudevents",
+                                "DeadLetter": "s3://b/"},
+                               ["Form", "DeadLetter", "MaxAgeSeconds"])):
+            status, reply = dry(**change)
+            self.assertEqual((status, reply.get("Changes")), (200, names), (change, reply))
+            self.assertEqual(reply["Target"]["Secret"], "hidden")
+        self.assertEqual(dry(Url="gopher://x")[0], 400)
+        self.assertEqual(self.call("PutTarget", {**wanted, "DryRun": 1})[0], 400)
+        target = self.call("GetTarget", {"Name": "dry"})[1]["Target"]
+        self.assertEqual((target["Form"], target["Ordered"], target["Options"]["app"]),
+                         ("s3", False, "mine"))
+
     def test_list_in_pages(self):
         names = [f"page-{i}" for i in range(5)]
         for name in names:
