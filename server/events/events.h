@@ -79,8 +79,8 @@ enum kist_err events_open(const struct events_config *config, struct events **ou
  * next start. NULL is allowed. */
 void events_close(struct events *e, unsigned grace_ms);
 
-/* For PutBucketNotificationConfiguration: the target exists, and S3 may tell it of that bucket. For
- * schedules, without a bucket: it exists, and is that account's own. KIST_E_NOT_FOUND,
+/* For PutBucketNotificationConfiguration: the target exists, and S3 may tell it of that bucket.
+ * For schedules, without a bucket: it exists, and is that account's own. KIST_E_NOT_FOUND,
  * KIST_E_DENIED. */
 enum kist_err events_check_target(struct events *e, struct bytes arn, struct bytes bucket,
                                   struct bytes account) MUST_CHECK;
