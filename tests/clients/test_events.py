@@ -142,7 +142,7 @@ class Events(TwoAccounts):
         self.target()
         self.events("pause", self.arn)
         self.put("a")
-        stranger = self.a.user("stranger", {"Effect": "Allow", "Action": "kist:ListEvents",
+        stranger = self.a.user("event-reader", {"Effect": "Allow", "Action": "kist:ListEvents",
                                             "Resource": "*"})
         for action, members in (("ListEvents", {}), ("DropEvents", {}), ("PauseTarget", {})):
             reply = self.call(action, Target="arn:aws:sqs:us-east-1:999999999999:x", **members)
