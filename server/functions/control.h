@@ -89,7 +89,8 @@ struct fn_call {
     void *invoke; /* api_invoke.c's */
     void *logs;   /* api_logs.c's */
     struct download *download;
-    struct fn_stream *stream; /* api_stream.c's */
+    struct fn_stream *stream; /* api_stream.c's, and the version that runs: */
+    char *version;
     void *more;
 };
 
@@ -278,7 +279,7 @@ bool fn_check_revision(struct fn_call *c, const char *revision);
     X(fn_list_layer_versions)                                                                    \
     X(fn_list_layers)                                                                            \
     X(fn_delete_layer)                                                                           \
-    X(fn_download_layer)                                                                           \
+    X(fn_download_layer)                                                                         \
     X(fn_code_signing)                                                                           \
     X(fn_runtime_management)                                                                     \
     X(fn_recursion)                                                                              \

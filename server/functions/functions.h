@@ -59,6 +59,9 @@ const struct event_sink *functions_sink(struct functions *f);
 
 /* ---- invoking, for events, schedules, URLs and the API ---- */
 
+/* Content type of answers that begin with HTTP's metadata. */
+#define FN_INTEGRATION_TYPE "application/vnd.awslambda.http-integration-response"
+
 struct fn_result {
     enum fn_end {
         FN_OK,
@@ -69,7 +72,7 @@ struct fn_result {
     } end;
     struct bytes payload;      /* lives until done() returns */
     struct bytes content_type; /* that the runtime gave the answer; of streams with HTTP metadata
-                                  application/vnd.awslambda.http-integration-response */
+                                  FN_INTEGRATION_TYPE */
     bool streamed;             /* sent in the streaming mode: larger than usual, perhaps */
     bool handled;              /* FN_ERROR: reported by the runtime, not by its end */
     const char *why;           /* FN_THROTTLED, FN_MISSING, FN_BROKEN */
@@ -89,8 +92,10 @@ struct fn_invocation {
     const Kist__Lineage *lineage; /* of the event that it is for; NULL: nobody's */
     const Kist__Event *event;     /* that it is for; NULL: none */
     /* May be NULL. An answer that the function streams, as it comes, at most 20 MiB in all; such
-     * an answer's payload in done() is empty. Never blocks; whoever is slow must keep it. */
-    void (*piece)(struct fn_invocation *i, struct bytes content_type, struct bytes piece);
+     * an answer's payload in done() is empty. Never blocks. False: that is enough for now, the
+     * function is to wait (a few pieces more may come all the same) until functions_more(),
+     * which must follow once for each false. */
+    bool (*piece)(struct fn_invocation *i, struct bytes content_type, struct bytes piece);
     /* From any thread, exactly once. */
     void (*done)(struct fn_invocation *i, const struct fn_result *result);
     void *user;
@@ -99,6 +104,9 @@ struct fn_invocation {
 };
 /* Never blocks; done() may be called before it returns. */
 void functions_invoke(struct functions *f, struct fn_invocation *i);
+/* After a piece() that said false, perhaps before it has returned: from any thread, but not once
+ * done() has begun to return. */
+void functions_more(struct fn_invocation *i);
 
 /* What the invocation is doing whose environment's connection bears this tag (functions_start());
  * between invocations, what the last one did. NULL: nothing, or no memory. */

@@ -70,6 +70,9 @@ struct fn_run {
     bool cold;
     char *tail; /* FN_TAIL_MAX, a ring; NULL: nobody wants it */
     size_t tail_len;
+    /* A streamed answer. env is set before the first piece() and then stays. */
+    struct fn_env *env;
+    struct fn_conn *from; /* under env->lock; NULL: it comes no more */
 };
 
 /* invoke.c: ends it: END and REPORT, metrics, done(), and frees it. No lock is held. */
@@ -192,6 +195,7 @@ struct fn_conn {
     size_t out_at;
     struct bytes payload;
     atomic_bool polls_out, close_after;
+    int holds; /* of piece(), less functions_more(): > 0, nothing is read. Under env->lock */
     /* The loop's alone. */
     size_t in_len;
     uint8_t in[WIRE_HEAD_MAX];
@@ -215,6 +219,8 @@ bool runtime_flush(struct fn_conn *c) MUST_CHECK;
 /* e->lock is held: answers the "next" of e->waiting with e->run. */
 void runtime_send_run(struct fn_env *e);
 void runtime_close(struct fn_conn *c);
+/* e->lock is held: the run ends, whose pieces the connection may have. */
+void runtime_drop_pieces(struct fn_conn *c);
 
 /* ---- loop.c ---- */
 enum kist_err loop_open(struct fn_loop **out) MUST_CHECK;

@@ -115,13 +115,14 @@ START_TEST(test_answers)
 }
 END_TEST
 
-static void add_piece(struct fn_invocation *in, struct bytes type, struct bytes piece)
+static bool add_piece(struct fn_invocation *in, struct bytes type, struct bytes piece)
 {
     struct call *c = in->user;
     size_t len = strlen(c->pieces);
     (void)type;
     copy(c->pieces + len, sizeof(c->pieces) - len, piece);
     c->piece_count++;
+    return true;
 }
 
 START_TEST(test_pieces)
