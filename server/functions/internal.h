@@ -63,7 +63,7 @@ struct functions {
     /* Events are taken only between the two: what a start or a stop does to an invocation is no
      * failure of its function. */
     atomic_bool started, stopping;
-    struct events *events;  /* NULL: nobody is told of changes */
+    struct events *events; /* NULL: nobody is told of changes */
 };
 
 /* ---- names: names.c ---- */
