@@ -24,10 +24,11 @@ LIBRARIES = (
      r"server/s3/kms\.c$|server/cli/|server/events/|server/functions/|tests/"),
     (r"unicode/.*", r"server/events/cron\.c$|tests/"),
     (r"archive(_entry)?\.h", r"server/functions/unzip\.c$|server/cli/fn_zip\.c$|tests/"),
+    (r"yaml\.h", r"server/cli/yml\.c$|tests/"),
     (r"seccomp\.h", r"server/functions/sandbox_filter\.c$|tests/"),
     (r"curl/.*", r"server/cli/client\.c$|auth/oidc_fetch\.c$|"
      r"server/events/target(_http|_url|)\.c$|tests/"),
-    (r"hiredis\.h", r"server/events/target_redis\.c$"),
+    (r"hiredis/.*", r"server/events/target_redis\.c$"),
     (r"nats/.*", r"server/events/target_nats\.c$"),
     (r"mosquitto\.h", r"server/events/target_mqtt\.c$"),
     (r"amqp.*\.h", r"server/events/target_amqp\.c$"),

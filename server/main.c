@@ -29,6 +29,7 @@ static const struct {
     { "usage", cli_usage, "what buckets hold, and who asked for how much" },
     { "events", cli_events, "show, redrive, pause and replay what targets are told" },
     { "fn", cli_fn, "deploy, invoke, watch and remove functions" },
+    { "apply", cli_apply, "functions, triggers, buckets, schedules and sites as one file" },
     { "target", cli_target, "where events go that no function gets: webhooks and brokers" },
     { "dump", cli_dump, "index and log of a data directory as lines of JSON" },
     { "fsck", cli_fsck, "check every cross-reference of a data directory" },

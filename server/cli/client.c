@@ -12,6 +12,7 @@
 #include "storage/base/cleanup.h"
 #include "storage/base/codec.h"
 
+#define SERVICES_MAX 8
 #define TRIES_MAX 3
 #define BACKOFF_MS 200
 #define CONNECT_S 10L
@@ -38,7 +39,7 @@ struct client {
     const char *host, *region, *ca_file;
     struct root_key key;
     const char *token;
-    struct signer signers[3];
+    struct signer signers[SERVICES_MAX];
     size_t signer_count, busy;
     struct transfer transfers[CLIENT_PARALLEL];
 };
@@ -520,6 +521,8 @@ bool client_ok(const struct client_request *q)
 static bool json_message(struct bytes reply, struct bytes *out)
 {
     size_t at = bytes_find(reply, BYTES_LIT("\"message\":"), 0);
+    if (at == SIZE_MAX) /* Lambda's, the scheduler's */
+        at = bytes_find(reply, BYTES_LIT("\"Message\":"), 0);
     size_t start = at == SIZE_MAX ? at : bytes_find(reply, BYTES_LIT("\""), at + 10);
     size_t end = start == SIZE_MAX ? start : bytes_find(reply, BYTES_LIT("\""), start + 1);
     if (end == SIZE_MAX)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "server/cli/client_json.h"
 #include "server/cli/fn_internal.h"
 #include "server/cli/tools.h"
 #include "storage/base/cleanup.h"
@@ -28,12 +29,15 @@ static const char usage_text[] =
     "that speaks Lambda's Runtime API. rm takes away what deploy made.\n"
     "  --on s3://BUCKET/PREFIX*SUFFIX   call it for each such object that is created; the\n"
     "                    function may read and write in that bucket (may be given again)\n"
+    "  --allow \"read s3://BUCKET/PREFIX\", --allow \"write s3://BUCKET/PREFIX\"\n"
+    "                    it may do exactly this, instead (may be given again)\n"
     "  --runtime R       python3.11, nodejs20.x, provided.al2023 ...\n"
     "  --handler H       module.function\n"
     "  --memory MB       128 to 10240 (128)\n"
     "  --timeout S       1 to 900 (3)\n"
     "  --env K=V         a variable (may be given again; they replace those that were there)\n"
-    "  --role ARN        what it may do; without one and with --on, kist-fn-NAME is made\n"
+    "  --role ARN        what it may do; without one and with --on or --allow, kist-fn-NAME is "
+    "made\n"
     "  --description T\n"
     "\n"
     "invoke prints the answer; its exit status is 1 when the function failed.\n"
@@ -54,8 +58,7 @@ static int __attribute__((noreturn)) mistake(const char *what)
 
 const char *fn_text(const json_t *object, const char *name)
 {
-    const char *value = json_string_value(json_object_get(object, name));
-    return value ? value : "";
+    return json_text(object, name);
 }
 
 const char *fn_path(struct fn_cli *f, const char *name, const char *tail)
@@ -76,34 +79,7 @@ const char *fn_path(struct fn_cli *f, const char *name, const char *tail)
 bool fn_ask(struct fn_cli *f, const char *method, const char *path, json_t *in, json_t **out,
             unsigned *status)
 {
-    struct client_request q = { .service = "lambda",
-                                .method = method,
-                                .path = path,
-                                .once = strcmp(method, "GET") != 0,
-                                .reply_max = REPLY_MAX };
-    char *body = in ? json_dumps(in, JSON_COMPACT) : NULL;
-    const char *mark = strchr(path, '?');
-    if (mark) {
-        q.path = arena_strndup(&f->arena, path, (size_t)(mark - path));
-        q.query = mark + 1;
-    }
-    q.body = bytes_str(body);
-    bool sent = (!in || body) && q.path, ok = sent && client_do(f->client, &q);
-    if (!sent)
-        fprintf(stderr, "kist: fn: not UTF-8, or out of memory\n");
-    else if (!ok && (!status || !q.status))
-        client_complain(&q, "fn");
-    json_t *reply = json_loadb((const char *)q.reply.ptr, q.reply.len, 0, NULL);
-    if (status)
-        *status = q.status;
-    if (out && (ok || status))
-        *out = reply;
-    else
-        json_decref(reply);
-    client_request_release(&q);
-    free(body);
-    json_decref(in);
-    return ok;
+    return client_rest(f->client, "lambda", method, path, in, out, status);
 }
 
 /* ---- ls ---- */
@@ -244,25 +220,6 @@ static int logs(struct fn_cli *f, const char *name, bool follow, int64_t since_m
     }
 }
 
-/* ---- rm ---- */
-
-static int drop(struct fn_cli *f, const char *name)
-{
-    json_t *there = NULL;
-    char *own = arena_printf(&f->arena, ":role/kist-fn-%s", name);
-    if (!fn_ask(f, "GET", fn_path(f, name, "/configuration"), NULL, &there, NULL))
-        return 1;
-    const char *role = fn_text(there, "Role");
-    size_t len = own ? strlen(own) : 0;
-    bool made = own && strlen(role) > len && strcmp(role + strlen(role) - len, own) == 0;
-    bool ok =
-        fn_undo_triggers(f, name) && fn_ask(f, "DELETE", fn_path(f, name, ""), NULL, NULL, NULL);
-    if (ok && made)
-        ok = fn_undo_role(f, name);
-    json_decref(there);
-    return ok ? 0 : 1;
-}
-
 /* ---- arguments ---- */
 
 struct arguments {
@@ -290,6 +247,8 @@ static bool take_option(struct arguments *a, const char *name, const char *value
     else if (strcmp(name, "--env") == 0 && d->variable_count < FN_VARIABLES_MAX &&
              strchr(value, '='))
         d->variables[d->variable_count++] = value;
+    else if (strcmp(name, "--allow") == 0 && d->allow_count < FN_PERMISSIONS_MAX)
+        d->allow[d->allow_count++] = value;
     else if (strcmp(name, "--runtime") == 0)
         d->runtime = value;
     else if (strcmp(name, "--handler") == 0)
@@ -370,7 +329,7 @@ int cli_fn(int argc, char **argv)
              : which == 1 ? list(&f)
              : which == 2 ? invoke(&f, a.words[1], payload, a.later, a.log)
              : which == 3 ? logs(&f, a.words[1], a.follow, a.since_ms)
-                          : drop(&f, a.words[1]);
+                          : !fn_drop(&f, a.words[1]);
     client_close(f.client);
     arena_release(&f.arena);
     return rc;

@@ -6,8 +6,6 @@
 #include "server/cli/tools.h"
 
 #define ARENA_MAX ((size_t)1 << 30)
-#define KEEP_DEFAULT 5
-#define KEEP_MAX 1000
 
 static const char usage_text[] =
     "usage: kist site deploy DIR s3://BUCKET [options]\n"
@@ -147,7 +145,7 @@ static bool take_option(struct arguments *a, const char *name, const char *value
     else if (strcmp(name, "--cache-control") == 0 && *value)
         a->deploy.cache_control = value;
     else if (strcmp(name, "--keep") == 0 &&
-             bytes_to_u64(bytes_str(value), KEEP_MAX, &keep) == KIST_OK && keep > 0)
+             bytes_to_u64(bytes_str(value), SITE_KEEP_MAX, &keep) == KIST_OK && keep > 0)
         a->deploy.keep = (unsigned)keep;
     else
         return client_take_option(&a->client, name, value);
@@ -189,8 +187,8 @@ static char *bucket_of(struct arena *arena, const char *url)
 
 int cli_site(int argc, char **argv)
 {
-    struct arguments a = { .deploy = { .keep = KEEP_DEFAULT,
-                                       .cache_control = "public, max-age=0, must-revalidate" } };
+    struct arguments a = { .deploy = { .keep = SITE_KEEP_DEFAULT,
+                                       .cache_control = SITE_CACHE_DEFAULT } };
     struct site s = { 0 };
     parse(argc, argv, &a);
     const char *verb = a.count ? a.words[0] : "";

@@ -44,6 +44,37 @@ struct client_request site_ask_manifest(struct site *s, const char *method, cons
     };
 }
 
+bool site_put(struct site *s, const char *query, struct bytes document)
+{
+    struct client_request q = site_ask(s, "PUT", query);
+    q.body = document;
+    bool ok = client_do(s->client, &q);
+    if (!ok)
+        client_complain(&q, s->bucket);
+    client_request_release(&q);
+    return ok;
+}
+
+bool site_make_bucket(struct site *s)
+{
+    struct client_request q = site_ask(s, "PUT", NULL);
+    const char *region = client_region(s->client);
+    char body[256];
+    int n = snprintf(body, sizeof(body),
+                     "<CreateBucketConfiguration><LocationConstraint>%s</LocationConstraint>"
+                     "</CreateBucketConfiguration>",
+                     region);
+    if (strcmp(region, "us-east-1") != 0)
+        q.body = bytes_of(body, (size_t)n);
+    bool ok = client_do(s->client, &q);
+    if (ok)
+        fprintf(stderr, "kist: %s: made the bucket\n", s->bucket);
+    else
+        client_complain(&q, s->bucket);
+    client_request_release(&q);
+    return ok;
+}
+
 bool site_missing(const struct client_request *q, const char *code)
 {
     struct bytes reply = buf_bytes(&q->reply), found;

@@ -197,26 +197,6 @@ static bool send_all(struct deploy *d)
 
 /* ---- the whole ---- */
 
-static bool make_bucket(struct site *s)
-{
-    struct client_request q = site_ask(s, "PUT", NULL);
-    const char *region = client_region(s->client);
-    char body[256];
-    int n = snprintf(body, sizeof(body),
-                     "<CreateBucketConfiguration><LocationConstraint>%s</LocationConstraint>"
-                     "</CreateBucketConfiguration>",
-                     region);
-    if (strcmp(region, "us-east-1") != 0)
-        q.body = bytes_of(body, (size_t)n);
-    bool ok = client_do(s->client, &q);
-    if (ok)
-        fprintf(stderr, "kist: %s: made the bucket\n", s->bucket);
-    else
-        client_complain(&q, s->bucket);
-    client_request_release(&q);
-    return ok;
-}
-
 /* 20261123T195100.123Z-1a2b3c4d: by time, so that lists are in order; random, so that two at
  * once differ. */
 static void name_release(struct deploy *d)
@@ -253,7 +233,7 @@ static bool run(struct deploy *d)
         show_plan(d);
         return true;
     }
-    if (no_bucket && !make_bucket(d->site))
+    if (no_bucket && !site_make_bucket(d->site))
         return false;
     if (d->live[0] && is_same(d)) {
         memcpy(d->release, d->live, sizeof(d->release));
@@ -268,6 +248,36 @@ static bool run(struct deploy *d)
     (void)fflush(stdout);
     return site_open_to_all(d->site, d->how, file_at(&d->files, "404.html") != NULL) &&
            site_tidy(d->site, d->release, d->live, d->how->keep);
+}
+
+static void count_changes(const struct deploy *d, struct site_plan *out)
+{
+    for (size_t i = 0; i < d->files.count; i++) {
+        const struct site_file *f = &d->files.list[i], *old = file_at(&d->old, f->key);
+        out->added += !old;
+        out->changed += old && strcmp(old->hash, f->hash) != 0;
+        out->other += old && strcmp(old->hash, f->hash) == 0 && strcmp(old->cache, f->cache) != 0;
+    }
+    out->removed = d->removed;
+    out->no_release = !d->live[0];
+}
+
+bool site_compare(struct site *s, const struct site_deploy *how, struct site_plan *out)
+{
+    struct deploy d = { .site = s, .how = how };
+    *out = (struct site_plan){ .no_bucket = false };
+    site_files_init(&d.files);
+    site_files_init(&d.old);
+    bool ok = site_scan(how->dir, how->cache_control, &d.files) && read_live(&d, &out->no_bucket);
+    if (ok)
+        count_changes(&d, out);
+    if (ok && !out->no_bucket)
+        ok = site_is_open(s, how, file_at(&d.files, "404.html") != NULL, &out->settings);
+    site_files_release(&d.files);
+    site_files_release(&d.old);
+    free(d.by_hash);
+    free(d.again);
+    return ok;
 }
 
 int site_deploy(struct site *s, const struct site_deploy *how)

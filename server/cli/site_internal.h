@@ -15,6 +15,9 @@
 #define SITE_ROOT ".kist/site/"
 #define SITE_MANIFESTS ".kist/manifest/"
 #define SITE_RELEASE_MAX 64
+#define SITE_KEEP_DEFAULT 5
+#define SITE_KEEP_MAX 1000
+#define SITE_CACHE_DEFAULT "public, max-age=0, must-revalidate"
 
 struct site_file {
     const char *key;  /* below the release */
@@ -55,6 +58,10 @@ char *site_path(struct arena *arena, const char *bucket, const char *prefix, con
 /* A request to the bucket itself, with a sub-resource, or to the manifest of a release. */
 struct client_request site_ask(struct site *s, const char *method, const char *query);
 struct client_request site_ask_manifest(struct site *s, const char *method, const char *release);
+/* PUTs a document to a sub-resource; false after a message. */
+bool site_put(struct site *s, const char *query, struct bytes document);
+/* Makes the bucket. */
+bool site_make_bucket(struct site *s);
 bool site_missing(const struct client_request *q, const char *code);
 
 /* Empty: none. False after a message. */
@@ -81,16 +88,38 @@ bool site_clear(struct site *s, const char *release, size_t *removed);
 bool site_known(const struct site_names *names, const char *name, bool complete);
 
 /* ---- site_deploy.c, site_tidy.c ---- */
+/* Requests below the prefix are the function's; by its name. */
+struct site_route {
+    const char *prefix, *function;
+};
 struct site_deploy {
     const char *dir, *index, *error, *cache_control; /* index, error NULL: not said */
     bool dry_run;
     unsigned keep;
+    bool routed; /* the functions that the site gives paths to become these */
+    const struct site_route *routes;
+    size_t route_count;
 };
 int site_deploy(struct site *s, const struct site_deploy *how);
+/* What a deployment would do. */
+struct site_plan {
+    bool no_bucket, no_release, settings;  /* website configuration or policy would change */
+    size_t added, changed, removed, other; /* other: with new headers only */
+};
+/* False after a message. */
+bool site_compare(struct site *s, const struct site_deploy *how, struct site_plan *out);
 /* Removes what interrupted deployments left, and releases beyond the newest; not the one that
  * was live a moment ago: requests that began then still read from it. */
 bool site_tidy(struct site *s, const char *live, const char *previous, unsigned keep);
 /* Website configuration and public reading, where they lack. */
 bool site_open_to_all(struct site *s, const struct site_deploy *how, bool has_error_page);
+/* Whether that would change something, into *differs. False after a message. */
+bool site_is_open(struct site *s, const struct site_deploy *how, bool has_error_page,
+                  bool *differs);
+
+/* ---- site_routes.c ---- */
+/* Puts how's routes into a website configuration; the document stays as it is where they are
+ * there already, in this order. False: too large. */
+bool site_route(struct buf *document, const struct site_deploy *how);
 
 #endif

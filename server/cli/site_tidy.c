@@ -108,34 +108,33 @@ bool site_tidy(struct site *s, const char *live, const char *previous, unsigned 
 
 /* ---- configuration ---- */
 
-static bool put_document(struct site *s, const char *query, struct bytes document)
+/* *none: the bucket has no policy. False after a message. */
+static bool has_policy(struct site *s, bool *none)
 {
-    struct client_request q = site_ask(s, "PUT", query);
-    q.body = document;
+    struct client_request q = site_ask(s, "GET", "policy");
     bool ok = client_do(s->client, &q);
-    if (!ok)
+    *none = site_missing(&q, "NoSuchBucketPolicy");
+    if (!ok && !*none)
         client_complain(&q, s->bucket);
     client_request_release(&q);
-    return ok;
+    return ok || *none;
 }
 
 /* Everybody may read the releases, and nothing else that may be in the bucket. */
 static bool open_policy(struct site *s)
 {
-    struct client_request q = site_ask(s, "GET", "policy");
-    bool ok = client_do(s->client, &q), none = site_missing(&q, "NoSuchBucketPolicy");
-    if (!ok && !none)
-        client_complain(&q, s->bucket);
-    client_request_release(&q);
+    bool none;
+    if (!has_policy(s, &none))
+        return false;
     if (!none)
-        return ok;
+        return true;
     char *policy = arena_printf(
         &s->arena,
         "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Sid\":\"KistSite\",\"Effect\":\"Allow\","
         "\"Principal\":\"*\",\"Action\":\"s3:GetObject\",\"Resource\":\"arn:aws:s3:::%"
         "s/" SITE_ROOT "*\"}]}",
         s->bucket);
-    if (!policy || !put_document(s, "policy", bytes_str(policy)))
+    if (!policy || !site_put(s, "policy", bytes_str(policy)))
         return false;
     fprintf(stderr, "kist: %s: made a bucket policy: everybody may read %s*\n", s->bucket,
             SITE_ROOT);
@@ -169,45 +168,81 @@ static bool splice(struct buf *document, const char *outer, const char *inner, c
     return ok;
 }
 
-static bool configure(struct site *s, struct buf *document, const struct site_deploy *how,
-                      bool none, bool has_error_page)
+struct website {
+    struct buf before, after;  /* the configuration as it is, and as it should be */
+    const char *index, *error; /* NULL: stays */
+};
+
+static bool wanted(struct website *w, const struct site_deploy *how, bool none,
+                   bool has_error_page)
 {
-    const char *index = how->index ? how->index : none ? "index.html" : NULL;
-    const char *error = how->error ? how->error : none && has_error_page ? "404.html" : NULL;
-    struct buf before;
-    buf_init(&before, DOCUMENT_MAX);
-    bool ok = !none || buf_append_str(document,
-                                      "<WebsiteConfiguration></WebsiteConfiguration>") == KIST_OK;
-    ok = ok && buf_append_bytes(&before, buf_bytes(document)) == KIST_OK &&
-         (!error || splice(document, "ErrorDocument", "Key", error)) &&
-         (!index || splice(document, "IndexDocument", "Suffix", index));
-    bool same = ok && bytes_equal(buf_bytes(&before), buf_bytes(document));
-    buf_release(&before);
-    if (!ok)
+    w->index = how->index ? how->index : none ? "index.html" : NULL;
+    w->error = how->error ? how->error : none && has_error_page ? "404.html" : NULL;
+    return (none ? buf_append_str(&w->after, "<WebsiteConfiguration></WebsiteConfiguration>")
+                 : buf_append_bytes(&w->after, buf_bytes(&w->before))) == KIST_OK &&
+           (!w->error || splice(&w->after, "ErrorDocument", "Key", w->error)) &&
+           (!w->index || splice(&w->after, "IndexDocument", "Suffix", w->index)) &&
+           site_route(&w->after, how);
+}
+
+/* False after a message. */
+static bool read_website(struct site *s, const struct site_deploy *how, bool has_error_page,
+                         struct website *w)
+{
+    struct client_request q = site_ask(s, "GET", "website");
+    bool ok = client_do(s->client, &q), none = site_missing(&q, "NoSuchWebsiteConfiguration");
+    bool known = ok || none;
+    *w = (struct website){ .index = NULL };
+    buf_init(&w->before, DOCUMENT_MAX);
+    buf_init(&w->after, DOCUMENT_MAX);
+    if (!known)
+        client_complain(&q, s->bucket);
+    bool fits = known && (none || buf_append_bytes(&w->before, buf_bytes(&q.reply)) == KIST_OK) &&
+                wanted(w, how, none, has_error_page);
+    if (known && !fits)
         fprintf(stderr, "kist: %s: its website configuration is too large\n", s->bucket);
-    if (!ok || same)
-        return ok;
-    if (!put_document(s, "website", buf_bytes(document)))
+    client_request_release(&q);
+    return fits;
+}
+
+static void release_website(struct website *w)
+{
+    buf_release(&w->before);
+    buf_release(&w->after);
+}
+
+static bool is_as_wanted(const struct website *w)
+{
+    return bytes_equal(buf_bytes(&w->before), buf_bytes(&w->after));
+}
+
+static bool configure(struct site *s, const struct website *w)
+{
+    if (is_as_wanted(w))
+        return true;
+    if (!site_put(s, "website", buf_bytes(&w->after)))
         return false;
     fprintf(stderr, "kist: %s: set the website configuration%s%s%s%s\n", s->bucket,
-            index ? ", index " : "", index ? index : "", error ? ", error " : "",
-            error ? error : "");
+            w->index ? ", index " : "", w->index ? w->index : "", w->error ? ", error " : "",
+            w->error ? w->error : "");
     return true;
 }
 
 bool site_open_to_all(struct site *s, const struct site_deploy *how, bool has_error_page)
 {
-    struct client_request q = site_ask(s, "GET", "website");
-    bool ok = client_do(s->client, &q), none = site_missing(&q, "NoSuchWebsiteConfiguration");
-    struct buf document;
-    buf_init(&document, DOCUMENT_MAX);
-    if (!ok && !none)
-        client_complain(&q, s->bucket);
-    ok = ok || none;
-    if (ok && !none)
-        ok = buf_append_bytes(&document, buf_bytes(&q.reply)) == KIST_OK;
-    client_request_release(&q);
-    ok = ok && open_policy(s) && configure(s, &document, how, none, has_error_page);
-    buf_release(&document);
+    struct website w;
+    bool ok = read_website(s, how, has_error_page, &w) && open_policy(s) && configure(s, &w);
+    release_website(&w);
+    return ok;
+}
+
+bool site_is_open(struct site *s, const struct site_deploy *how, bool has_error_page,
+                  bool *differs)
+{
+    struct website w;
+    bool no_policy = false;
+    bool ok = read_website(s, how, has_error_page, &w) && has_policy(s, &no_policy);
+    *differs = ok && (no_policy || !is_as_wanted(&w));
+    release_website(&w);
     return ok;
 }

@@ -13,6 +13,7 @@ int cli_user(int argc, char **argv);
 int cli_key(int argc, char **argv);
 int cli_policy(int argc, char **argv);
 int cli_fn(int argc, char **argv);
+int cli_apply(int argc, char **argv);
 int cli_target(int argc, char **argv);
 int cli_events(int argc, char **argv);
 int cli_trace(int argc, char **argv);

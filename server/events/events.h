@@ -59,7 +59,8 @@ struct event_sink {
                               struct event_policy *out) MUST_CHECK;
     /* Never blocks. done() may be called before it returns. */
     void (*deliver)(void *ctx, struct event_delivery *d);
-    /* May the S3 service send this bucket's events to it? For PutBucketNotification. */
+    /* May the S3 service send this bucket's events to it? For PutBucketNotification. Without a
+     * bucket: may the account itself, by a schedule? */
     bool (*accepts)(void *ctx, struct bytes arn, struct bytes bucket, struct bytes account);
 };
 #define EVENT_SINKS_MAX 8

@@ -241,19 +241,6 @@ static enum kist_err fire_first(struct schedules *s, struct arena *arena, int64_
 
 /* ---- the thread ---- */
 
-static struct timespec in_ms(int64_t ms)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += ms / 1000;
-    t.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
-    return t;
-}
-
 /* How long until there is something to do. */
 static int64_t fire_all(struct schedules *s, struct arena *arena)
 {
@@ -286,7 +273,8 @@ static void *clock_main(void *arg)
     while (!s->stop) {
         s->dirty = false;
         pthread_mutex_unlock(&s->lock);
-        struct timespec until = in_ms(fire_all(s, &arena));
+        struct timespec until;
+        mono_after(fire_all(s, &arena), &until);
         pthread_mutex_lock(&s->lock);
         while (!s->stop && !s->dirty && pthread_cond_timedwait(&s->wake, &s->lock, &until) == 0)
             ;

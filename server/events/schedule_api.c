@@ -344,6 +344,10 @@ static void put_schedule(struct work *w, json_t *root, bool update)
         fail(w, 400, "ValidationException", wrong);
         return;
     }
+    /* Who may set up a schedule may not for that run any function. */
+    if (strncmp(w->schedule.target, "arn:aws:lambda:", 15) == 0 &&
+        !allowed(w, "lambda:InvokeFunction", w->schedule.target))
+        return;
     w->schedule.created_ms = old ? old->created_ms : w->now_ms;
     w->expected = record ? record->changed : 0;
     write_schedule(w);

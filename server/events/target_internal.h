@@ -18,6 +18,8 @@
 
 #define TARGET_NAME_MAX 80 /* a queue's name, in SQS */
 #define TARGET_URL_MAX 2048
+/* An option of every kind, for whoever sets targets up: whose it is. */
+#define TARGET_APP "app"
 #define TARGET_OPTIONS_MAX 32
 #define TARGET_OPTION_MAX 1024
 #define TARGET_SECRET_MAX 256

@@ -116,7 +116,7 @@ static int dial_one(const struct target_link *link, const struct addrinfo *ai,
     return -1;
 }
 
-enum event_outcome target_dial(const struct target_link *link, unsigned default_port, int *out,
+enum event_outcome target_dial(const struct target_link *link, unsigned default_port, int *fd,
                                char why[TARGET_WHY_MAX])
 {
     struct addrinfo *list = NULL;
@@ -129,10 +129,10 @@ enum event_outcome target_dial(const struct target_link *link, unsigned default_
         if (!is_allowed(link, ai, why))
             continue;
         outcome = EVENT_ABSENT;
-        int fd = dial_one(link, ai, deadline, why);
-        if (fd < 0)
+        int made = dial_one(link, ai, deadline, why);
+        if (made < 0)
             continue;
-        *out = fd;
+        *fd = made;
         outcome = EVENT_DELIVERED;
         break;
     }
@@ -150,7 +150,7 @@ enum event_outcome target_resolve(const struct target_link *link, unsigned defau
     for (const struct addrinfo *ai = list; ai; ai = ai->ai_next)
         if (!is_allowed(link, ai, why))
             outcome = EVENT_REFUSED;
-    if (outcome == EVENT_DELIVERED &&
+    if (outcome == EVENT_DELIVERED && list &&
         getnameinfo(list->ai_addr, list->ai_addrlen, ip, 64, NULL, 0, NI_NUMERICHOST) != 0)
         outcome = EVENT_ABSENT;
     freeaddrinfo(list);

@@ -5,13 +5,12 @@
  * written, then as many replies are read. The connection is dialled here, so that it goes where
  * it may; hiredis speaks over it.
  */
-#include <hiredis.h>
+#include <hiredis/hiredis.h>
+#include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "server/events/target_internal.h"
-
-#include <poll.h>
 
 #define DEFAULT_PORT 6379
 #define DEFAULT_KEY "kist:events"

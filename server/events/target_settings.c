@@ -90,7 +90,7 @@ static const char *check_options(const Kist__EventTarget *target, const struct t
         return "a target has at most 32 options";
     for (size_t i = 0; i < target->n_options; i++) {
         const Kist__Pair *o = target->options[i];
-        if (!lists(d->options, o->name))
+        if (!lists(d->options, o->name) && strcmp(o->name, TARGET_APP) != 0)
             return arena_printf(arena, "a target of kind %s has no option %.64s", d->kind,
                                 o->name);
         if (!*o->value || strlen(o->value) > TARGET_OPTION_MAX)

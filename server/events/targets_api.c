@@ -5,7 +5,7 @@
 
 #define MEMBERS                                                                                  \
     "|Name|Url|Kind|Form|Secret|DeadLetter|Retries|MaxAgeSeconds|Concurrency|Ordered|"           \
-    "PrivateNetwork|Options|"
+    "PrivateNetwork|Options|DryRun|"
 #define RETRIES_MAX 1000
 #define AGE_MAX_S (14U * 86400)
 #define RECORD_MAX ((size_t)128 << 10)
@@ -80,6 +80,23 @@ static json_t *target_json(struct control_request *r, const Kist__EventTarget *t
     if (out && *t->secret)
         (void)!json_object_set_new(out, "Secret", json_string(HIDDEN));
     return out;
+}
+
+/* False after an error reply. */
+static bool read_record(struct control_request *r, const char *name, Kist__Record **record,
+                        Kist__EventTarget **target)
+{
+    enum kist_err err = store_record(r->config->store, RECORD_EVENT_TARGET, r->call->who->tenant,
+                                     bytes_str(name), r->call->arena, record);
+    if (err == KIST_OK)
+        err = schema_unpack(&kist__event_target__descriptor, schema_bytes((*record)->body),
+                            r->call->arena, (void *)target);
+    if (err == KIST_E_NOT_FOUND)
+        control_fail(r, 404, "ResourceNotFoundException",
+                     arena_printf(r->call->arena, "There is no target %s.", name));
+    else if (err != KIST_OK)
+        control_fail_err(r, err);
+    return err == KIST_OK;
 }
 
 /* ---- PutTarget ---- */
@@ -237,10 +254,59 @@ static bool may_be_private(struct control_request *r, const Kist__EventTarget *t
     return false;
 }
 
+/* ---- what a PutTarget would change ---- */
+
+static bool same_options(const Kist__EventTarget *a, const Kist__EventTarget *b)
+{
+    bool same = a->n_options == b->n_options;
+    for (size_t i = 0; same && i < a->n_options; i++) {
+        const char *other = target_option(b, a->options[i]->name);
+        same = other && strcmp(other, a->options[i]->value) == 0;
+    }
+    return same;
+}
+
+/* Whoever asks knows the secret he asks about, and learns no more than whether it is this one. */
+static json_t *changes_json(const Kist__EventTarget *old, const Kist__EventTarget *now)
+{
+    const struct {
+        const char *name;
+        bool same;
+    } members[] = {
+        { "Url", strcmp(old->url, now->url) == 0 },
+        { "Kind", strcmp(old->kind, now->kind) == 0 },
+        { "Form", strcmp(old->form, now->form) == 0 },
+        { "Secret", bytes_equal_secret(bytes_str(old->secret), bytes_str(now->secret)) },
+        { "DeadLetter", strcmp(old->dead_letter, now->dead_letter) == 0 },
+        { "Retries", old->retries == now->retries },
+        { "MaxAgeSeconds", old->age_max_s == now->age_max_s },
+        { "Concurrency", old->concurrency == now->concurrency },
+        { "Ordered", old->ordered == now->ordered },
+        { "PrivateNetwork", old->private_network == now->private_network },
+        { "Options", same_options(old, now) },
+    };
+    json_t *list = json_array();
+    for (size_t i = 0; i < ARRAY_LEN(members); i++)
+        if (!members[i].same)
+            (void)!json_array_append_new(list, json_string(members[i].name));
+    return list;
+}
+
+/* DryRun: the same checks, and what would change; 404 where there is no such target yet. */
+static void compare_target(struct control_request *r, const Kist__EventTarget *now)
+{
+    Kist__Record *record;
+    Kist__EventTarget *old = NULL;
+    if (read_record(r, now->name, &record, &old))
+        control_reply(r, json_pack("{s:o, s:o}", "Target", target_json(r, old), "Changes",
+                                   changes_json(old, now)));
+}
+
 static void put_target(struct control_request *r)
 {
     struct change *c = arena_zalloc(r->call->arena, sizeof(*c));
     const char *name = NULL;
+    bool dry_run = false;
     struct buf body;
     if (!c) {
         control_fail_err(r, KIST_E_NOMEM);
@@ -252,8 +318,13 @@ static void put_target(struct control_request *r)
         return;
     c->target.name = mut(name);
     c->target.modified_ms = r->call->now_ms;
-    if (!read_target(r, &c->target) || !may_be_private(r, &c->target))
+    if (!read_target(r, &c->target) || !may_be_private(r, &c->target) ||
+        !control_flag(r, "DryRun", &dry_run))
         return;
+    if (dry_run) {
+        compare_target(r, &c->target);
+        return;
+    }
     c->record.created_ms = r->call->now_ms;
     buf_init(&body, RECORD_MAX);
     enum kist_err err = schema_pack(&c->target, &body);
@@ -269,22 +340,6 @@ static void put_target(struct control_request *r)
 }
 
 /* ---- GetTarget, ListTargets, DeleteTarget ---- */
-
-static bool read_record(struct control_request *r, const char *name, Kist__Record **record,
-                        Kist__EventTarget **target)
-{
-    enum kist_err err = store_record(r->config->store, RECORD_EVENT_TARGET, r->call->who->tenant,
-                                     bytes_str(name), r->call->arena, record);
-    if (err == KIST_OK)
-        err = schema_unpack(&kist__event_target__descriptor, schema_bytes((*record)->body),
-                            r->call->arena, (void *)target);
-    if (err == KIST_E_NOT_FOUND)
-        control_fail(r, 404, "ResourceNotFoundException",
-                     arena_printf(r->call->arena, "There is no target %s.", name));
-    else if (err != KIST_OK)
-        control_fail_err(r, err);
-    return err == KIST_OK;
-}
 
 static void get_target(struct control_request *r)
 {

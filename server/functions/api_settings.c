@@ -5,6 +5,7 @@
 #define AGE_MIN_S 60
 #define AGE_MAX_S 21600
 #define LIST_MAX 50
+#define DESTINATION_MAX 350
 
 static void done_empty(struct fn_call *c)
 {
@@ -158,14 +159,11 @@ static bool parse_destination(struct fn_call *c, const json_t *config, const cha
         return false;
     if (object)
         *out = (char *)(arn ? arn : "");
-    if (!arn || !*arn)
-        return true;
-    bool known = strlen(arn) <= 350 && (bytes_starts_with(bytes_str(arn), BYTES_LIT("arn:")) ||
-                                        bytes_starts_with(bytes_str(arn), BYTES_LIT("s3://")));
-    if (!known)
-        fn_invalid(c, "The provided destination config DestinationConfig is invalid: %.128s",
-                   arn);
-    return known;
+    if (arn && strlen(arn) > DESTINATION_MAX) {
+        fn_invalid(c, "The provided destination config DestinationConfig is invalid.");
+        return false;
+    }
+    return !arn || fn_destination_check(c, arn);
 }
 
 static bool parse_invoke(struct fn_call *c, Kist__FunctionInvoke *i)

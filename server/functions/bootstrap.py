@@ -157,12 +157,22 @@ class SetUpFinder:
         return spec
 
 
+class UnmarshalError(Exception):
+    pass
+
+
+class MarshalError(Exception):
+    pass
+
+
 def describe(error):
     import traceback
     frames = traceback.extract_tb(error.__traceback__)
     frames = [f for f in frames if f.filename != __file__]
     trace = traceback.format_list(frames)
     kind = type(error).__name__
+    if isinstance(error, (UnmarshalError, MarshalError)):
+        kind = "Runtime." + kind
     print("[ERROR] %s: %s\nTraceback (most recent call last):\n%s" % (kind, error, "".join(trace)))
     return {"errorMessage": str(error), "errorType": kind, "requestId": current_id,
             "stackTrace": trace}
@@ -221,9 +231,12 @@ def serve(connection, handler):
             try:
                 event = json.loads(event)
             except ValueError as error:
-                raise ValueError("Unable to unmarshal input: %s" % error)
+                raise UnmarshalError("Unable to unmarshal input: %s" % error)
             result = handler(event, Context(headers))
-            body = json.dumps(result, default=plain, ensure_ascii=False).encode()
+            try:
+                body = json.dumps(result, default=plain, ensure_ascii=False).encode()
+            except (TypeError, ValueError) as error:
+                raise MarshalError("Unable to marshal response: %s" % error)
         except Exception as error:
             record = describe(error)
             sys.stdout.flush()

@@ -5,7 +5,6 @@
  * chunks do. */
 #include <fcntl.h>
 #include <openssl/crypto.h>
-#include <semaphore.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -216,71 +215,6 @@ static enum kist_err map_object(struct fn_call *c, struct bytes *out)
     return err;
 }
 
-static void post(void *user)
-{
-    sem_post(user);
-}
-
-static void op_done(struct store_op *op)
-{
-    sem_post(op->user);
-}
-
-static void wait_for(sem_t *sem)
-{
-    while (sem_wait(sem) != 0)
-        continue;
-}
-
-static enum kist_err write_zip(struct store *s, struct bytes zip, sem_t *sem,
-                               struct object_writer **out)
-{
-    struct object_writer *w = NULL;
-    enum kist_err err;
-    while ((err = object_writer_open(s, zip.len, 0, post, sem, &w)) == KIST_E_BUSY)
-        wait_for(sem);
-    TRY(err);
-    for (size_t at = 0; at < zip.len && err == KIST_OK; at += PIECE_BYTES) {
-        size_t left = zip.len - at;
-        err = object_writer_write(
-            w, bytes_of(zip.ptr + at, left < PIECE_BYTES ? left : PIECE_BYTES));
-    }
-    if (err == KIST_OK)
-        *out = w;
-    else
-        object_writer_abort(w);
-    return err;
-}
-
-static enum kist_err put_zip(struct store *s, struct bytes zip, char *key)
-{
-    static char bucket[] = FUNCTIONS_BUCKET;
-    struct env *env = store_env(s);
-    struct object_writer *w = NULL;
-    struct store_op op;
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutObject request = KIST__PUT_OBJECT__INIT;
-    Kist__Object object = KIST__OBJECT__INIT;
-    sem_t sem;
-    sem_init(&sem, 0, 0);
-    enum kist_err err = write_zip(s, zip, &sem, &w);
-    if (err == KIST_OK) {
-        object.mtime_ms = env->now_ms(env);
-        request.bucket = bucket;
-        request.key = schema_data(bytes_str(key));
-        request.object = &object;
-        command.of_case = KIST__COMMAND__OF_PUT_OBJECT;
-        command.put_object = &request;
-        store_op_init(&op, op_done, &sem);
-        store_put(s, &op, &command, w);
-        wait_for(&sem);
-        err = op.err;
-        store_op_release(&op);
-    }
-    sem_destroy(&sem);
-    return err;
-}
-
 static void check_and_put(struct fn_call *c, struct bytes zip)
 {
     struct fn_code *code = &c->code;
@@ -305,7 +239,9 @@ static void check_and_put(struct fn_call *c, struct bytes zip)
     char *key = code->stored;
     code->stored = NULL;
     if (err == KIST_OK)
-        err = put_zip(c->f->store, zip, key);
+        err = store_put_whole(
+            c->f->store,
+            &(struct whole_object){ .bucket = FUNCTIONS_BUCKET, .key = key, .body = zip });
     if (err == KIST_OK)
         code->stored = key;
     else

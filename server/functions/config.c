@@ -258,7 +258,9 @@ static bool add_layer(struct fn_call *c, Kist__Function *fn, const json_t *value
                           "referenced in the same function.");
             return false;
         }
-    if (!fn_allowed(c, "lambda:GetLayerVersion", arn, fn_account(c), NULL))
+    /* Found: the ARN has its parts, and the account stands before the word. */
+    struct bytes owner = bytes_of(strstr(arn, ":layer:") - ACCOUNT_ID_LEN, ACCOUNT_ID_LEN);
+    if (!fn_allowed(c, "lambda:GetLayerVersion", arn, owner, NULL))
         return false;
     fn->layers[fn->n_layers++] = (char *)arn;
     return true;
@@ -462,6 +464,59 @@ static bool parse_logging(struct fn_call *c, Kist__Function *fn)
     return true;
 }
 
+/* s3://BUCKET/PREFIX: the bucket is the account's, and the caller may write there himself. */
+static bool bucket_is_own(struct fn_call *c, struct bytes rest)
+{
+    size_t slash = bytes_find(rest, BYTES_LIT("/"), 0);
+    struct bytes name = bytes_of(rest.ptr, slash == SIZE_MAX ? rest.len : slash);
+    Kist__Bucket *bucket = NULL;
+    struct auth_owner owner = { 0 };
+    if (!name.len || name.ptr[0] == '.' ||
+        store_bucket(c->f->store, name, c->arena, &bucket) != KIST_OK)
+        return false;
+    enum kist_err err = auth_owner_find(c->f->users, bytes_str(bucket->owner), c->arena, &owner);
+    char *arn = arena_printf(c->arena, "arn:aws:s3:::%.*s%s*", (int)rest.len,
+                             (const char *)rest.ptr, slash == SIZE_MAX ? "/" : "");
+    return (err == KIST_OK || err == KIST_E_NOT_FOUND) && arn &&
+           bytes_equal(owner.account, fn_account(c)) &&
+           c->call->allowed(c->call, "s3:PutObject", bytes_str(arn), owner.account, NULL);
+}
+
+/* arn:aws:SERVICE:REGION:ACCOUNT:...: the account's own; a function, if the caller may invoke
+ * it. */
+static bool target_is_own(struct fn_call *c, struct bytes arn)
+{
+    struct bytes parts[5];
+    size_t at = 0;
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        size_t colon = bytes_find(arn, BYTES_LIT(":"), at);
+        if (colon == SIZE_MAX)
+            return false;
+        parts[i] = bytes_of(arn.ptr + at, colon - at);
+        at = colon + 1;
+    }
+    return bytes_equal(parts[0], BYTES_LIT("arn")) && bytes_equal(parts[4], fn_account(c)) &&
+           (!bytes_equal(parts[2], BYTES_LIT("lambda")) ||
+            c->call->allowed(c->call, "lambda:InvokeFunction", arn, parts[4], NULL));
+}
+
+bool fn_destination_check(struct fn_call *c, const char *target)
+{
+    static const struct bytes s3 = { (const uint8_t *)"s3://", 5 };
+    struct bytes text = bytes_str(target);
+    if (!text.len)
+        return true;
+    bool own = bytes_starts_with(text, s3)
+                   ? bucket_is_own(c, bytes_of(text.ptr + s3.len, text.len - s3.len))
+                   : target_is_own(c, text);
+    if (!own)
+        fn_invalid(c,
+                   "The destination %.128s is not there, or not yours: it must be an ARN or "
+                   "s3://BUCKET/PREFIX of this account.",
+                   target);
+    return own;
+}
+
 static bool parse_sizes(struct fn_call *c, Kist__Function *fn)
 {
     const json_t *storage = NULL, *tracing = NULL, *dead = NULL;
@@ -475,13 +530,10 @@ static bool parse_sizes(struct fn_call *c, Kist__Function *fn)
         !fn_get_object(c, c->in, "DeadLetterConfig", &dead) ||
         !fn_get_str(c, dead, "TargetArn", &target))
         return false;
-    if (target[0] && !bytes_starts_with(bytes_str(target), BYTES_LIT("arn:")) &&
-        !bytes_starts_with(bytes_str(target), BYTES_LIT("s3://"))) {
-        fn_invalid(c, "The dead letter target %.128s is no ARN.", target);
-        return false;
-    }
     if (strlen(target) > 1024)
         return too_long(c, "deadLetterConfig.targetArn", target, 1024);
+    if (dead && !fn_destination_check(c, target))
+        return false;
     fn->tracing = strcmp(mode, "Active") == 0;
     fn->dead_letter = (char *)target;
     return true;

@@ -212,6 +212,9 @@ char *fn_time(struct fn_call *c, int64_t ms); /* 2026-11-25T17:30:00.000+0000 */
 char *fn_base64(struct fn_call *c, struct bytes in);
 /* The role may be given to functions by who asks. False after an error reply. */
 bool fn_role_check(struct fn_call *c, const char *role);
+/* Events of the function may be sent there ("": nowhere): the server writes without asking
+ * anybody again. False after an error reply. */
+bool fn_destination_check(struct fn_call *c, const char *target);
 
 /* ---- code_put.c ---- */
 

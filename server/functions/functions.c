@@ -97,6 +97,7 @@ enum kist_err functions_open(const struct functions_config *config, struct funct
     }
     if (f->pool)
         pool_count_reserved(f->pool);
+    code_sweep(f);
     *out = f;
     return KIST_OK;
 }

@@ -89,6 +89,9 @@ void registry_stop(struct registry *r);
 void functions_service_init(struct functions *f);
 void functions_urls_init(struct functions *f);
 
+/* Removes zips that a crash left behind, in the background. code_sweep.c */
+void code_sweep(struct functions *f);
+
 struct function_found {
     Kist__Function *function; /* what runs: the version, or $LATEST */
     Kist__Function *latest;   /* for what belongs to the name: reserved, log_*, policies ... */

@@ -5,7 +5,6 @@
  * An object logs/ACCOUNT/NAME/YYYY-MM-DD/FIRST-LAST holds lines "CURSOR REQUEST VERSION TEXT".
  * Cursors are microseconds since 1970, each used once; FIRST and LAST are those of its lines, so
  * that names lie in the order of time. A crash of the server loses the last second. */
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -200,65 +199,10 @@ void functions_logs_unwatch(struct functions *f, struct fn_log_watch *watch)
 
 /* ---- writing ---- */
 
-static void post(void *sem)
+static enum kist_err put(struct logs *logs, const char *key, struct bytes body)
 {
-    sem_post(sem);
-}
-
-static void op_done(struct store_op *op)
-{
-    sem_post(op->user);
-}
-
-static void wait_for(sem_t *sem)
-{
-    while (sem_wait(sem) != 0)
-        continue;
-}
-
-static enum kist_err open_writer(struct store *store, struct bytes body, sem_t *sem,
-                                 struct object_writer **out)
-{
-    enum kist_err err;
-    struct object_writer *w = NULL;
-    while ((err = object_writer_open(store, body.len, 0, post, sem, &w)) == KIST_E_BUSY)
-        wait_for(sem);
-    TRY(err);
-    err = object_writer_write(w, body);
-    if (err == KIST_OK)
-        *out = w;
-    else
-        object_writer_abort(w);
-    return err;
-}
-
-static enum kist_err put(struct logs *logs, char *key, struct bytes body)
-{
-    static char bucket[] = FUNCTIONS_BUCKET;
-    struct store *store = logs->f->store;
-    struct object_writer *w = NULL;
-    struct store_op op;
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutObject request = KIST__PUT_OBJECT__INIT;
-    Kist__Object object = KIST__OBJECT__INIT;
-    sem_t sem;
-    sem_init(&sem, 0, 0);
-    enum kist_err err = open_writer(store, body, &sem, &w);
-    if (err == KIST_OK) {
-        object.mtime_ms = store_env(store)->now_ms(store_env(store));
-        request.bucket = bucket;
-        request.key = schema_data(bytes_str(key));
-        request.object = &object;
-        command.of_case = KIST__COMMAND__OF_PUT_OBJECT;
-        command.put_object = &request;
-        store_op_init(&op, op_done, &sem);
-        store_put(store, &op, &command, w);
-        wait_for(&sem);
-        err = op.err;
-        store_op_release(&op);
-    }
-    sem_destroy(&sem);
-    return err;
+    struct whole_object o = { .bucket = FUNCTIONS_BUCKET, .key = key, .body = body };
+    return store_put_whole(logs->f->store, &o);
 }
 
 void log_key(char out[LOG_KEY_MAX], const char *account, const char *name, uint64_t first,

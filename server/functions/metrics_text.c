@@ -76,7 +76,7 @@ static const struct {
 };
 
 /* The page has a ceiling: of more functions than these, the rest is not on it. */
-#define PAGE_FUNCTIONS_MAX 200
+#define PAGE_FUNCTIONS_MAX 1000
 
 struct page {
     struct buf *out;

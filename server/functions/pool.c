@@ -170,8 +170,11 @@ static void slot_back(struct pool *p, struct family *family, bool shared)
 /* The shard's lock is held. */
 static void return_over(struct fn_env *e)
 {
-    e->fleet->returning -= e->returns;
+    if (!e->returns)
+        return;
     e->returns = false;
+    e->fleet->returning--;
+    atomic_fetch_sub(&e->f->pool->returning, 1);
 }
 
 /* The shard's lock is held. */
@@ -307,6 +310,23 @@ static void wait_enter(struct pool *p, struct fleet *fleet)
     pthread_mutex_unlock(&p->wait_lock);
 }
 
+/* The shard's lock is held. Calls come before events. */
+static void put_in_line(struct pool *p, struct fleet *fleet, struct fn_run *run)
+{
+    if (run->event) {
+        run->next = NULL;
+        *fleet->waiting_end = run;
+        fleet->waiting_end = &run->next;
+    } else {
+        run->next = fleet->waiting;
+        fleet->waiting = run;
+        if (!run->next)
+            fleet->waiting_end = &run->next;
+    }
+    fleet->waiting_count++;
+    wait_enter(p, fleet);
+}
+
 /* The shard's lock is held. A call that does not wait for its turn may wait for an environment
  * that has answered just now: it will ask for work sooner than another one starts. */
 static bool enqueue(struct pool *p, struct fleet *fleet, struct fn_run *run)
@@ -315,11 +335,21 @@ static bool enqueue(struct pool *p, struct fleet *fleet, struct fn_run *run)
     if ((!run->event && !soon) || fleet->stale || fleet->waiting_count >= FLEET_WAITING_MAX)
         return false;
     fleet->soon += soon;
-    run->next = NULL;
-    *fleet->waiting_end = run;
-    fleet->waiting_end = &run->next;
-    fleet->waiting_count++;
-    wait_enter(p, fleet);
+    run->soon = soon;
+    put_in_line(p, fleet, run);
+    return true;
+}
+
+/* The shard's lock is held. There is no memory, but there will be, or it will be known that there
+ * is none: some environment has just answered, or an event's fleet has others that run. */
+static bool enqueue_for_memory(struct pool *p, struct fleet *fleet, struct fn_run *run,
+                               bool *others)
+{
+    *others = !run->event || !fleet->family->running;
+    bool waits = !*others || atomic_load(&p->returning) > 0;
+    if (!waits || fleet->stale || fleet->waiting_count >= FLEET_WAITING_MAX)
+        return false;
+    put_in_line(p, fleet, run);
     return true;
 }
 
@@ -332,8 +362,8 @@ struct fn_run *pool_dequeue(struct fleet *fleet)
     if (!fleet->waiting)
         fleet->waiting_end = &fleet->waiting;
     fleet->waiting_count--;
-    if (!run->event)
-        fleet->soon--;
+    fleet->soon -= run->soon;
+    run->soon = false;
     return run;
 }
 
@@ -349,9 +379,12 @@ static void start_one(struct pool *p, struct fleet *fleet, struct fn_run *run, b
                               : "no memory is left for one more environment";
         pthread_mutex_lock(&shard->lock);
         slot_back(p, fleet->family, shared);
-        bool waits = run->event && bytes <= p->memory_max && fleet->family->running &&
-                     enqueue(p, fleet, run);
+        bool others = false;
+        bool waits = bytes <= p->memory_max && enqueue_for_memory(p, fleet, run, &others);
         pthread_mutex_unlock(&shard->lock);
+        /* The last of them may have come back before we stood in line, and seen nobody there. */
+        if (waits && others && atomic_load(&p->returning) == 0)
+            pool_pump(p);
         if (!waits)
             run_end_with(run, bytes > p->memory_max ? FN_BROKEN : FN_THROTTLED, why);
         return;
@@ -541,6 +574,7 @@ void pool_returns(struct fn_env *e)
     if (!e->fleet->stale) {
         e->returns = true;
         e->fleet->returning++;
+        atomic_fetch_add(&e->f->pool->returning, 1);
     }
     pthread_mutex_unlock(&shard->lock);
 }
@@ -551,9 +585,10 @@ static struct fn_run *take_disappointed(struct fleet *fleet)
     struct fn_run **at = &fleet->waiting, *run;
     if (fleet->soon <= fleet->returning)
         return NULL;
-    while ((*at)->event)
+    while (!(*at)->soon)
         at = &(*at)->next;
     run = *at;
+    run->soon = false;
     *at = run->next;
     if (!*at)
         fleet->waiting_end = at;
@@ -583,6 +618,7 @@ void pool_lingers(struct fn_env *e)
     return_over(e);
     pthread_mutex_unlock(&shard->lock);
     disappoint(e->f->pool, e->fleet);
+    pool_pump(e->f->pool);
 }
 
 void pool_release_slot(struct fn_env *e)
@@ -629,7 +665,7 @@ static void pump_one(struct pool *p, struct fleet *fleet)
     struct fn_run *run = NULL;
     bool shared = false;
     pthread_mutex_lock(&shard->lock);
-    bool claimed = fleet->waiting && claim(p, fleet, true, &shared, &e);
+    bool claimed = fleet->waiting && claim(p, fleet, fleet->waiting->event, &shared, &e);
     if (claimed)
         run = pool_dequeue(fleet);
     if (fleet->waiting)

@@ -58,6 +58,7 @@ struct fn_run {
     struct fn_metric *metric;
     struct fleet *fleet; /* a reference, once it is in the pool */
     bool event;          /* may wait */
+    bool soon;           /* waits, counted in its fleet's soon */
     bool impatient;      /* has waited for an environment that did not come back */
     /* The trace. */
     char trace[33], parent[17], span[17];
@@ -252,7 +253,7 @@ struct fleet {
     unsigned returning; /* environments that have answered and not asked again yet */
     unsigned soon;      /* calls that wait for those */
     /* Under pool.wait_lock. */
-    bool listed;
+    atomic_bool listed; /* read without it, as a hint */
     struct fleet *wait_next;
 };
 /* All that has a function's name: reserved concurrency is the name's. */
@@ -278,6 +279,7 @@ struct pool {
     unsigned loop_count;
     struct shard shards[SHARDS];
     atomic_uint next_loop, running, running_shared, reserved;
+    atomic_uint returning; /* environments that have answered just now */
     atomic_uint_fast64_t memory;
     atomic_bool stopping, counting;
     struct job count_job;      /* of what is reserved */

@@ -54,6 +54,9 @@ static enum kist_err describe(void *ctx, struct bytes arn, struct arena *arena,
         out->dead_letter = copy_or_null(arena, set->on_failure);
         out->on_success = copy_or_null(arena, set->on_success);
     }
+    /* DeadLetterConfig is the older way to say it, and the version's own. */
+    if (!out->dead_letter)
+        out->dead_letter = copy_or_null(arena, found.function->dead_letter);
     return KIST_OK;
 }
 
@@ -144,6 +147,8 @@ static bool accepts(void *ctx, struct bytes arn, struct bytes bucket, struct byt
     char source[128];
     if (function_id_parse(arn, &id) != KIST_OK || bucket.len > 64)
         return false;
+    if (!bucket.len) /* not S3 but the account itself asks, by a schedule */
+        return bytes_equal(id.account, account);
     int n = snprintf(source, sizeof(source), "arn:aws:s3:::%.*s", (int)bucket.len,
                      (const char *)bucket.ptr);
     return functions_service_allowed(f, &id, "s3.amazonaws.com", bytes_of(source, (size_t)n),

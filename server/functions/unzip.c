@@ -71,6 +71,14 @@ static bool link_is_safe(const char *path, const char *target)
     return true;
 }
 
+/* For any user to read, whatever our umask; or it is there. */
+static bool make_dir(int parent, const char *name)
+{
+    if (mkdirat(parent, name, 0755) == 0)
+        return fchmodat(parent, name, 0755, 0) == 0;
+    return errno == EEXIST;
+}
+
 /* The directory that holds the last part of the path, made if need be; *name is that part. No
  * step follows a link. */
 static int open_parent(int top, const char *path, char name[256])
@@ -89,7 +97,7 @@ static int open_parent(int top, const char *path, char name[256])
         }
         if (strcmp(one, ".") == 0)
             continue;
-        if (mkdirat(dir, one, 0755) != 0 && errno != EEXIST) {
+        if (!make_dir(dir, one)) {
             close(dir);
             return -1;
         }
@@ -147,9 +155,10 @@ static enum kist_err make_entry(struct unzipping *u, struct archive *a,
     CLEANUP_CLOSE int dir = open_parent(u->dir, path, name);
     if (dir < 0)
         return errno == ENOSPC || errno == EMFILE ? kist_err_from_errno(errno)
-                                                  : bad(u, "The zip has a name twice.");
+                                                  : bad(u, "The zip has a path through a file "
+                                                           "or a link.");
     if (type == AE_IFDIR) {
-        bool made = strcmp(name, ".") == 0 || mkdirat(dir, name, 0755) == 0 || errno == EEXIST;
+        bool made = strcmp(name, ".") == 0 || make_dir(dir, name);
         return made ? KIST_OK : kist_err_from_errno(errno);
     }
     if (type == AE_IFLNK) {

@@ -1,7 +1,6 @@
 #include "server/s3/access_log.h"
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -153,47 +152,12 @@ static char *object_key(const struct access_log *log, const struct access_target
                         (int)t->source.len, (const char *)t->source.ptr, date, stamp, unique);
 }
 
-static void post(void *user)
-{
-    sem_post(user);
-}
-
-static void op_done(struct store_op *op)
-{
-    sem_post(op->user);
-}
-
-static enum kist_err open_writer(struct s3_request *r, struct bytes body, sem_t *sem,
-                                 struct object_writer **out)
-{
-    struct store *store = r->service->config.store;
-    struct object_writer *w = NULL;
-    enum kist_err err;
-    while ((err = object_writer_open(store, body.len, 0, post, sem, &w)) == KIST_E_BUSY)
-        while (sem_wait(sem) != 0)
-            continue;
-    TRY(err);
-    err = s3_seal_writer(r, w);
-    if (err == KIST_OK)
-        err = object_writer_write(w, body);
-    if (err == KIST_OK)
-        *out = w;
-    else
-        object_writer_abort(w);
-    return err;
-}
-
-static enum kist_err put(struct s3_request *r, char *bucket, char *key, struct bytes body,
-                         Kist__Acl *acl, sem_t *sem)
+static enum kist_err put(struct s3_request *r, const char *bucket, const char *key,
+                         struct bytes body, Kist__Acl *acl)
 {
     static char name[] = "Content-Type", value[] = "text/plain";
-    struct object_writer *w = NULL;
-    struct store_op op;
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutObject request = KIST__PUT_OBJECT__INIT;
     Kist__Object object = KIST__OBJECT__INIT;
     Kist__Pair type = KIST__PAIR__INIT, *headers[] = { &type };
-    TRY(open_writer(r, body, sem, &w));
     type.name = name;
     type.value = value;
     object.n_headers = 1;
@@ -201,18 +165,12 @@ static enum kist_err put(struct s3_request *r, char *bucket, char *key, struct b
     object.mtime_ms = s3_now(r);
     object.acl = acl;
     object.seal = s3_seal_record(r);
-    request.bucket = bucket;
-    request.key = schema_data(bytes_str(key));
-    request.object = &object;
-    command.of_case = KIST__COMMAND__OF_PUT_OBJECT;
-    command.put_object = &request;
-    store_op_init(&op, op_done, sem);
-    store_put(r->service->config.store, &op, &command, w);
-    while (sem_wait(sem) != 0)
-        continue;
-    enum kist_err err = op.err;
-    store_op_release(&op);
-    return err;
+    struct whole_object o = { .bucket = bucket,
+                              .key = key,
+                              .body = body,
+                              .object = &object,
+                              .seal_key = r->seal ? r->seal->key : NULL };
+    return store_put_whole(r->service->config.store, &o);
 }
 
 /* The target may have gone since, and another's bucket have its name. */
@@ -232,7 +190,7 @@ static enum kist_err same_owner(const struct s3_request *r, const Kist__Bucket *
 /* Through the store, not as a request: nobody is asked, and nothing of it is logged. A bucket
  * with any default encryption gets its logs under the store's own key (SSE-S3). */
 static enum kist_err deliver(struct access_log *log, const struct access_buffer *b,
-                             struct arena *arena, sem_t *sem)
+                             struct arena *arena)
 {
     struct env *env = store_env(log->service->config.store);
     int64_t now_ms = env->now_ms(env);
@@ -248,7 +206,7 @@ static enum kist_err deliver(struct access_log *log, const struct access_buffer 
         TRY(schema_unpack(&kist__acl__descriptor, b->target.acl, arena, &acl));
     if (bucket->configs >> CONFIG_ENCRYPTION & 1)
         TRY(s3_seal_service(&r));
-    enum kist_err err = put(&r, bucket->name, key, buf_bytes(&b->lines), acl, sem);
+    enum kist_err err = put(&r, bucket->name, key, buf_bytes(&b->lines), acl);
     s3_seal_wipe(&r);
     return err;
 }
@@ -256,15 +214,12 @@ static enum kist_err deliver(struct access_log *log, const struct access_buffer 
 static void deliver_or_tell(struct access_log *log, const struct access_buffer *b)
 {
     struct arena arena;
-    sem_t sem;
     arena_init(&arena, (size_t)1 << 20);
-    sem_init(&sem, 0, 0);
-    enum kist_err err = deliver(log, b, &arena, &sem);
+    enum kist_err err = deliver(log, b, &arena);
     if (err != KIST_OK)
         TRACE(TRACE_ERROR, "s3", "access log of %.*s to %.*s: %s", (int)b->target.source.len,
               (const char *)b->target.source.ptr, (int)b->target.bucket.len,
               (const char *)b->target.bucket.ptr, kist_err_text(err));
-    sem_destroy(&sem);
     arena_release(&arena);
 }
 

@@ -37,6 +37,17 @@ struct env *env_real(void)
     return &env;
 }
 
+void mono_after(int64_t ms, struct timespec *out)
+{
+    clock_gettime(CLOCK_MONOTONIC, out);
+    out->tv_sec += ms / 1000;
+    out->tv_nsec += (long)(ms % 1000) * 1000000;
+    if (out->tv_nsec >= 1000000000) {
+        out->tv_sec++;
+        out->tv_nsec -= 1000000000;
+    }
+}
+
 uint64_t mono_ns(void)
 {
     struct timespec t;

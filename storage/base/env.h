@@ -21,6 +21,11 @@ struct env *env_real(void);
 /* Monotonic nanoseconds, for durations and deadlines only. */
 uint64_t mono_ns(void);
 
+/* The instant in so many milliseconds, on the monotonic clock: for condition variables of that
+ * clock. */
+struct timespec;
+void mono_after(int64_t ms, struct timespec *out);
+
 /* Writes all of iov-like data at an offset, retrying short writes and EINTR. */
 enum kist_err file_pwrite(int fd, const void *data, size_t len, uint64_t offset) MUST_CHECK;
 /* Reads exactly len bytes; KIST_E_TRUNCATED at end of file. */

@@ -140,11 +140,17 @@ static enum kist_err owns_any(struct apply *a, const Kist__Account *account, boo
 {
     static const enum iam_kind kinds[] = { IAM_USER, IAM_GROUP, IAM_ROLE, IAM_POLICY,
                                            IAM_OIDC_PROVIDER };
+    static const enum record_kind records[] = { RECORD_FUNCTION, RECORD_LAYER_VERSION,
+                                                RECORD_EVENT_TARGET, RECORD_SCHEDULE };
     struct row_key prefix;
     row_account_bucket(&prefix, bytes_str(account->canonical), BYTES_EMPTY);
     TRY(apply_holds_any(a, &prefix, any));
     for (size_t i = 0; i < ARRAY_LEN(kinds) && !*any; i++) {
         row_iam(&prefix, bytes_str(account->id), (uint8_t)kinds[i], BYTES_EMPTY);
+        TRY(apply_holds_any(a, &prefix, any));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(records) && !*any; i++) {
+        row_record(&prefix, (uint8_t)records[i], bytes_str(account->id), BYTES_EMPTY);
         TRY(apply_holds_any(a, &prefix, any));
     }
     return KIST_OK;

@@ -155,7 +155,8 @@ enum kist_err apply_pause_events(struct apply *a, const Kist__PauseEvents *c) MU
 
 /* apply_record.c */
 /* All of them, or none: KIST_E_CONFLICT. */
-enum kist_err apply_records(struct apply *a, size_t count, Kist__RecordChange **changes) MUST_CHECK;
+enum kist_err apply_records(struct apply *a, size_t count,
+                            Kist__RecordChange **changes) MUST_CHECK;
 enum kist_err apply_put_records(struct apply *a, const Kist__PutRecords *c) MUST_CHECK;
 
 /* apply_lifecycle.c */

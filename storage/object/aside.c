@@ -53,11 +53,17 @@ static size_t bytes_of_blocks(unsigned count)
     return count * (size_t)PACK_BLOCK_BYTES;
 }
 
+static unsigned blocks_for(uint64_t length, unsigned most)
+{
+    uint64_t wanted = (length + PACK_BLOCK_BYTES - 1) / PACK_BLOCK_BYTES;
+    return wanted < most ? (unsigned)wanted : most;
+}
+
 struct aside *aside_open(struct store *s, uint64_t length, bool stores)
 {
-    unsigned blocks = BLOCKS_MAX;
+    unsigned blocks = blocks_for(length, BLOCKS_MAX);
     if (!budget_try(&s->budget, bytes_of_blocks(blocks), MANY_SHARE)) {
-        blocks = BLOCKS_MIN;
+        blocks = blocks_for(length, BLOCKS_MIN);
         if (!budget_try(&s->budget, bytes_of_blocks(blocks), MOST_SHARE))
             return NULL;
     }

@@ -162,19 +162,6 @@ enum kist_err store_expire(struct store *s)
 
 /* ---- the thread ---- */
 
-static struct timespec in_ms(int64_t ms)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += ms / 1000;
-    t.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
-    return t;
-}
-
 static void *expire_main(void *arg)
 {
     struct store *s = arg;
@@ -185,7 +172,8 @@ static void *expire_main(void *arg)
     while (!u->stop) {
         int64_t wait = next_ms == INT64_MAX ? WAIT_MAX_MS : next_ms - now_ms(s) + 1;
         wait = wait > WAIT_MAX_MS ? WAIT_MAX_MS : wait;
-        struct timespec until = in_ms(wait > 0 ? wait : 0);
+        struct timespec until;
+        mono_after(wait > 0 ? wait : 0, &until);
         if (!u->dirty && wait > 0 && pthread_cond_timedwait(&u->wake, &u->lock, &until) == 0)
             continue;
         u->dirty = false;

@@ -99,6 +99,15 @@ void object_writer_abort(struct object_writer *w);
 void store_put(struct store *s, struct store_op *op, Kist__Command *command,
                struct object_writer *w);
 
+/* What the server itself writes: a body in memory, as an object. Blocks until it is durable. */
+struct whole_object {
+    const char *bucket, *key;
+    struct bytes body;
+    Kist__Object *object;    /* headers, ACL, seal; mtime_ms 0: now. NULL: none of them */
+    const uint8_t *seal_key; /* SEAL_KEY_BYTES that object->seal is of; NULL: plain */
+};
+enum kist_err store_put_whole(struct store *s, const struct whole_object *o) MUST_CHECK;
+
 /* ---- reads ---- */
 
 /* Rows are unpacked into the arena. */

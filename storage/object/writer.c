@@ -3,7 +3,8 @@
  *   small:  pieces --> buffer (from the budget) ------------------------> rides in the log
  *   large:  pieces --> pack, chunk by chunk of CHUNK_BYTES, hashed as they pass; nothing is
  *           kept in memory but the chunk list. An unknown length starts small and spills.
- *           From 1 MiB on they pass through aside.c, which hashes and writes them elsewhere.
+ *           They pass through aside.c, which hashes and writes them elsewhere, where the length
+ *           is known and memory allows.
  *   sealed: the same, but what goes to the log or the pack is encrypted block by block, and a
  *           chunk's address is the hash of that; the body's digests are of the plaintext.
  *
@@ -14,9 +15,6 @@
 #include <assert.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
-
-/* Below this, a hop to another thread costs more than it gains. */
-#define ASIDE_MIN ((uint64_t)1 << 20)
 
 struct object_writer {
     struct store *store;
@@ -299,7 +297,7 @@ enum kist_err object_writer_write(struct object_writer *w, struct bytes piece)
 
 void object_writer_go_aside(struct object_writer *w)
 {
-    if (w->length == UINT64_MAX || w->length < ASIDE_MIN || w->size > 0)
+    if (w->length == UINT64_MAX || w->length <= SMALL_BODY_MAX || w->size > 0)
         return;
     /* Hashes are put into the list from elsewhere: it must not move. */
     size_t chunks = (size_t)(w->length / CHUNK_BYTES) + 1;

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import unittest
 from pathlib import Path
 
 import kist_server
@@ -28,6 +29,8 @@ def handler(event, context):
 '''
 
 
+@unittest.skipIf("tsan" in os.environ.get("KIST_BUILD", ""),
+                 "ThreadSanitizer's processes cannot start in a sandbox")
 class Fn(Semantics):
     def setUp(self):
         self.dir = Path(tempfile.mkdtemp(prefix="kist-fn-"))

@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
+import unittest
 import urllib.request
 import zipfile
 from http.client import HTTPConnection
@@ -477,7 +479,8 @@ class Settings(LambdaBase):
                    MaximumRetryAttempts=1, **calls)
         put = self.fn.put_function_event_invoke_config(
             MaximumRetryAttempts=0, DestinationConfig={
-                "OnFailure": {"Destination": "arn:aws:sqs:us-east-1:000000000000:dead"}}, **calls)
+                "OnFailure": {"Destination": f"arn:aws:sqs:us-east-1:{self.account}:dead"}},
+            **calls)
         self.assertEqual(put["MaximumRetryAttempts"], 0)
         self.fn.update_function_event_invoke_config(MaximumEventAgeInSeconds=60, **calls)
         got = self.fn.get_function_event_invoke_config(**calls)
@@ -488,6 +491,31 @@ class Settings(LambdaBase):
         self.fn.delete_function_event_invoke_config(**calls)
         self.wrong("ResourceNotFoundException", self.fn.get_function_event_invoke_config, 404,
                    **calls)
+
+    def test_destinations_are_ones_own(self):
+        """The server writes there by itself: nobody names what he could not write to."""
+        self.make("d")
+        self.b.s3.create_bucket(Bucket="s-theirs-alone")
+        self.addCleanup(self.b.s3.delete_bucket, Bucket="s-theirs-alone")
+        for target in ("s3://s-theirs-alone/x/", "s3://no-such-bucket-there/", "s3://", "nowhere",
+                       "s3://.kist-functions/code/", "arn:aws:sqs",
+                       f"arn:aws:lambda:us-east-1:{self.b.id}:function:f",
+                       f"arn:aws:sqs:us-east-1:{self.b.id}:q"):
+            with self.subTest(target):
+                status, headers, body = self.signed(
+                    "PUT", "/2019-09-25/functions/d/event-invoke-config", json.dumps(
+                        {"DestinationConfig": {"OnSuccess": {"Destination": target}}}).encode())
+                self.assertEqual((status, headers["x-amzn-ErrorType"]),
+                                 (400, "InvalidParameterValueException"), body)
+                status, headers, body = self.signed(
+                    "PUT", "/2015-03-31/functions/d/configuration", json.dumps(
+                        {"DeadLetterConfig": {"TargetArn": target}}).encode())
+                self.assertEqual(status, 400, body)
+        self.fn.update_function_configuration(FunctionName="d", DeadLetterConfig={
+            "TargetArn": f"arn:aws:lambda:us-east-1:{self.account}:function:d"})
+        got = self.fn.update_function_configuration(FunctionName="d",
+                                                    DeadLetterConfig={"TargetArn": ""})
+        self.assertNotIn("DeadLetterConfig", got)
 
     def test_urls(self):
         self.make("u", Publish=True)
@@ -551,6 +579,11 @@ class Settings(LambdaBase):
         self.assertEqual(made["Layers"], [{"Arn": arn + ":1", "CodeSize": len(HANDLER)}])
         self.wrong("InvalidParameterValueException", self.fn.update_function_configuration,
                    FunctionName="with-layer", Layers=[arn + ":1", arn + ":2"])
+        theirs = self.service("lambda", self.b.access, self.b.secret)
+        self.wrong("AccessDeniedException", theirs.create_function, 403, FunctionName="theirs",
+                   Runtime="python3.11", Role="", Handler="x.handler", Layers=[arn + ":1"],
+                   Code={"ZipFile": HANDLER})
+        self.wrong("AccessDeniedException", theirs.get_layer_version_by_arn, 403, Arn=arn + ":1")
         self.fn.delete_layer_version(LayerName="lay", VersionNumber=2)
         self.wrong("ResourceNotFoundException", self.fn.get_layer_version, 404, LayerName="lay",
                    VersionNumber=2)
@@ -644,6 +677,8 @@ def handler(event, context):
 ''', "boto3_free.py": ""})
 
 
+@unittest.skipIf("tsan" in os.environ.get("KIST_BUILD", ""),
+                 "ThreadSanitizer's processes cannot start in a sandbox")
 class Running(LambdaBase):
     """What comes back of functions that run."""
 
@@ -836,6 +871,26 @@ export const handler = awslambda.streamifyResponse(async (event, stream) => {
         chunks = [p for kind, p in events if kind == "PayloadChunk"]
         self.assertEqual(b"".join(chunks), b"first;second;")
         self.assertGreaterEqual(len(chunks), 2)
+
+    def test_dead_letters(self):
+        """DeadLetterConfig, and OnFailure before it."""
+        self.make("dead", Code={"ZipFile": WORKER},
+                  DeadLetterConfig={"TargetArn": f"s3://{self.bucket}/config/"})
+        self.fn.put_function_event_invoke_config(FunctionName="dead", MaximumRetryAttempts=0)
+
+        def letter(prefix):
+            self.fn.invoke(FunctionName="dead", InvocationType="Event", Payload=b'"fail"')
+            until = time.monotonic() + 60
+            while time.monotonic() < until:
+                found = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix)
+                if found["KeyCount"]:
+                    return self.body(found["Contents"][0]["Key"])
+                time.sleep(0.05)
+            self.fail(f"no dead letter in {prefix}")
+        self.assertIn(b"as asked", letter("config/"))
+        self.fn.update_function_event_invoke_config(FunctionName="dead", DestinationConfig={
+            "OnFailure": {"Destination": f"s3://{self.bucket}/failure/"}})
+        self.assertIn(b"as asked", letter("failure/"))
 
     def test_another_account(self):
         """A function acts for its own account, by its role."""

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import threading
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import kist_server
 from accounts import TwoAccounts
 from brokers import Mosquitto, Nats, Rabbit, Redis
 from s3_raw import RawClient, Signature
+from workflow import boto_client
 
 WAIT_S = 60
 
@@ -271,15 +273,16 @@ class Targets(TwoAccounts):
 
     # ---- events on their way ----
 
-    def notify(self, arn, prefix):
+    def notify(self, arn, prefix, keep=False):
         """Events of new objects below the prefix go to that target."""
         self.s3.put_bucket_notification_configuration(
             Bucket=self.bucket, SkipDestinationValidation=True, NotificationConfiguration={
                 "QueueConfigurations": [{
                     "QueueArn": arn, "Events": ["s3:ObjectCreated:*"],
                     "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": prefix}]}}}]})
-        self.addCleanup(self.s3.put_bucket_notification_configuration, Bucket=self.bucket,
-                        NotificationConfiguration={})
+        if not keep:
+            self.addCleanup(self.s3.put_bucket_notification_configuration, Bucket=self.bucket,
+                            NotificationConfiguration={})
 
     def test_each_upload_reaches_the_broker(self):
         with Redis() as redis:
@@ -307,6 +310,23 @@ class Targets(TwoAccounts):
             self.put(f"{name}/object")
             letter = Hook.wait(lambda path, body: path == "/200" and arn.encode() in body)
             self.assertIn(f"{name}/object", json.dumps(json.loads(letter)), name)
+
+    def test_a_stop_waits_for_no_slow_receiver(self):
+        """What it did not take by then is delivered at the next start."""
+        ids = []
+        with tempfile.TemporaryDirectory(prefix="kist-targets-") as data:
+            for start in ("first", "again"):
+                Hook.got.clear()
+                with kist_server.Server(data=data) as server:
+                    self.server, self.s3 = server, boto_client(server)
+                    if start == "first":
+                        self.s3.create_bucket(Bucket=self.bucket)
+                        self.notify(self.kist("add", "slow", f"{self.hook}/drip", "--private",
+                                              "--option", "timeout=60").strip(), "", keep=True)
+                        self.put("k")
+                    Hook.wait(lambda path, body: b'"k"' in body)
+                    ids.append(Hook.got[0][1]["x-kist-event-id"])
+        self.assertEqual(ids[0], ids[1])
 
     # ---- accounts ----
 

@@ -4,72 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "auth/policy_internal.h"
-
-#define ACCOUNT "123456789012"
-#define USER "arn:aws:iam::123456789012:user/ann"
-#define CANONICAL "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be"
-
-static struct arena arena;
-
-static void setup(void)
-{
-    arena_init(&arena, (size_t)8 << 20);
-}
-
-static void teardown(void)
-{
-    arena_release(&arena);
-}
-
-/* The request's keys: "name=value|value" lines. */
-struct keys {
-    const char *text;
-    struct bytes values[16];
-};
-
-static bool context(void *ctx, struct bytes key, struct policy_values *out)
-{
-    struct keys *k = ctx;
-    for (const char *line = k->text; line && *line;) {
-        size_t len = strcspn(line, "\n"), eq = strcspn(line, "=");
-        if (bytes_equal_nocase(bytes_of(line, eq), key)) {
-            size_t count = 0;
-            for (size_t at = eq + 1; at <= len && count < 16;) {
-                size_t n = strcspn(line + at, "|\n");
-                k->values[count++] = bytes_of(line + at, n);
-                at += n + 1;
-            }
-            *out = (struct policy_values){ k->values, eq + 1 == len ? 0 : count };
-            return true;
-        }
-        line += len + (line[len] == '\n');
-    }
-    return false;
-}
-
-static struct policy *parse(const char *json, enum policy_kind kind)
-{
-    struct policy *p = NULL;
-    const char *reason = NULL;
-    enum kist_err err = policy_parse(bytes_str(json), kind, BYTES_LIT("b"), &arena, &p, &reason);
-    ck_assert_msg(err == KIST_OK, "%s: %s", json, reason ? reason : "");
-    return p;
-}
-
-static struct policy_request request_of(const char *action, const char *resource,
-                                        struct keys *keys)
-{
-    return (struct policy_request){
-        .principal = { .account = BYTES_LIT(ACCOUNT),
-                       .arn = BYTES_LIT(USER),
-                       .canonical = BYTES_LIT(CANONICAL) },
-        .action = bytes_str(action),
-        .resource = bytes_str(resource),
-        .context = context,
-        .ctx = keys,
-    };
-}
+#include "tests/unit/auth/policy_fixture.h"
 
 /* ---- patterns ---- */
 
@@ -767,68 +702,6 @@ START_TEST(test_public)
 }
 END_TEST
 
-/* ---- a function's policy, and services as principals ---- */
-
-#define ON_FUNCTION                                                                              \
-    "\"Action\":\"lambda:InvokeFunction\",\"Resource\":\"arn:aws:lambda:r:1:function:f\""
-
-static const struct {
-    const char *statement, *service, *keys;
-    enum policy_verdict verdict;
-} services[] = {
-    { "\"Effect\":\"Allow\",\"Principal\":{\"Service\":\"s3.amazonaws.com\"}," ON_FUNCTION,
-      "s3.amazonaws.com", "", POLICY_ALLOW },
-    { "\"Effect\":\"Allow\",\"Principal\":{\"Service\":\"s3.amazonaws.com\"}," ON_FUNCTION,
-      "sns.amazonaws.com", "", POLICY_SILENT },
-    { "\"Effect\":\"Allow\",\"Principal\":\"*\"," ON_FUNCTION, "s3.amazonaws.com", "",
-      POLICY_ALLOW },
-    { "\"Effect\":\"Allow\",\"Principal\":{\"AWS\":\"" ACCOUNT "\"}," ON_FUNCTION,
-      "s3.amazonaws.com", "", POLICY_SILENT },
-    { "\"Effect\":\"Allow\",\"Principal\":{\"Service\":\"s3.amazonaws.com\"},\"Condition\":{"
-      "\"ArnLike\":{\"AWS:SourceArn\":\"arn:aws:s3:::b\"}}," ON_FUNCTION,
-      "s3.amazonaws.com", "aws:SourceArn=arn:aws:s3:::b", POLICY_ALLOW },
-    { "\"Effect\":\"Allow\",\"Principal\":{\"Service\":\"s3.amazonaws.com\"},\"Condition\":{"
-      "\"ArnLike\":{\"AWS:SourceArn\":\"arn:aws:s3:::b\"}}," ON_FUNCTION,
-      "s3.amazonaws.com", "aws:SourceArn=arn:aws:s3:::c", POLICY_SILENT },
-    { "\"Effect\":\"Allow\",\"Principal\":{\"Service\":\"s3.amazonaws.com\"},\"Condition\":{"
-      "\"ArnLike\":{\"AWS:SourceArn\":\"arn:aws:s3:::b\"}}," ON_FUNCTION,
-      "s3.amazonaws.com", "", POLICY_SILENT },
-    { "\"Effect\":\"Allow\",\"Principal\":{\"Service\":\"s3.amazonaws.com\"}," ON_FUNCTION, "",
-      "", POLICY_SILENT },
-};
-
-START_TEST(test_service)
-{
-    char json[1024];
-    struct keys keys = { .text = services[_i].keys };
-    struct policy_request r =
-        request_of("lambda:InvokeFunction", "arn:aws:lambda:r:1:function:f", &keys);
-    snprintf(json, sizeof(json), "{\"Version\":\"2012-10-17\",\"Statement\":[{%s}]}",
-             services[_i].statement);
-    if (services[_i].service[0])
-        r.principal = (struct policy_principal){ .service = bytes_str(services[_i].service) };
-    ck_assert_int_eq(policy_evaluate(parse(json, POLICY_FUNCTION), &r), services[_i].verdict);
-}
-END_TEST
-
-/* What a bucket's policy must not say, a function's may; but not without a principal. */
-START_TEST(test_function_policy)
-{
-    struct policy *p = NULL;
-    const char *reason = NULL;
-    const char *of_function =
-        "{\"Statement\":{\"Effect\":\"Allow\",\"Principal\":\"*\"," ON_FUNCTION "}}";
-    const char *nobody = "{\"Statement\":{\"Effect\":\"Allow\"," ON_FUNCTION "}}";
-    parse(of_function, POLICY_FUNCTION);
-    ck_assert_int_eq(policy_parse(bytes_str(of_function), POLICY_RESOURCE, BYTES_LIT("b"), &arena,
-                                  &p, &reason),
-                     KIST_E_INVALID);
-    ck_assert_int_eq(
-        policy_parse(bytes_str(nobody), POLICY_FUNCTION, BYTES_EMPTY, &arena, &p, &reason),
-        KIST_E_INVALID);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("policy");
@@ -845,8 +718,6 @@ int main(void)
     tcase_add_test(t, test_added);
     tcase_add_test(t, test_old_version_has_no_variables);
     tcase_add_test(t, test_too_large);
-    tcase_add_loop_test(t, test_service, 0, ARRAY_LEN(services));
-    tcase_add_test(t, test_function_policy);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -1,5 +1,8 @@
 /* Functions as they run, on runtime_fixture.h. Python and Node handlers where the machine has the
  * interpreters. */
+#include <sched.h>
+
+#include "server/functions/logs_internal.h"
 #include "tests/unit/server/functions/runtime_fixture.h"
 
 /* ---- tests ---- */
@@ -396,6 +399,73 @@ START_TEST(test_idle)
 }
 END_TEST
 
+/* And its environment has asked for more. */
+static void invoke_and_rest(struct call *c, const char *name)
+{
+    struct fn_totals totals;
+    invoke(c, name, "{}");
+    do {
+        sched_yield();
+        functions_totals(f, &totals);
+    } while (totals.running);
+}
+
+/* Memory for two environments: a third function's takes that of the one used longest ago. */
+START_TEST(test_memory_for_others)
+{
+    struct call c;
+    struct fn_totals totals;
+    put_c("one");
+    put_c("two");
+    put_c("three");
+    invoke_and_rest(&c, "one");
+    invoke_and_rest(&c, "two");
+    invoke_and_rest(&c, "one");
+    ck_assert_uint_eq(served_of(&c), 2);
+    invoke_and_rest(&c, "three");
+    ck_assert_uint_eq(served_of(&c), 1);
+    functions_totals(f, &totals);
+    ck_assert_uint_le(totals.memory_bytes, 256 << 20);
+    invoke_and_rest(&c, "one");
+    ck_assert_uint_eq(served_of(&c), 3);
+    invoke_and_rest(&c, "two");
+    ck_assert_uint_eq(served_of(&c), 1);
+    /* More than there is at all is said so. */
+    struct settings s = { .name = "giant", .zip = c_zip(), .memory_mb = 512 };
+    put_function(&s);
+    invoke(&c, "giant", "{}");
+    ck_assert_int_eq(c.end, FN_BROKEN);
+    expect(c.why, "more than all functions may have");
+}
+END_TEST
+
+/* Old logs go when their function says so, and no others. */
+START_TEST(test_log_retention)
+{
+    struct seen_lines seen = { .len = 0 };
+    struct fn_log_query query = { .account = BYTES_LIT(ACCOUNT), .name = BYTES_LIT("old") };
+    struct settings s = { .name = "old", .zip = c_zip(), .log_days = 3 };
+    uint64_t now_us = (uint64_t)env_real()->now_ms(env_real()) * 1000, day_us = 86400000000;
+    put_function(&s);
+    for (unsigned days = 10; days > 0; days -= days == 10 ? 9 : 1) {
+        char key[LOG_KEY_MAX], line[128];
+        uint64_t at = now_us - days * day_us;
+        log_key(key, ACCOUNT, "old", at, at);
+        int len =
+            snprintf(line, sizeof(line), "%016llx - - %u days\n", (unsigned long long)at, days);
+        put_code(key, bytes_of(line, (size_t)len));
+    }
+    ck_assert_int_eq(functions_logs_read(f, &query, add_line, &seen), KIST_OK);
+    expect(seen.text, "|10 days\n");
+    expect(seen.text, "|1 days\n");
+    logs_retain(f->logs);
+    seen = (struct seen_lines){ .len = 0 };
+    ck_assert_int_eq(functions_logs_read(f, &query, add_line, &seen), KIST_OK);
+    ck_assert_ptr_null(strstr(seen.text, "10 days"));
+    expect(seen.text, "|1 days\n");
+}
+END_TEST
+
 static bool has_program(const char *path)
 {
     return access(path, X_OK) == 0;
@@ -481,6 +551,46 @@ START_TEST(test_node)
     put_function(&s);
     invoke(&c, "node", "{}");
     ck_assert_msg(strcmp(c.payload, "one,two") == 0, "%s %s", c.payload, c.tail);
+}
+END_TEST
+
+/* Calls and events for three functions that crash, exit and are changed meanwhile: each call
+ * ends, once, and nothing of it stays. */
+START_TEST(test_storm)
+{
+    enum { CALLS = 16, ROUNDS = 24 };
+    static const char *const names[] = { "storm-a", "storm-b", "storm-c" };
+    static const char *const commands[] = { "{}",        "{}",         "\"print\"", "\"crash\"",
+                                            "\"error\"", "\"stream\"", "\"exit\"",  "\"twice\"" };
+    static struct call calls[CALLS];
+    Kist__Event event = KIST__EVENT__INIT;
+    struct fn_totals totals;
+    unsigned seed = 1, ends[FN_BROKEN + 1] = { 0 };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        put_c(names[i]);
+    for (unsigned round = 1; round <= ROUNDS; round++) {
+        for (size_t i = 0; i < CALLS; i++) {
+            prepare(&calls[i], names[(unsigned)rand_r(&seed) % 3],
+                    commands[(unsigned)rand_r(&seed) % ARRAY_LEN(commands)]);
+            calls[i].in.event = rand_r(&seed) % 4 ? &event : NULL;
+            functions_invoke(f, &calls[i].in);
+        }
+        struct settings s = { .name = names[round % 3], .zip = c_zip(), .revision = round };
+        if (round % 4 == 0)
+            put_function(&s);
+        for (size_t i = 0; i < CALLS; i++) {
+            end(&calls[i]);
+            ends[calls[i].end]++;
+        }
+    }
+    ck_assert_uint_eq(ends[FN_MISSING] + ends[FN_BROKEN], 0);
+    ck_assert_uint_gt(ends[FN_OK], CALLS * ROUNDS / 4);
+    ck_assert_uint_gt(ends[FN_ERROR], 0);
+    do {
+        sched_yield();
+        functions_totals(f, &totals);
+    } while (totals.running);
+    ck_assert_uint_eq(totals.waiting_functions, 0);
 }
 END_TEST
 
@@ -587,6 +697,12 @@ static void setup_idle(void)
     open_all(2, 1);
 }
 
+static void setup_small(void)
+{
+    memory_bytes = (size_t)256 << 20;
+    open_all(4, 0);
+}
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("runtime");
@@ -603,10 +719,12 @@ static Suite *suite(void)
     tcase_add_test(t, test_pieces_of_no_run);
     tcase_add_test(t, test_held_pieces);
     tcase_add_test(t, test_logs);
+    tcase_add_test(t, test_log_retention);
     tcase_add_test(t, test_init);
     tcase_add_test(t, test_change);
     tcase_add_test(t, test_concurrency);
     tcase_add_test(t, test_events);
+    tcase_add_test(t, test_storm);
     tcase_add_test(t, test_python);
     tcase_add_test(t, test_node);
     tcase_add_test(t, test_speed);
@@ -615,6 +733,11 @@ static Suite *suite(void)
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup_idle, teardown);
     tcase_add_test(t, test_idle);
+    suite_add_tcase(s, t);
+    t = tcase_create("small");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup_small, teardown);
+    tcase_add_test(t, test_memory_for_others);
     suite_add_tcase(s, t);
     return s;
 }

@@ -16,9 +16,24 @@ static struct store *store;
 static char bucket_name[] = "b";
 
 /* Around the ends of hashes' blocks, pages, packs' blocks and chunks. */
-static const size_t lengths[] = { MIB,           MIB + 1,       MIB + 63,          2 * MIB + 4095,
-                                  4 * MIB - 1,   4 * MIB,       4 * MIB + 1,       4 * MIB + 65,
-                                  8 * MIB + 100, 9 * MIB - 512, 12 * MIB + 262145, 16 * MIB };
+static const size_t lengths[] = { 65537,
+                                  100000,
+                                  262143,
+                                  262144,
+                                  262145,
+                                  400000,
+                                  MIB,
+                                  MIB + 1,
+                                  MIB + 63,
+                                  2 * MIB + 4095,
+                                  4 * MIB - 1,
+                                  4 * MIB,
+                                  4 * MIB + 1,
+                                  4 * MIB + 65,
+                                  8 * MIB + 100,
+                                  9 * MIB - 512,
+                                  12 * MIB + 262145,
+                                  16 * MIB };
 
 static void open_store(void)
 {
