@@ -280,6 +280,8 @@ class FunctionUrls(unittest.TestCase):
         self.assertEqual(reply.read(6), b"first;")
         flow.request("PUT", "/flow/go", body=b"")
         self.assertEqual(reply.read(), b"second;")
+        reply = self.ask("HEAD", host, "/go")
+        self.assertEqual((reply.status, reply.headers["x-mine"], reply.data), (202, "1", b""))
 
     def test_stream_without_a_head(self):
         host, flow = self.streams()
