@@ -137,7 +137,9 @@ static int open_functions(struct server *s)
                                        .memory_bytes = s->options.function_memory_bytes,
                                        .idle_s = (unsigned)s->options.function_idle_s,
                                        .trust = s->options.trust_functions,
-                                       .off = !s->options.functions };
+                                       .off = !s->options.functions,
+                                       .usage_interval_s =
+                                           (unsigned)s->options.usage_interval_s };
     enum kist_err err = functions_open(&config, &s->functions);
     if (err != KIST_OK)
         return complain("functions", kist_err_text(err));

@@ -1,8 +1,11 @@
-/* /-/usage: what buckets hold, and requests and transfer of buckets and of principals, as JSON.
+/* /-/usage: what buckets hold, and requests and transfer of buckets and of principals, and what
+ * functions ran, as JSON.
  *
- * A page has at most PAGE_MAX of each. "next_bucket" and "next_user" are there when more follow:
- * give them as after_bucket and after_user. Names need no escapes: those of buckets are S3's,
- * those of users and roles IAM's. */
+ * A page has at most PAGE_MAX of each. "next_bucket", "next_user" and "next_function" are there
+ * when more follow: give them as after_bucket, after_user and after_function. Names need no
+ * escapes: those of buckets are S3's, those of users and roles IAM's, those of functions
+ * Lambda's.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -127,6 +130,22 @@ static bool on_principal(void *ctx, const struct usage_row *row)
     return p->err == KIST_OK;
 }
 
+static bool on_function(void *ctx, const struct usage_row *row)
+{
+    struct page *p = ctx;
+    if (!begin_item(p))
+        return false;
+    p->err =
+        buf_printf(&p->out,
+                   "{\"account\":\"%.*s\",\"function\":\"%.*s\",\"invocations\":%" PRIu64
+                   ",\"billed_mb_ms\":%" PRIu64 "}",
+                   (int)row->account.len, (const char *)row->account.ptr, (int)row->who.len,
+                   (const char *)row->who.ptr, row->usage->invocations, row->usage->billed_mb_ms);
+    snprintf(p->next, sizeof(p->next), "%.*s:%.*s", (int)row->account.len,
+             (const char *)row->account.ptr, (int)row->who.len, (const char *)row->who.ptr);
+    return p->err == KIST_OK;
+}
+
 /* Ends a list; and says where the next page goes on. */
 static enum kist_err end_list(struct page *p, const char *next)
 {
@@ -138,14 +157,19 @@ static enum kist_err end_list(struct page *p, const char *next)
     return KIST_OK;
 }
 
+/* "ACCOUNT:NAME" of a parameter. */
+static struct bytes param_pair(struct exchange *x, const char *name, struct bytes *account)
+{
+    struct bytes who = param(x, name);
+    size_t colon = bytes_find(who, BYTES_LIT(":"), 0);
+    *account = bytes_of(who.ptr, colon == SIZE_MAX ? 0 : colon);
+    return colon == SIZE_MAX ? who : bytes_of(who.ptr + colon + 1, who.len - colon - 1);
+}
+
 static enum kist_err render(struct page *p, struct exchange *x)
 {
     struct store *store = p->admin->config.store;
-    struct bytes who = param(x, "after_user");
-    size_t colon = bytes_find(who, BYTES_LIT(":"), 0);
-    struct bytes account = bytes_of(who.ptr, colon == SIZE_MAX ? 0 : colon);
-    if (colon != SIZE_MAX)
-        who = bytes_of(who.ptr + colon + 1, who.len - colon - 1);
+    struct bytes account, who = param_pair(x, "after_user", &account);
     TRY(buf_append_str(&p->out, "{\"buckets\":["));
     TRY(store_list_buckets(store, BYTES_EMPTY, param(x, "after_bucket"), on_bucket, p));
     TRY(p->err);
@@ -154,6 +178,11 @@ static enum kist_err render(struct page *p, struct exchange *x)
     TRY(store_list_usage(store, account, who, on_principal, p));
     TRY(p->err);
     TRY(end_list(p, "next_user"));
+    TRY(buf_append_str(&p->out, ",\n\"functions\":["));
+    who = param_pair(x, "after_function", &account);
+    TRY(store_list_function_usage(store, account, who, on_function, p));
+    TRY(p->err);
+    TRY(end_list(p, "next_function"));
     return buf_append_str(&p->out, "}\n");
 }
 
@@ -165,7 +194,7 @@ void admin_usage(struct admin *a, struct exchange *x)
     struct bytes body = arena_copy(exchange_arena(x), buf_bytes(&p.out));
     buf_release(&p.out);
     if (err == KIST_E_INVALID)
-        admin_reply(x, 400, "text/plain", BYTES_LIT("bad after_user\n"));
+        admin_reply(x, 400, "text/plain", BYTES_LIT("bad after_user or after_function\n"));
     else if (err != KIST_OK || !body.ptr)
         admin_reply(x, 503, "text/plain", BYTES_LIT("usage cannot be read\n"));
     else

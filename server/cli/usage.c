@@ -10,6 +10,7 @@
 #include "storage/object/store.h"
 
 #define DAY_MS ((int64_t)86400000)
+#define FUNCTION "function/" /* before the name of one, in rows of one day */
 
 struct sums {
     uint64_t buckets, requests, bytes_in, bytes_out;
@@ -21,6 +22,7 @@ struct usage {
     struct sums account; /* the one that is being shown */
     struct bytes account_id;
     bool failed;
+    bool functions; /* have been shown */
 };
 
 static void show(const char *name, const struct sums *s)
@@ -118,14 +120,61 @@ static bool on_principal(void *ctx, const struct usage_row *row)
     return true;
 }
 
-static bool on_day(void *ctx, const struct usage_row *row)
+/* A table of its own, where there is anything to show. */
+static void function_heading(struct usage *u, const char *before)
+{
+    if (!u->functions)
+        printf("\n%s%-12s %-64s %12s %20s\n", before, "account", "function", "invocations",
+               "billed-mb-ms");
+    u->functions = true;
+}
+
+static void show_function(const struct usage_row *row, struct bytes name)
+{
+    printf("%-12.*s %-64.*s %12" PRIu64 " %20" PRIu64 "\n",
+           row->account.len ? (int)row->account.len : 1,
+           row->account.len ? (const char *)row->account.ptr : "-", (int)name.len,
+           (const char *)name.ptr, row->usage->invocations, row->usage->billed_mb_ms);
+}
+
+static bool on_function(void *ctx, const struct usage_row *row)
+{
+    function_heading(ctx, "");
+    show_function(row, row->who);
+    return true;
+}
+
+static void show_day(const struct usage_row *row)
 {
     char day[TIME_ISO_LEN];
-    (void)ctx;
     time_iso((int64_t)row->day * DAY_MS, day);
     printf("%.10s ", day);
+}
+
+static bool is_function(const struct usage_row *row)
+{
+    return bytes_starts_with(row->who, BYTES_LIT(FUNCTION));
+}
+
+static bool on_day(void *ctx, const struct usage_row *row)
+{
+    (void)ctx;
+    if (is_function(row))
+        return true;
+    show_day(row);
     show_requests(row);
     printf(" %s\n", row->usage->bucket[0] ? row->usage->bucket : "-");
+    return true;
+}
+
+static bool on_function_day(void *ctx, const struct usage_row *row)
+{
+    size_t skip = sizeof(FUNCTION) - 1;
+    if (!is_function(row))
+        return true;
+    function_heading(ctx, "day        ");
+    show_day(row);
+    show_function(row, bytes_of(row->who.ptr + skip, row->who.len - skip));
     return true;
 }
 
@@ -140,7 +189,8 @@ static enum kist_err show_all(struct usage *u)
     TRY(store_list_accounts(u->store, on_account, u));
     printf("\n%-12s %-27s %12s %16s %16s\n", "account", "who asked", "requests", "bytes-in",
            "bytes-out");
-    return store_list_usage(u->store, BYTES_EMPTY, BYTES_EMPTY, on_principal, u);
+    TRY(store_list_usage(u->store, BYTES_EMPTY, BYTES_EMPTY, on_principal, u));
+    return store_list_function_usage(u->store, BYTES_EMPTY, BYTES_EMPTY, on_function, u);
 }
 
 static enum kist_err show_days(struct usage *u, uint64_t days)
@@ -150,17 +200,18 @@ static enum kist_err show_days(struct usage *u, uint64_t days)
     uint64_t first = days > today ? 0 : today + 1 - days;
     printf("%-10s %-12s %-27s %12s %16s %16s %s\n", "day", "account", "who asked", "requests",
            "bytes-in", "bytes-out", "bucket");
-    return store_list_usage_days(u->store, (uint32_t)first, on_day, u);
+    TRY(store_list_usage_days(u->store, (uint32_t)first, on_day, u));
+    return store_list_usage_days(u->store, (uint32_t)first, on_function_day, u);
 }
 
 static void __attribute__((noreturn)) help(int status)
 {
-    fprintf(
-        status ? stderr : stdout,
-        "usage: kist usage [--data DIR] [--days N]\n"
-        "Prints what each bucket and account holds, and requests and transfer of each bucket,\n"
-        "account, user and role. With --days, requests and transfer of the last N days, by\n"
-        "day, user and bucket.\n");
+    fprintf(status ? stderr : stdout,
+            "usage: kist usage [--data DIR] [--days N]\n"
+            "Prints what each bucket and account holds, requests and transfer of each bucket,\n"
+            "account, user and role, and invocations of each function with what they would be\n"
+            "billed: its memory in MB times the milliseconds. With --days, those of the last N\n"
+            "days, by day, user and bucket.\n");
     exit(status);
 }
 

@@ -89,7 +89,8 @@ struct fn_call {
     void *invoke; /* api_invoke.c's */
     void *logs;   /* api_logs.c's */
     struct download *download;
-    struct fn_stream *stream; /* api_stream.c's */
+    struct fn_stream *stream; /* api_stream.c's, and the version that runs: */
+    char *version;
     void *more;
 };
 

@@ -370,7 +370,7 @@ static struct fn_run *take_run(struct fn_env *e)
     e->run = NULL;
     for (struct fn_conn *c = e->conns; c; c = c->next) {
         c->payload = BYTES_EMPTY;
-        c->pieces = NULL;
+        runtime_drop_pieces(c);
     }
     if (run && e->box)
         run->memory_peak = sandbox_memory_peak(e->box);

@@ -89,6 +89,8 @@ enum kist_err functions_open(const struct functions_config *config, struct funct
         err = registry_open(f, &f->registry);
     if (err == KIST_OK)
         err = open_pool(f);
+    if (err == KIST_OK && f->pool && config->usage_interval_s)
+        err = fn_usage_open(f, &f->usage);
     if (err != KIST_OK) {
         functions_close(f);
         return err;
@@ -122,6 +124,7 @@ void functions_close(struct functions *f)
         return;
     functions_stop(f);
     pool_close(f->pool);
+    fn_usage_close(f->usage);
     logs_close(f->logs);
     code_close(f->code);
     sandbox_host_close(f->host);

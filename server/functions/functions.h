@@ -8,6 +8,7 @@
  *   runtime.c   the Runtime API that environments speak
  *   invoke.c    one invocation from the caller to the caller
  *   logs.c      START, END, REPORT and what functions print
+ *   usage.c     what invocations would be billed, recorded
  *   sink.c      events as invocations
  *   sandbox.c   processes that can do no harm
  */
@@ -27,12 +28,13 @@ struct functions_config {
     const struct master_keys *masters; /* for code in encrypted objects; NULL: none is read */
     const char *data_dir;              /* unpacked code lives in DIR/functions */
     const char *region, *domain;
-    unsigned concurrency;   /* environments that run at once; 0: 2 for each core */
-    size_t memory_bytes;    /* that environments may hold together; 0: half the machine's */
-    unsigned idle_s;        /* an environment that waits is ended after this; 0: 300 */
-    bool trust;             /* run functions although no sandbox protects */
-    const char *zygote_exe; /* as sandbox_config's; NULL: this program */
-    bool off;               /* no functions at all: creating one is refused */
+    unsigned concurrency;      /* environments that run at once; 0: 2 for each core */
+    size_t memory_bytes;       /* that environments may hold together; 0: half the machine's */
+    unsigned idle_s;           /* an environment that waits is ended after this; 0: 300 */
+    bool trust;                /* run functions although no sandbox protects */
+    const char *zygote_exe;    /* as sandbox_config's; NULL: this program */
+    bool off;                  /* no functions at all: creating one is refused */
+    unsigned usage_interval_s; /* usage is committed so often; 0: never */
 };
 
 struct functions;
@@ -59,6 +61,9 @@ const struct event_sink *functions_sink(struct functions *f);
 
 /* ---- invoking, for events, schedules, URLs and the API ---- */
 
+/* Content type of answers that begin with HTTP's metadata. */
+#define FN_INTEGRATION_TYPE "application/vnd.awslambda.http-integration-response"
+
 struct fn_result {
     enum fn_end {
         FN_OK,
@@ -69,7 +74,7 @@ struct fn_result {
     } end;
     struct bytes payload;      /* lives until done() returns */
     struct bytes content_type; /* that the runtime gave the answer; of streams with HTTP metadata
-                                  application/vnd.awslambda.http-integration-response */
+                                  FN_INTEGRATION_TYPE */
     bool streamed;             /* sent in the streaming mode: larger than usual, perhaps */
     bool handled;              /* FN_ERROR: reported by the runtime, not by its end */
     const char *why;           /* FN_THROTTLED, FN_MISSING, FN_BROKEN */
@@ -89,8 +94,10 @@ struct fn_invocation {
     const Kist__Lineage *lineage; /* of the event that it is for; NULL: nobody's */
     const Kist__Event *event;     /* that it is for; NULL: none */
     /* May be NULL. An answer that the function streams, as it comes, at most 20 MiB in all; such
-     * an answer's payload in done() is empty. Never blocks; whoever is slow must keep it. */
-    void (*piece)(struct fn_invocation *i, struct bytes content_type, struct bytes piece);
+     * an answer's payload in done() is empty. Never blocks. False: that is enough for now, the
+     * function is to wait (a few pieces more may come all the same) until functions_more(),
+     * which must follow once for each false. */
+    bool (*piece)(struct fn_invocation *i, struct bytes content_type, struct bytes piece);
     /* From any thread, exactly once. */
     void (*done)(struct fn_invocation *i, const struct fn_result *result);
     void *user;
@@ -99,6 +106,9 @@ struct fn_invocation {
 };
 /* Never blocks; done() may be called before it returns. */
 void functions_invoke(struct functions *f, struct fn_invocation *i);
+/* After a piece() that said false, perhaps before it has returned: from any thread, but not once
+ * done() has begun to return. */
+void functions_more(struct fn_invocation *i);
 
 /* What the invocation is doing whose environment's connection bears this tag (functions_start());
  * between invocations, what the last one did. NULL: nothing, or no memory. */

@@ -39,6 +39,7 @@ struct code_cache;
 struct pool;
 struct logs;
 struct fn_metrics;
+struct fn_usage;
 struct sandbox_host;
 
 struct functions {
@@ -56,6 +57,7 @@ struct functions {
     struct pool *pool;
     struct logs *logs;
     struct fn_metrics *metrics;
+    struct fn_usage *usage; /* NULL: nothing is recorded */
     struct event_sink sink;
     struct http_server *s3; /* from functions_start() on */
     /* Events are taken only between the two: what a start or a stop does to an invocation is no

@@ -292,6 +292,7 @@ void functions_invoke(struct functions *f, struct fn_invocation *call)
     arena_init(&run->arena, RUN_ARENA_MAX);
     run->f = f;
     run->call = call;
+    call->state = run;
     run->event = call->event != NULL;
     run->asked_ns = mono_ns();
     run->asked_ms = store_env(f->store)->now_ms(store_env(f->store));

@@ -77,6 +77,11 @@ static void conn_event(struct fn_conn *c, uint32_t events)
         if (sound && sent)
             sound = !c->close_after && runtime_resume(c);
     }
+    if (events & (EPOLLHUP | EPOLLERR)) { /* they come even when nothing is to be read now */
+        pthread_mutex_lock(&c->env->lock);
+        sound = sound && c->holds <= 0;
+        pthread_mutex_unlock(&c->env->lock);
+    }
     if (!sound)
         runtime_close(c);
     else if (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP))

@@ -71,6 +71,9 @@ struct fn_run {
     bool cold;
     char *tail; /* FN_TAIL_MAX, a ring; NULL: nobody wants it */
     size_t tail_len;
+    /* A streamed answer. env is set before the first piece() and then stays. */
+    struct fn_env *env;
+    struct fn_conn *from; /* under env->lock; NULL: it comes no more */
 };
 
 /* invoke.c: ends it: END and REPORT, metrics, done(), and frees it. No lock is held. */
@@ -193,6 +196,7 @@ struct fn_conn {
     size_t out_at;
     struct bytes payload;
     atomic_bool polls_out, close_after;
+    int holds; /* of piece(), less functions_more(): > 0, nothing is read. Under env->lock */
     /* The loop's alone. */
     size_t in_len;
     uint8_t in[WIRE_HEAD_MAX];
@@ -216,6 +220,8 @@ bool runtime_flush(struct fn_conn *c) MUST_CHECK;
 /* e->lock is held: answers the "next" of e->waiting with e->run. */
 void runtime_send_run(struct fn_env *e);
 void runtime_close(struct fn_conn *c);
+/* e->lock is held: the run ends, whose pieces the connection may have. */
+void runtime_drop_pieces(struct fn_conn *c);
 
 /* ---- loop.c ---- */
 enum kist_err loop_open(struct fn_loop **out) MUST_CHECK;
@@ -326,10 +332,33 @@ void logs_add(struct log_stream *stream, const char *request_id, const char *ver
 
 enum kist_err metrics_open(struct fn_metrics **out) MUST_CHECK;
 void metrics_close(struct fn_metrics *m);
-/* Lives as long as m; NULL: no memory, or too many functions. */
+/* Lives as long as m. Functions for which there is no room are counted as one, which has no
+ * name. */
 struct fn_metric *metrics_of(struct fn_metrics *m, struct bytes account, struct bytes name);
 void metrics_count(struct fn_metric *m, const struct fn_run *run, const struct fn_result *result);
 void metrics_timeout(struct fn_metric *m);
+/* What was counted of a function on a day and is not recorded yet. */
+struct fn_unrecorded {
+    struct fn_metric *metric;
+    const char *account, *name; /* live as long as the metrics */
+    uint32_t day;
+    uint64_t invocations, billed_mb_ms;
+};
+/* Zeroed memory is before the first one. */
+struct fn_metrics_at {
+    size_t list;
+    struct fn_metric *metric;
+    unsigned slot;
+};
+/* Takes the next one that is not zero; false: there are no more. */
+bool metrics_take(struct fn_metrics *m, struct fn_metrics_at *at, struct fn_unrecorded *out);
+/* It could not be recorded. */
+void metrics_put_back(const struct fn_unrecorded *taken);
+
+/* ---- usage.c ---- */
+/* Records every config.usage_interval_s, and when it is closed. */
+enum kist_err fn_usage_open(struct functions *f, struct fn_usage **out) MUST_CHECK;
+void fn_usage_close(struct fn_usage *u); /* NULL is allowed */
 
 /* ---- code.c ---- */
 struct code_entry;

@@ -26,6 +26,13 @@
 
 /* ---- sending ---- */
 
+/* e->lock is held: what the loop is to watch for. */
+static void poll_again(struct fn_conn *c)
+{
+    uint32_t in = c->holds > 0 ? 0 : EPOLLIN | EPOLLRDHUP;
+    loop_change(c->env->loop, &c->watch, c->polls_out ? EPOLLOUT : in);
+}
+
 bool runtime_flush(struct fn_conn *c)
 {
     while (c->out_at < c->out.len || c->payload.len) {
@@ -36,9 +43,8 @@ bool runtime_flush(struct fn_conn *c)
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0 && errno == EAGAIN) {
-            if (!c->polls_out)
-                loop_change(c->env->loop, &c->watch, EPOLLOUT);
-            c->polls_out = true;
+            if (!atomic_exchange(&c->polls_out, true))
+                poll_again(c);
             return true;
         }
         if (sent < 0)
@@ -50,9 +56,8 @@ bool runtime_flush(struct fn_conn *c)
     }
     buf_clear(&c->out);
     c->out_at = 0;
-    if (c->polls_out)
-        loop_change(c->env->loop, &c->watch, EPOLLIN | EPOLLRDHUP);
-    c->polls_out = false;
+    if (atomic_exchange(&c->polls_out, false))
+        poll_again(c);
     return true;
 }
 
@@ -214,12 +219,15 @@ static bool take_answered(struct fn_conn *c, struct bytes id, const char *to, bo
         run = e->run;
         e->run = NULL;
         e->state = ENV_ANSWERED;
-        /* It may answer before it has read all of the question. */
-        for (struct fn_conn *other = e->conns; other; other = other->next)
+        /* It may answer before it has read all of the question, and on another connection than
+         * the one that it streams on. */
+        for (struct fn_conn *other = e->conns; other; other = other->next) {
+            runtime_drop_pieces(other);
             if (other->payload.len) {
                 other->payload = BYTES_EMPTY;
                 other->close_after = true;
             }
+        }
         run->memory_peak = sandbox_memory_peak(e->box);
         e->return_ns = mono_ns() + RETURN_NS;
         pool_returns(e);
@@ -238,7 +246,6 @@ static bool answer(struct fn_conn *c, struct bytes id)
 {
     struct fn_run *run;
     bool sound = true;
-    c->pieces = NULL;
     if (!take_answered(c, id, "InvocationResponse", &sound, &run))
         return sound;
     env_output(c->env, run);
@@ -374,19 +381,57 @@ static bool keep_text(char *to, size_t max, struct bytes from)
     return true;
 }
 
+/* ---- pieces ---- */
+
+void runtime_drop_pieces(struct fn_conn *c)
+{
+    if (!c->pieces)
+        return;
+    bool held = c->holds > 0;
+    c->pieces->from = NULL;
+    c->pieces = NULL;
+    c->holds = 0;
+    if (held)
+        poll_again(c);
+}
+
+void functions_more(struct fn_invocation *i)
+{
+    struct fn_run *run = i->state;
+    pthread_mutex_lock(&run->env->lock);
+    struct fn_conn *c = run->from;
+    if (c && --c->holds == 0)
+        poll_again(c);
+    pthread_mutex_unlock(&run->env->lock);
+}
+
+static void send_piece(struct fn_conn *c, struct bytes data)
+{
+    struct fn_invocation *call = c->pieces->call;
+    if (call->piece(call, bytes_str(c->content_type), data))
+        return;
+    pthread_mutex_lock(&c->env->lock);
+    if (++c->holds == 1) /* else functions_more() has been faster */
+        poll_again(c);
+    pthread_mutex_unlock(&c->env->lock);
+}
+
 /* A streamed answer whose caller wants it piece by piece; runs end on this thread alone. */
 static void begin_pieces(struct fn_conn *c)
 {
     struct fn_env *e = c->env;
     struct bytes id, what;
-    c->pieces = NULL;
     if (!c->streams || !c->head.post || !split_path(bytes_str(c->target), &id, &what) ||
         !bytes_equal(what, BYTES_LIT("/response")))
         return;
     pthread_mutex_lock(&e->lock);
     struct fn_run *run = e->state == ENV_BUSY && e->given ? e->run : NULL;
-    if (run && run->call->piece && bytes_equal(id, bytes_str(run->call->request_id)))
+    if (run && run->call->piece && !run->env &&
+        bytes_equal(id, bytes_str(run->call->request_id))) {
         c->pieces = run;
+        run->env = e;
+        run->from = c;
+    }
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -429,9 +474,10 @@ static bool body_bytes(struct fn_conn *c, struct bytes data)
     c->body_seen += data.len;
     if (c->pieces && c->body_seen <= c->body.max) {
         if (data.len)
-            c->pieces->call->piece(c->pieces->call, bytes_str(c->content_type), data);
+            send_piece(c, data);
         return true;
     }
+    c->discard = c->discard || c->pieces; /* its caller has had all that it may get */
     if (!c->discard && buf_append_bytes(&c->body, data) != KIST_OK) {
         c->discard = true;
         buf_release(&c->body);
@@ -580,6 +626,7 @@ void runtime_close(struct fn_conn *c)
     c->payload = BYTES_EMPTY;
     int fd = c->watch.fd;
     loop_forget(e->loop, &c->watch);
+    runtime_drop_pieces(c);
     pthread_mutex_unlock(&e->lock);
     if (fd >= 0)
         close(fd);

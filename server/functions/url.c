@@ -6,10 +6,12 @@
 #include <stdlib.h>
 
 #include "server/functions/control.h"
+#include "server/functions/stream.h"
 #include "storage/base/codec.h"
 
 /* With base64 it still is a payload that Lambda takes. */
 #define BODY_MAX ((size_t)4 << 20)
+#define PRELUDE_MAX ((size_t)64 << 10) /* of a streamed answer */
 
 struct visit {
     struct functions *f;
@@ -22,7 +24,9 @@ struct visit {
     enum fn_end end;
     uint8_t *answer; /* a copy: the result does not outlive done() */
     size_t answer_len;
-    json_t *cors; /* NULL: none */
+    bool integration;         /* it has FN_INTEGRATION_TYPE */
+    struct fn_stream *stream; /* InvokeMode RESPONSE_STREAM; NULL: BUFFERED */
+    json_t *cors;             /* NULL: none */
 };
 
 /* ---- replies ---- */
@@ -118,34 +122,57 @@ static bool preflight(struct visit *v)
     return true;
 }
 
-/* ---- the invocation ---- */
+/* ---- the answer ---- */
 
-/* The function's own CORS headers would come twice. */
+/* The function's own CORS headers would come twice, and how its answer gets to the client is not
+ * for it to say (RFC 9110 section 7.6.1). */
 static bool is_ours(const struct visit *v, const char *name)
 {
-    return (v->cors && strncasecmp(name, "access-control-", 15) == 0) ||
-           strcasecmp(name, "content-length") == 0;
+    static const char *const hop[] = { "content-length", "connection",        "keep-alive", "te",
+                                       "trailer",        "transfer-encoding", "upgrade" };
+    for (size_t i = 0; i < ARRAY_LEN(hop); i++)
+        if (strcasecmp(name, hop[i]) == 0)
+            return true;
+    return v->cors && strncasecmp(name, "access-control-", 15) == 0;
+}
+
+static void add_reply_headers(struct visit *v, const struct url_reply *reply)
+{
+    for (size_t i = 0; i < reply->header_count; i++)
+        if (!is_ours(v, reply->headers[i].name))
+            add(v, reply->headers[i].name, reply->headers[i].value);
+}
+
+/* True after a reply. */
+static bool failed(struct visit *v, enum fn_end how)
+{
+    if (how == FN_OK)
+        return false;
+    if (how == FN_THROTTLED) {
+        add(v, "Retry-After", BYTES_LIT("1"));
+        fail(v, 429, "Too Many Requests");
+    } else {
+        fail(v, 502, "Internal Server Error");
+    }
+    return true;
 }
 
 static void answer(struct exchange *x)
 {
     struct visit *v = api_call_of(x)->state;
+    struct bytes payload = bytes_of(v->answer, v->answer_len);
     struct url_reply reply;
     add(v, "x-amzn-RequestId", bytes_str(v->request_id));
     cors_headers(v);
-    if (v->end == FN_THROTTLED) {
-        add(v, "Retry-After", BYTES_LIT("1"));
-        fail(v, 429, "Too Many Requests");
-    } else if (v->end != FN_OK || !v->answer) {
+    if (failed(v, v->end))
+        return;
+    if (!v->answer || !(v->integration ? url_prelude_parse(payload, v->call->arena, &reply)
+                                       : url_reply_parse(payload, v->call->arena, &reply))) {
         fail(v, 502, "Internal Server Error");
-    } else if (!url_reply_parse(bytes_of(v->answer, v->answer_len), v->call->arena, &reply)) {
-        fail(v, 502, "Internal Server Error");
-    } else {
-        for (size_t i = 0; i < reply.header_count; i++)
-            if (!is_ours(v, reply.headers[i].name))
-                add(v, reply.headers[i].name, reply.headers[i].value);
-        exchange_reply_bytes(x, reply.status, reply.body);
+        return;
     }
+    add_reply_headers(v, &reply);
+    exchange_reply_bytes(x, reply.status, reply.body);
 }
 
 /* From any thread. */
@@ -153,12 +180,99 @@ static void done(struct fn_invocation *i, const struct fn_result *result)
 {
     struct visit *v = i->user;
     v->end = result->end;
+    v->integration = bytes_equal_nocase(result->content_type, BYTES_LIT(FN_INTEGRATION_TYPE));
     v->answer = malloc(result->payload.len + 1);
     v->answer_len = result->payload.len;
     if (v->answer && result->payload.len)
         memcpy(v->answer, result->payload.ptr, result->payload.len);
     exchange_wake(v->call->x, answer);
 }
+
+/* ---- RESPONSE_STREAM ---- */
+
+static enum kist_err stream_piece(struct fn_stream *s, struct bytes piece)
+{
+    TRY(buf_append_bytes(&s->queue, piece));
+    bool endless = s->integration && !s->begun && s->queue.len > PRELUDE_MAX + piece.len;
+    return endless ? KIST_E_TOO_LARGE : KIST_OK;
+}
+
+/* The head of the reply is there; a body without one may go at once. */
+static bool stream_ready(struct fn_stream *s)
+{
+    size_t from = s->looked;
+    s->looked = s->queue.len > 7 ? s->queue.len - 7 : 0; /* the zeros may come in two pieces */
+    return !s->integration || url_prelude_len(buf_bytes(&s->queue), from) != SIZE_MAX;
+}
+
+/* What fails in the middle of its body is cut. */
+static enum kist_err stream_end(struct fn_stream *s, const struct fn_result *r)
+{
+    if (r->end != FN_OK)
+        return s->begun ? KIST_E_INVALID : KIST_OK;
+    return buf_append_bytes(&s->queue, r->payload);
+}
+
+/* s->lock is held. The reply as it begins, from what is in the queue; false: it is none. */
+static bool stream_head(struct visit *v, struct url_reply *reply, bool *whole)
+{
+    struct fn_stream *s = v->stream;
+    struct bytes there = buf_bytes(&s->queue);
+    *reply = (struct url_reply){ .status = 200 };
+    *whole = s->done && !s->streamed; /* in the form of any function's answer */
+    if (s->broken)
+        return false;
+    if (*whole)
+        return url_reply_parse(there, v->call->arena, reply);
+    if (!s->integration) {
+        add(v, "Content-Type",
+            s->type[0] ? bytes_str(s->type) : BYTES_LIT("application/octet-stream"));
+        return true;
+    }
+    if (!url_prelude_parse(there, v->call->arena, reply))
+        return false;
+    s->taken = url_prelude_len(there, 0);
+    return true;
+}
+
+static void stream_begin(struct exchange *x)
+{
+    struct visit *v = api_call_of(x)->state;
+    struct fn_stream *s = v->stream;
+    struct url_reply reply;
+    bool whole;
+    add(v, "x-amzn-RequestId", bytes_str(v->request_id));
+    cors_headers(v);
+    pthread_mutex_lock(&s->lock);
+    enum fn_end how = s->done ? s->end : FN_OK;
+    bool sound = how != FN_OK || stream_head(v, &reply, &whole);
+    pthread_mutex_unlock(&s->lock);
+    if (failed(v, how))
+        return;
+    if (!sound) {
+        fail(v, 502, "Internal Server Error");
+        return;
+    }
+    add_reply_headers(v, &reply);
+    if (whole)
+        exchange_reply_bytes(x, reply.status, reply.body);
+    else
+        fn_stream_send(s, x, reply.status);
+}
+
+static void stream(struct visit *v)
+{
+    static const struct fn_stream_form form = {
+        .piece = stream_piece, .end = stream_end, .ready = stream_ready, .begin = stream_begin
+    };
+    v->stream = fn_stream_new(v->call->x, &v->invocation, &form);
+    if (v->stream)
+        fn_stream_run(v->f, v->stream);
+    else
+        fail(v, 503, "Service Unavailable");
+}
+
+/* ---- the invocation ---- */
 
 static void new_request_id(struct visit *v)
 {
@@ -196,6 +310,10 @@ static void invoke(struct visit *v)
         .done = done,
         .user = v
     };
+    if (v->url->streams) {
+        stream(v);
+        return;
+    }
     exchange_wait(v->call->x);
     functions_invoke(v->f, &v->invocation);
 }
@@ -325,6 +443,7 @@ static void end(void *ctx, struct api_call *c)
     json_decref(v->cors);
     buf_release(&v->payload);
     free(v->answer);
+    fn_stream_drop(v->stream);
 }
 
 void functions_urls_init(struct functions *f)

@@ -23,5 +23,10 @@ struct url_reply {
 };
 /* False: the function's answer is no reply. */
 bool url_reply_parse(struct bytes payload, struct arena *arena, struct url_reply *out);
+/* The same of an answer with FN_INTEGRATION_TYPE: status, headers and cookies in JSON, eight
+ * zeros, the body (or what has come of it). */
+bool url_prelude_parse(struct bytes answer, struct arena *arena, struct url_reply *out);
+/* How much of an answer is such a head, with the zeros; SIZE_MAX: it is not whole yet. */
+size_t url_prelude_len(struct bytes answer, size_t from);
 
 #endif

@@ -181,7 +181,8 @@ static bool add_header(struct url_reply *r, struct arena *arena, const char *nam
     return r->headers[r->header_count++].name != NULL;
 }
 
-static bool read_headers(const json_t *root, struct arena *arena, struct url_reply *out)
+static bool read_headers(const json_t *root, const char *usual, struct arena *arena,
+                         struct url_reply *out)
 {
     const char *name;
     json_t *value;
@@ -198,7 +199,19 @@ static bool read_headers(const json_t *root, struct arena *arena, struct url_rep
         if (!add_header(out, arena, "Set-Cookie", keep(arena, value)))
             return false;
     }
-    return typed || add_header(out, arena, "Content-Type", BYTES_LIT("application/json"));
+    return typed || add_header(out, arena, "Content-Type", bytes_str(usual));
+}
+
+static bool read_status(const json_t *root, struct url_reply *out)
+{
+    const json_t *status = json_object_get(root, "statusCode");
+    json_int_t code = json_is_string(status)
+                          ? (json_int_t)strtoll(json_string_value(status), NULL, 10)
+                          : json_integer_value(status);
+    if (!status)
+        return true;
+    out->status = (unsigned)code;
+    return code >= 200 && code <= 599;
 }
 
 static bool read_body(const json_t *root, struct arena *arena, struct url_reply *out)
@@ -222,20 +235,37 @@ bool url_reply_parse(struct bytes payload, struct arena *arena, struct url_reply
 {
     *out = (struct url_reply){ .status = 200 };
     json_t *root = json_loadb((const char *)payload.ptr, payload.len, JSON_DECODE_ANY, NULL);
-    const json_t *status = json_object_get(root, "statusCode");
     bool ok = root != NULL;
-    if (ok && status) {
-        json_int_t code = json_is_string(status)
-                              ? (json_int_t)strtoll(json_string_value(status), NULL, 10)
-                              : json_integer_value(status);
-        ok = code >= 200 && code <= 599 && read_headers(root, arena, out) &&
+    if (ok && json_object_get(root, "statusCode")) {
+        ok = read_status(root, out) && read_headers(root, "application/json", arena, out) &&
              read_body(root, arena, out);
-        out->status = (unsigned)code;
     } else if (ok) {
         out->body = json_is_string(root) ? keep(arena, root) : arena_copy(arena, payload);
         ok = out->body.ptr &&
              add_header(out, arena, "Content-Type", BYTES_LIT("application/json"));
     }
     json_decref(root);
+    return ok;
+}
+
+static const uint8_t zeros[8];
+
+size_t url_prelude_len(struct bytes answer, size_t from)
+{
+    size_t at = bytes_find(answer, bytes_of(zeros, sizeof(zeros)), from);
+    return at == SIZE_MAX ? at : at + sizeof(zeros);
+}
+
+bool url_prelude_parse(struct bytes answer, struct arena *arena, struct url_reply *out)
+{
+    *out = (struct url_reply){ .status = 200 };
+    size_t len = url_prelude_len(answer, 0);
+    if (len == SIZE_MAX)
+        return false;
+    json_t *root = json_loadb((const char *)answer.ptr, len - sizeof(zeros), 0, NULL);
+    bool ok = json_is_object(root) && read_status(root, out) &&
+              read_headers(root, "application/octet-stream", arena, out);
+    json_decref(root);
+    out->body = bytes_of(answer.ptr + len, answer.len - len);
     return ok;
 }

@@ -1,4 +1,7 @@
-/* Requests and transfer, added up. The server counts in memory and sends what came together. */
+/* Requests and transfer, and what functions ran, added up. The server counts in memory and sends
+ * what came together. */
+#include <stdio.h>
+
 #include "storage/index/apply_internal.h"
 
 /* Rows of days long past that one command removes: more than it adds, so that they end. */
@@ -15,6 +18,8 @@ static enum kist_err add(struct apply *a, const struct row_key *key, const Kist_
     sum->requests += delta->requests;
     sum->bytes_in += delta->bytes_in;
     sum->bytes_out += delta->bytes_out;
+    sum->invocations += delta->invocations;
+    sum->billed_mb_ms += delta->billed_mb_ms;
     sum->bucket = bucket;
     return apply_set(a, key, sum);
 }
@@ -33,7 +38,22 @@ static enum kist_err bucket_is_there(struct apply *a, const Kist__UsageDelta *d,
 static bool is_valid(const Kist__UsageDelta *d)
 {
     size_t account = strlen(d->account), who = strlen(d->who);
-    return d->usage && who > 0 && who <= WHO_MAX && (!account || account == ACCOUNT_ID_LEN);
+    return d->usage && who > 0 && who <= WHO_MAX && (!account || account == ACCOUNT_ID_LEN) &&
+           !(d->function && d->bucket_id);
+}
+
+static enum kist_err add_function(struct apply *a, const Kist__UsageDelta *d)
+{
+    static char none[] = "";
+    static const char prefix[] = "function/";
+    struct bytes account = bytes_str(d->account);
+    char who[sizeof(prefix) + WHO_MAX];
+    struct row_key key;
+    row_usage_function(&key, account, bytes_str(d->who));
+    TRY(add(a, &key, d->usage, none));
+    snprintf(who, sizeof(who), "%s%s", prefix, d->who);
+    row_usage_day(&key, d->day, account, bytes_str(who), 0);
+    return add(a, &key, d->usage, none);
 }
 
 static enum kist_err add_delta(struct apply *a, Kist__UsageDelta *d)
@@ -42,6 +62,8 @@ static enum kist_err add_delta(struct apply *a, Kist__UsageDelta *d)
     struct bytes account = bytes_str(d->account), who = bytes_str(d->who);
     struct row_key key;
     bool there = false;
+    if (d->function)
+        return add_function(a, d);
     if (d->bucket_id)
         TRY(bucket_is_there(a, d, &there));
     if (there) {

@@ -65,6 +65,7 @@ static const struct table {
       "4zz8",
       { "day", "account", "who", "bucket" },
       &kist__usage__descriptor },
+    { 'Y', 'f', "usage_of_function", "zs", { "account", "function" }, &kist__usage__descriptor },
     { 'Y', 'p', "usage_of", "zs", { "account", "who" }, &kist__usage__descriptor },
 };
 

@@ -198,12 +198,23 @@ void row_usage_day(struct row_key *k, uint32_t day, struct bytes account, struct
     row_add_u64(k, bucket_id);
 }
 
-void row_usage_principal(struct row_key *k, struct bytes account, struct bytes who)
+static void row_usage_named(struct row_key *k, enum usage_by by, struct bytes account,
+                            struct bytes name)
 {
-    row_usage(k, USAGE_BY_PRINCIPAL);
+    row_usage(k, by);
     row_add(k, account);
     row_add(k, bytes_of("", 1));
-    row_add(k, who);
+    row_add(k, name);
+}
+
+void row_usage_principal(struct row_key *k, struct bytes account, struct bytes who)
+{
+    row_usage_named(k, USAGE_BY_PRINCIPAL, account, who);
+}
+
+void row_usage_function(struct row_key *k, struct bytes account, struct bytes name)
+{
+    row_usage_named(k, USAGE_BY_FUNCTION, account, name);
 }
 
 void row_garbage(struct row_key *k, uint64_t index, uint32_t counter)

@@ -31,7 +31,8 @@
  *   T s trace index counter      Span
  *   T a time trace               (nothing): traces by age
  *   Y b bucket-id                Usage: all requests to a bucket
- *   Y d day account 00 who 00 bucket-id   Usage: those of one day
+ *   Y d day account 00 who 00 bucket-id   Usage: those of one day; who may be function/NAME
+ *   Y f account 00 name          Usage: all invocations of a function
  *   Y p account 00 who           Usage: all requests of a principal
  *
  * S3 keys hold no NUL, so that "key 00" sorts before every longer key: listings are in byte
@@ -115,13 +116,19 @@ void row_extent(struct row_key *k, enum row_table table, uint32_t pack, uint64_t
 void row_token(struct row_key *k, uint64_t bucket_id, struct bytes token);
 /* Without a bucket and token, where all of that time begin. */
 void row_token_age(struct row_key *k, int64_t time_ms, uint64_t bucket_id, struct bytes token);
-enum usage_by { USAGE_BY_BUCKET = 'b', USAGE_BY_DAY = 'd', USAGE_BY_PRINCIPAL = 'p' };
+enum usage_by {
+    USAGE_BY_BUCKET = 'b',
+    USAGE_BY_DAY = 'd',
+    USAGE_BY_FUNCTION = 'f',
+    USAGE_BY_PRINCIPAL = 'p'
+};
 /* With nothing behind the letter: the prefix of all such rows. */
 void row_usage(struct row_key *k, enum usage_by by);
 void row_usage_bucket(struct row_key *k, uint64_t bucket_id);
 void row_usage_day(struct row_key *k, uint32_t day, struct bytes account, struct bytes who,
                    uint64_t bucket_id);
 void row_usage_principal(struct row_key *k, struct bytes account, struct bytes who);
+void row_usage_function(struct row_key *k, struct bytes account, struct bytes name);
 void row_garbage(struct row_key *k, uint64_t index, uint32_t counter);
 /* What the rows of a target's events begin with, and its queue's row. target: an ARN. */
 uint64_t row_queue_id(struct bytes target);

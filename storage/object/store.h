@@ -129,7 +129,13 @@ struct usage_row {
 enum kist_err store_list_usage(struct store *s, struct bytes after, struct bytes after_who,
                                bool (*each)(void *ctx, const struct usage_row *row),
                                void *ctx) MUST_CHECK;
-/* By day, account, principal and bucket, from the first day on. */
+/* Invocations of functions, and what they would be billed: by account and name (row->who), behind
+ * (after, after_name). */
+enum kist_err store_list_function_usage(struct store *s, struct bytes after,
+                                        struct bytes after_name,
+                                        bool (*each)(void *ctx, const struct usage_row *row),
+                                        void *ctx) MUST_CHECK;
+/* By day, account, principal (or "function/NAME") and bucket, from the first day on. */
 enum kist_err store_list_usage_days(struct store *s, uint32_t first_day,
                                     bool (*each)(void *ctx, const struct usage_row *row),
                                     void *ctx) MUST_CHECK;

@@ -58,20 +58,36 @@ static enum kist_err on_usage(void *ctx, struct walk *w, bool *more)
     return KIST_OK;
 }
 
-enum kist_err store_list_usage(struct store *s, struct bytes after, struct bytes after_who,
-                               bool (*each)(void *ctx, const struct usage_row *row), void *ctx)
+static enum kist_err list(struct store *s, enum usage_by by, struct bytes after,
+                          struct bytes after_who, struct usage_list *l)
 {
-    struct usage_list l = { each, ctx };
     struct row_key base, start;
-    row_usage(&base, USAGE_BY_PRINCIPAL);
+    row_usage(&base, by);
     start = base;
     if (after.len + after_who.len > 512)
         return KIST_E_INVALID;
     if (after.len || after_who.len) {
-        row_usage_principal(&start, after, after_who);
+        if (by == USAGE_BY_FUNCTION)
+            row_usage_function(&start, after, after_who);
+        else
+            row_usage_principal(&start, after, after_who);
         row_add(&start, bytes_of("", 1));
     }
-    return walk_rows(s, &start, &base, on_usage, &l);
+    return walk_rows(s, &start, &base, on_usage, l);
+}
+
+enum kist_err store_list_usage(struct store *s, struct bytes after, struct bytes after_who,
+                               bool (*each)(void *ctx, const struct usage_row *row), void *ctx)
+{
+    return list(s, USAGE_BY_PRINCIPAL, after, after_who, &(struct usage_list){ each, ctx });
+}
+
+enum kist_err store_list_function_usage(struct store *s, struct bytes after,
+                                        struct bytes after_name,
+                                        bool (*each)(void *ctx, const struct usage_row *row),
+                                        void *ctx)
+{
+    return list(s, USAGE_BY_FUNCTION, after, after_name, &(struct usage_list){ each, ctx });
 }
 
 enum kist_err store_list_usage_days(struct store *s, uint32_t first_day,

@@ -1,40 +1,28 @@
 """Events by hand: what waits, why, and again; pauses, replays, and who may."""
 import json
-import os
-import subprocess
 import time
 import urllib.request
 
 import kist_server
 from accounts import TwoAccounts
+from hook import WAIT_S, Hook, kist
 from s3_raw import RawClient, Signature
-from webhook import PATIENCE_S, Webhook, kist_target
-
-
-def kist_events(server, *words, ok=True):
-    """Runs `kist events`; what it prints."""
-    run = subprocess.run([kist_server.BIN, "events", *words, "--endpoint", server.endpoint],
-                         capture_output=True, text=True, timeout=120,
-                         env={**os.environ, "AWS_ACCESS_KEY_ID": kist_server.ACCESS_KEY,
-                              "AWS_SECRET_ACCESS_KEY": kist_server.SECRET_KEY,
-                              "AWS_REGION": kist_server.REGION})
-    if ok:
-        assert run.returncode == 0, (run.returncode, run.stdout, run.stderr)
-    return run.stdout if ok else run
 
 
 class Events(TwoAccounts):
     """A webhook as the target of each test's own bucket."""
 
     def setUp(self):
-        self.hook = Webhook()
-        self.addCleanup(self.hook.__exit__)
+        self.hook = self.enterContext(Hook())
         self.name = "hand-" + self.id().rsplit("_", maxsplit=1)[-1]
         self.s3.create_bucket(Bucket=self.name)
 
-    def target(self, *options, port=None):
-        url = self.hook.url if port is None else f"http://127.0.0.1:{port}/"
-        self.arn = kist_target(self.server, "add", self.name, url, "--private", *options).strip()
+    def add_target(self, *options):
+        self.arn = kist("target", "add", self.name, self.hook.url, "--private", *options,
+                        server=self.server).strip()
+
+    def target(self, *options):
+        self.add_target(*options)
         self.s3.put_bucket_notification_configuration(
             Bucket=self.name, SkipDestinationValidation=True, NotificationConfiguration={
                 "QueueConfigurations": [{"QueueArn": self.arn,
@@ -50,15 +38,15 @@ class Events(TwoAccounts):
     def keys(self, count):
         return sorted(self.next_key() for _ in range(count))
 
-    def events(self, *words, ok=True):
-        return kist_events(self.server, *words, ok=ok)
+    def events(self, *words, status=0):
+        return kist("events", *words, server=self.server, status=status)
 
     def waiting(self, *more):
         return self.events("ls", self.arn, *more).splitlines()
 
     def until(self, condition):
         """For what no server tells: a count that is to be reached."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + WAIT_S
         while not condition():
             self.assertLess(time.monotonic(), end)
             time.sleep(0.02)
@@ -106,7 +94,7 @@ class Events(TwoAccounts):
         self.target()
         self.events("pause", self.arn)
         self.put(*"abcdef")
-        self.assertEqual(self.events("drop", self.name, ok=False).returncode, 2)
+        self.events("drop", self.name, status=2)
         self.assertEqual(self.events("drop", self.name, "--all"), "6\n")
         self.assertEqual(self.waiting(), [])
         self.events("resume", self.arn)
@@ -115,13 +103,13 @@ class Events(TwoAccounts):
 
     def test_replay(self):
         self.put(*(f"in/{n:03}" for n in range(300)), "out/1")
-        self.arn = kist_target(self.server, "add", self.name, self.hook.url, "--private").strip()
+        self.add_target()
         self.assertEqual(self.events("replay", f"s3://{self.name}/in/", self.name),
                          "300 events\n")
         self.assertEqual(self.keys(300), [f"in/{n:03}" for n in range(300)])
         self.assertIn("COMPLETED", self.events("replays"))
         self.until(lambda: not self.waiting())
-        self.assertTrue(self.hook.received.empty())
+        self.assertEqual(len(self.hook.requests), 300)
 
     def test_metrics(self):
         self.target("--retries", "0")
@@ -194,13 +182,13 @@ class Killed(TwoAccounts):
 
     def test_replay_goes_on(self):
         count, seen = 2000, set()
-        with kist_server.Server() as server, Webhook() as hook:
+        with kist_server.Server() as server, Hook() as hook:
             raw = RawClient(server)
             self.assertEqual(raw.request("PUT", "/again").status, 200)
             for n in range(count):
                 self.assertEqual(raw.request("PUT", f"/again/{n:05}", body=b"x").status, 200)
-            arn = kist_target(server, "add", "again", hook.url, "--private").strip()
-            kist_events(server, "replay", "s3://again", arn, "--detach")
+            arn = kist("target", "add", "again", hook.url, "--private", server=server).strip()
+            kist("events", "replay", "s3://again", arn, "--detach", server=server)
             for _ in range(100):
                 seen.add(hook.next()["Records"][0]["s3"]["object"]["key"])
             server.kill()

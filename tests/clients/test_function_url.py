@@ -33,6 +33,59 @@ def handler(event, context):
     raise ValueError(path)
 """
 
+# The second piece is not written before "go" is there, which is put by who has read the first.
+STREAM = """
+const stream = awslambda.streamifyResponse, from = awslambda.HttpResponseStream.from;
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+async function until(key) {
+    while (!(await fetch(process.env.AWS_ENDPOINT_URL + "/flow/" + key)).ok) await sleep(20);
+}
+const put = (key) => fetch(process.env.AWS_ENDPOINT_URL + "/flow/" + key,
+                           { method: "PUT", body: "x" });
+exports.handler = stream(async (event, out) => {
+    const path = event.rawPath;
+    if (path === "/fails") throw new Error("at once");
+    if (path === "/plain") {
+        out.write("as it ");
+        await until("plain");
+        return out.end("is");
+    }
+    if (path === "/endless-head") {
+        out.setContentType("application/vnd.awslambda.http-integration-response");
+        return out.end("x".repeat(100000));
+    }
+    const body = from(out, { statusCode: path === "/none" ? 204 : 202, cookies: ["a=1", "b=2"],
+        headers: { "X-Mine": "1", "Content-Type": "text/event-stream", Connection: "x" } });
+    if (path === "/none") return body.end();
+    if (path === "/large") {
+        const block = Buffer.alloc(1 << 16, "x");
+        let written = 0;
+        while (written < 18 << 20) {
+            written += block.length;
+            if (!body.write(block)) {
+                const stuck = sleep(1000).then(() => "stuck");
+                const drain = new Promise((done) => body.once("drain", done));
+                if (await Promise.race([stuck, drain]) === "stuck") {
+                    await put("stuck-" + written);
+                    await drain;
+                }
+            }
+        }
+        await put("all");
+        return body.end();
+    }
+    body.write("first;");
+    await until(path.slice(1));
+    if (path === "/breaks") throw new Error("in the middle");
+    if (path === "/leaves") {
+        for (let i = 0; i < 100; i++) body.write("x".repeat(10000));
+        body.end();
+        return;
+    }
+    body.end("second;");
+});
+"""
+
 
 @unittest.skipUnless(shutil.which("python3", path="/usr/bin"), "needs Debian's python3")
 class FunctionUrls(unittest.TestCase):
@@ -64,6 +117,18 @@ class FunctionUrls(unittest.TestCase):
                                 Handler="app.handler", Code={"ZipFile": cls.code}, Timeout=30)
         url = cls.api.create_function_url_config(FunctionName=name, AuthType=auth, **more)
         return url["FunctionUrl"].split("/")[2]
+
+    def mode(self, name, mode):
+        """By hand: Debian's botocore is older than InvokeMode."""
+        target = f"/2021-10-31/functions/{name}/url"
+        request = botocore.awsrequest.AWSRequest("PUT", self.server.endpoint + target, data=(
+            json.dumps({"InvokeMode": mode})))
+        botocore.auth.SigV4Auth(botocore.credentials.Credentials(
+            kist_server.ACCESS_KEY, kist_server.SECRET_KEY), "lambda", "us-east-1").add_auth(
+                request)
+        reply = self.ask("PUT", request.headers.get("Host", f"127.0.0.1:{self.server.port}"),
+                         target, request.body, dict(request.prepare().headers))
+        self.assertEqual((reply.status, json.loads(reply.data)["InvokeMode"]), (200, mode))
 
     def ask(self, method, host, target, body=None, headers=None):
         """Names below localhost need not resolve: the Host header is what counts."""
@@ -172,6 +237,105 @@ class FunctionUrls(unittest.TestCase):
         for bad in (api, "<Function>api</Function>",
                     api + "<Function>api</Function><Redirect><HostName>h</HostName></Redirect>"):
             self.assertIn(put(bad).status, (400,), bad)
+
+    def streams(self):
+        """The host of STREAM, and a client for the bucket by which it is told to go on."""
+        if not shutil.which("node", path="/usr/bin"):
+            self.skipTest("needs Debian's nodejs")
+        flow = RawClient(self.server)
+        if hasattr(self, "stream_host"):
+            return self.stream_host, flow
+        flow.request("PUT", "/flow")
+        flow.request("PUT", "/flow?policy=", body=json.dumps({
+            "Version": "2012-10-17", "Statement": {
+                "Effect": "Allow", "Principal": "*", "Action": "s3:*",
+                "Resource": ["arn:aws:s3:::flow/*", "arn:aws:s3:::flow"]}}).encode())
+        zipped = io.BytesIO()
+        with zipfile.ZipFile(zipped, "w") as out:
+            out.writestr("index.js", STREAM)
+        self.api.create_function(FunctionName="streams", Runtime="nodejs20.x", Role="",
+                                 Handler="index.handler", Code={"ZipFile": zipped.getvalue()},
+                                 Timeout=60, MemorySize=256)
+        url = self.api.create_function_url_config(FunctionName="streams", AuthType="NONE")
+        self.mode("streams", "RESPONSE_STREAM")
+        self.api.add_permission(FunctionName="streams", StatementId="all", Principal="*",
+                                Action="lambda:InvokeFunctionUrl", FunctionUrlAuthType="NONE")
+        type(self).stream_host = url["FunctionUrl"].split("/")[2]
+        return self.stream_host, flow
+
+    def open_stream(self, host, target):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        self.addCleanup(connection.close)
+        connection.request("GET", target, headers={"Host": host})
+        return connection, connection.getresponse()
+
+    def test_stream(self):
+        host, flow = self.streams()
+        _, reply = self.open_stream(host, "/go")
+        self.assertEqual((reply.status, reply.headers["x-mine"], reply.headers["content-type"],
+                          reply.headers["transfer-encoding"]),
+                         (202, "1", "text/event-stream", "chunked"))
+        self.assertEqual(reply.headers.get_all("set-cookie"), ["a=1", "b=2"])
+        self.assertNotEqual(reply.headers["connection"], "x")
+        self.assertEqual(reply.read(6), b"first;")
+        flow.request("PUT", "/flow/go", body=b"")
+        self.assertEqual(reply.read(), b"second;")
+        reply = self.ask("HEAD", host, "/go")
+        self.assertEqual((reply.status, reply.headers["x-mine"], reply.data), (202, "1", b""))
+
+    def test_stream_without_a_head(self):
+        host, flow = self.streams()
+        _, reply = self.open_stream(host, "/plain")
+        self.assertEqual((reply.status, reply.headers["content-type"], reply.read(6)),
+                         (200, "application/octet-stream", b"as it "))
+        flow.request("PUT", "/flow/plain", body=b"")
+        self.assertEqual(reply.read(), b"is")
+        reply = self.ask("GET", host, "/none")
+        self.assertEqual((reply.status, reply.data, reply.headers["x-mine"]), (204, b"", "1"))
+
+    def test_streams_that_fail(self):
+        host, flow = self.streams()
+        self.assertEqual(self.ask("GET", host, "/fails").status, 502)
+        self.assertEqual(self.ask("GET", host, "/endless-head").status, 502)
+        _, reply = self.open_stream(host, "/breaks")
+        self.assertEqual(reply.read(6), b"first;")
+        flow.request("PUT", "/flow/breaks", body=b"")
+        with self.assertRaises(http.client.IncompleteRead):
+            reply.read()
+        connection, reply = self.open_stream(host, "/leaves")
+        self.assertEqual(reply.read(6), b"first;")
+        reply.close()
+        connection.close()
+        flow.request("PUT", "/flow/leaves", body=b"")
+        flow.request("PUT", "/flow/go", body=b"")
+        self.assertEqual(self.ask("GET", host, "/go").data, b"first;second;")
+
+    def test_stream_waits_for_its_reader(self):
+        """The function is held back while nobody reads what it has written."""
+        host, flow = self.streams()
+        _, reply = self.open_stream(host, "/large")
+        while b"<Key>stuck-" not in (listed := flow.request("GET", "/flow?list-type=2").body):
+            self.assertNotIn(b"<Key>all<", listed)
+        self.assertEqual(len(reply.read()), 18 << 20)
+        self.assertEqual(flow.request("GET", "/flow/all").status, 200)
+
+    def test_buffered_answers_at_a_streaming_url(self):
+        """And the reverse: a streamed answer at a URL that is not."""
+        host = self.function("whole", "NONE")
+        self.mode("whole", "RESPONSE_STREAM")
+        self.api.add_permission(FunctionName="whole", StatementId="all", Principal="*",
+                                Action="lambda:InvokeFunctionUrl", FunctionUrlAuthType="NONE")
+        reply = self.ask("GET", host, "/echo")
+        self.assertEqual((reply.status, reply.headers["x-mine"]), (201, "1"))
+        self.assertEqual(self.ask("GET", host, "/plain").data, b"just text")
+        self.assertEqual(self.ask("GET", host, "/raises").status, 502)
+        host, flow = self.streams()
+        self.mode("streams", "BUFFERED")
+        self.addCleanup(self.mode, "streams", "RESPONSE_STREAM")
+        flow.request("PUT", "/flow/go", body=b"")
+        reply = self.ask("GET", host, "/go")
+        self.assertEqual((reply.status, reply.headers["content-length"], reply.data),
+                         (202, "13", b"first;second;"))
 
     def test_closed_again(self):
         host = self.function("shut", "NONE")

@@ -1,11 +1,17 @@
 """Who asked for how much, told by `kist usage` and by /-/usage of the admin address."""
+import base64
+import io
 import json
+import re
 import subprocess
 import tempfile
 import unittest
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
+
+import boto3
 
 from accounts import Account
 from kist_server import ACCESS_KEY, BIN, SECRET_KEY, Server
@@ -80,6 +86,47 @@ class Usage(unittest.TestCase):
         self.assertEqual(sum(int(x[3]) for x in days if x[2] == "user/ann" and x[6] == "used"), 4)
         self.assertEqual(sum(int(x[3]) for x in days if x[6] == "gone"), 1)
         subprocess.run([BIN, "fsck", "--data", str(self.data)], check=True, capture_output=True)
+
+    def test_functions(self):
+        """Invocations and what they would be billed, over restarts, by function and by day."""
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as out:
+            out.writestr("app.py", "def handler(event, context):\n    return 1 / event\n")
+        billed = {"one": 0, "two": 0}
+        runs = {"one": 0, "two": 0}
+        for memory in (128, 192):
+            with Server(data=self.data, flags=NEVER) as server:
+                api = boto3.client("lambda", endpoint_url=server.endpoint,
+                                   region_name="us-east-1", aws_access_key_id=ACCESS_KEY,
+                                   aws_secret_access_key=SECRET_KEY)
+                for name in billed:
+                    if memory == 128:
+                        api.create_function(FunctionName=name, Runtime="python3.11", Role="",
+                                            Handler="app.handler", Timeout=30,
+                                            Code={"ZipFile": code.getvalue()})
+                    api.update_function_configuration(FunctionName=name, MemorySize=memory)
+                for name, payload in (("one", b"1"), ("one", b"0"), ("two", b"1")):
+                    reply = api.invoke(FunctionName=name, Payload=payload, LogType="Tail")
+                    log = base64.b64decode(reply["LogResult"]).decode()
+                    billed[name] += memory * int(
+                        re.search(r"Billed Duration: (\d+) ms", log).group(1))
+                    runs[name] += 1
+                if memory == 128:
+                    self.assertEqual(page(server)["functions"], [])    # not recorded yet
+        with Server(data=self.data, flags=NEVER) as server:
+            told = page(server)["functions"]
+            self.assertEqual([f["function"] for f in page(
+                server, f"?after_function={told[0]['account']}:one")["functions"]], ["two"])
+        account = told[0]["account"]
+        self.assertEqual(told, [{"account": account, "function": name, "invocations": runs[name],
+                                 "billed_mb_ms": billed[name]} for name in ("one", "two")])
+        lines = kist_usage(self.data)
+        days = kist_usage(self.data, "--days", "2")
+        for name in billed:
+            self.assertIn([account, name, str(runs[name]), str(billed[name])], lines)
+            self.assertEqual([sum(int(x[i]) for x in days if x[1:3] == [account, name])
+                              for i in (3, 4)], [runs[name], billed[name]])
+        self.assertFalse([x for x in days if x and x[2].startswith("function/")])
 
     def test_adds_up_over_restarts(self):
         for requests in (1, 2, 3):

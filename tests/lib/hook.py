@@ -3,9 +3,12 @@
     with Hook() as hook:
         ... kist_target("add", "name", hook.url, "--private", server=server)
         record = hook.wait(lambda body: "key" in body)
+        ... or, one after the other: document = hook.next()
 
-`answer` may be set to a function of the request's handler and body that sends another reply than
-200; `pause()` and `resume()` close and open the port, so that connections are refused.
+`status` is what it answers; `answer` may be set to a function of the request's handler and body
+that sends another reply, of requests that then are not kept; `pause()` and `resume()` close and
+open the port, so that connections are refused. Waiting is bounded by WAIT_S, so that a lost event
+is a failure and no hang.
 """
 import http.server
 import json
@@ -23,6 +26,8 @@ class Hook:
     def __init__(self):
         self.requests, self.changed = [], threading.Condition()
         self.answer = None
+        self.status = 200
+        self.told = 0           # requests that next() has given
         self.port = 0
         self.server = None
 
@@ -38,13 +43,14 @@ class Hook:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_POST(self):          # pylint: disable=invalid-name
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 if hook.answer and hook.answer(self, body):
                     return
                 hook.take({k.lower(): v for k, v in self.headers.items()}, body)
-                self.send_response(200)
+                self.send_response(hook.status)
                 self.send_header("content-length", "0")
                 self.end_headers()
 
@@ -90,6 +96,12 @@ class Hook:
         """The first document that fits."""
         return self.wait_for(lambda all_: next(
             (d for d in (json.loads(body) for _, body in all_) if fits(d)), None), what)
+
+    def next(self):
+        """The next document, in the order in which they came."""
+        self.wait_for(lambda all_: len(all_) > self.told)
+        self.told += 1
+        return json.loads(self.requests[self.told - 1][1])
 
     def records(self):
         with self.changed:

@@ -107,6 +107,47 @@ static void stream(const char *id)
     hear(&reply);
 }
 
+/* Begins to stream, ends the run on a second connection, and goes on on the first, which then is
+ * of no run. */
+static void stream_and_fail(const char *id)
+{
+    char head[512], *reply;
+    int first, n = snprintf(head, sizeof(head),
+                            "POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\n"
+                            "Host: x\r\nLambda-Runtime-Function-Response-Mode: streaming\r\n"
+                            "Transfer-Encoding: chunked\r\n\r\n6\r\nbefore\r\n",
+                            id);
+    say(head, (size_t)n);
+    first = fd;
+    dial();
+    post(id, "/error", "{\"errorMessage\":\"no\",\"errorType\":\"Mine\"}", 40, &reply);
+    close(fd);
+    fd = first;
+    say("5\r\nafter\r\n0\r\n\r\n", 15);
+    printf("late: %d\n", hear(&reply));
+    fflush(stdout);
+}
+
+/* More than anybody takes who does not read. */
+static void stream_much(const char *id)
+{
+    static char block[(1 << 16) + 9];
+    char head[512], *reply;
+    int n = snprintf(head, sizeof(head),
+                     "POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nHost: x\r\n"
+                     "Lambda-Runtime-Function-Response-Mode: streaming\r\n"
+                     "Transfer-Encoding: chunked\r\n\r\n",
+                     id);
+    say(head, (size_t)n);
+    memset(block, 'x', sizeof(block));
+    memcpy(block, "10000\r\n", 7);
+    memcpy(block + sizeof(block) - 2, "\r\n", 2);
+    for (int i = 0; i < 256; i++)
+        say(block, sizeof(block));
+    say("0\r\n\r\n", 5);
+    hear(&reply);
+}
+
 static void answer(const char *id, const char *command)
 {
     static char big[7 << 20];
@@ -134,6 +175,12 @@ static void answer(const char *id, const char *command)
         return;
     } else if (strncmp(command, "\"stream\"", 8) == 0) {
         stream(id);
+        return;
+    } else if (strncmp(command, "\"much\"", 6) == 0) {
+        stream_much(id);
+        return;
+    } else if (strncmp(command, "\"both\"", 6) == 0) {
+        stream_and_fail(id);
         return;
     } else if (strncmp(command, "\"env\"", 5) == 0) {
         snprintf(text, sizeof(text), "\"%s %s %s %s\"", getenv("AWS_LAMBDA_FUNCTION_NAME"),

@@ -1,4 +1,4 @@
-/* Requests and transfer, as apply() adds them up. */
+/* Requests, transfer and invocations, as apply() adds them up. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,6 +161,70 @@ START_TEST(test_old_days_go)
 }
 END_TEST
 
+static enum kist_err add_function(const char *name, uint32_t day, uint64_t bucket_id)
+{
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__AddUsage c = KIST__ADD_USAGE__INIT;
+    Kist__UsageDelta delta = KIST__USAGE_DELTA__INIT, *list[1] = { &delta };
+    Kist__Usage usage = KIST__USAGE__INIT;
+    command.of_case = KIST__COMMAND__OF_ADD_USAGE;
+    command.add_usage = &c;
+    c.n_deltas = 1;
+    c.deltas = list;
+    delta.usage = &usage;
+    delta.function = true;
+    delta.account = text(ACCOUNT);
+    delta.who = text(name);
+    delta.bucket_id = bucket_id;
+    delta.day = day;
+    usage.invocations = 2;
+    usage.billed_mb_ms = 128 * 7;
+    return store_commit(store, &command);
+}
+
+static bool add_function_line(void *ctx, const struct usage_row *row)
+{
+    char *lines = ctx;
+    size_t len = strlen(lines);
+    snprintf(lines + len, 500 - len, "%u %.*s %.*s %llu %llu\n", row->day, (int)row->account.len,
+             (const char *)row->account.ptr, (int)row->who.len, (const char *)row->who.ptr,
+             (unsigned long long)row->usage->invocations,
+             (unsigned long long)row->usage->billed_mb_ms);
+    return true;
+}
+
+static void check_functions(const char *after, const char *wanted)
+{
+    char lines[500] = "";
+    struct bytes account = after[0] ? BYTES_LIT(ACCOUNT) : BYTES_EMPTY;
+    ck_assert_int_eq(
+        store_list_function_usage(store, account, bytes_str(after), add_function_line, lines),
+        KIST_OK);
+    ck_assert_str_eq(lines, wanted);
+}
+
+/* They are listed by themselves: principals are not functions. */
+START_TEST(test_functions)
+{
+    char lines[500] = "";
+    struct delta root = { ACCOUNT, "root", "", 0, 100, 1, 0, 0 };
+    ck_assert_int_eq(add(&root, 0), KIST_OK);
+    ck_assert_int_eq(add_function("f", 100, 0), KIST_OK);
+    ck_assert_int_eq(add_function("f", 101, 0), KIST_OK);
+    ck_assert_int_eq(add_function("g", 101, 0), KIST_OK);
+    ck_assert_int_eq(add_function("g", 101, 7), KIST_E_INVALID);
+    check_functions("", "0 " ACCOUNT " f 4 1792\n"
+                        "0 " ACCOUNT " g 2 896\n");
+    check_functions("f", "0 " ACCOUNT " g 2 896\n");
+    check_principals("", "", "0 " ACCOUNT " root  1 0 0\n");
+    ck_assert_int_eq(store_list_usage_days(store, 0, add_function_line, lines), KIST_OK);
+    ck_assert_str_eq(lines, "100 " ACCOUNT " function/f 2 896\n"
+                            "100 " ACCOUNT " root 0 0\n"
+                            "101 " ACCOUNT " function/f 2 896\n"
+                            "101 " ACCOUNT " function/g 2 896\n");
+}
+END_TEST
+
 /* What was counted while the bucket was there may arrive when it has gone, or has a successor. */
 START_TEST(test_a_bucket_that_went)
 {
@@ -195,6 +259,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_adds_up);
     tcase_add_test(tcase, test_old_days_go);
+    tcase_add_test(tcase, test_functions);
     tcase_add_test(tcase, test_a_bucket_that_went);
     tcase_add_test(tcase, test_refused);
     suite_add_tcase(suite, tcase);
