@@ -98,8 +98,7 @@ class Recorder:
         return b"".join(self.sent).decode("utf-8", "replace")
 
 
-@unittest.skipIf("tsan" in os.environ.get("KIST_BUILD", ""),
-                 "ThreadSanitizer's processes cannot start in a sandbox")
+@kist_server.needs_sandboxes
 class Apply(unittest.TestCase):
     @classmethod
     def setUpClass(cls):

@@ -44,8 +44,7 @@ def handler(event, context):
 '''
 
 
-@unittest.skipIf("tsan" in os.environ.get("KIST_BUILD", ""),
-                 "ThreadSanitizer's processes cannot start in a sandbox")
+@kist_server.needs_sandboxes
 class Fn(Semantics):
     def setUp(self):
         self.dir = Path(tempfile.mkdtemp(prefix="kist-fn-"))

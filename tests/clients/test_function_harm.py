@@ -99,6 +99,7 @@ def many_connections(event, context):
 """
 
 
+@kist_server.needs_sandboxes
 @unittest.skipUnless(shutil.which("python3", path="/usr/bin"), "needs Debian's python3")
 class FunctionHarm(unittest.TestCase):
     @classmethod

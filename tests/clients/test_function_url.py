@@ -87,6 +87,7 @@ exports.handler = stream(async (event, out) => {
 """
 
 
+@kist_server.needs_sandboxes
 @unittest.skipUnless(shutil.which("python3", path="/usr/bin"), "needs Debian's python3")
 class FunctionUrls(unittest.TestCase):
     @classmethod

@@ -19,6 +19,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.eventstream import EventStreamBuffer
 from botocore.exceptions import ClientError
 
+import kist_server
 from accounts import TwoAccounts
 from workflow import boto_client
 
@@ -677,8 +678,7 @@ def handler(event, context):
 ''', "boto3_free.py": ""})
 
 
-@unittest.skipIf("tsan" in os.environ.get("KIST_BUILD", ""),
-                 "ThreadSanitizer's processes cannot start in a sandbox")
+@kist_server.needs_sandboxes
 class Running(LambdaBase):
     """What comes back of functions that run."""
 

@@ -69,6 +69,7 @@ def zipped(files, folder=None):
     return out.getvalue()
 
 
+@kist_server.needs_sandboxes
 class Pipeline(unittest.TestCase):
     @classmethod
     def setUpClass(cls):

@@ -2,7 +2,6 @@
 import datetime
 import io
 import json
-import os
 import unittest
 import zipfile
 
@@ -67,8 +66,7 @@ class Schedules(unittest.TestCase):
         self.hook.wait(lambda d: d.get("moved") == "new")
         self.assertNotIn(b'{"moved": "old"}', [body for _, body in self.hook.requests])
 
-    @unittest.skipIf("tsan" in os.environ.get("KIST_BUILD", ""),
-                     "ThreadSanitizer's processes cannot start in a sandbox")
+    @kist_server.needs_sandboxes
     def test_function(self):
         """A schedule runs a function of the account, if its maker might run it himself."""
         client = lambda service, key, secret: boto3.client(

@@ -14,7 +14,7 @@ from pathlib import Path
 import boto3
 
 from accounts import Account
-from kist_server import ACCESS_KEY, BIN, SECRET_KEY, Server
+from kist_server import ACCESS_KEY, BIN, SECRET_KEY, Server, needs_sandboxes
 
 LIST_ALL = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
 NEVER = ["--usage-interval", "3600"]        # records when it stops, and not before
@@ -87,6 +87,7 @@ class Usage(unittest.TestCase):
         self.assertEqual(sum(int(x[3]) for x in days if x[6] == "gone"), 1)
         subprocess.run([BIN, "fsck", "--data", str(self.data)], check=True, capture_output=True)
 
+    @needs_sandboxes
     def test_functions(self):
         """Invocations and what they would be billed, over restarts, by function and by day."""
         code = io.BytesIO()

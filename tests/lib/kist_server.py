@@ -31,6 +31,10 @@ SECRET_KEY = "tests/of+kist/need+no/secret/0000000000"
 REGION = "us-east-1"
 # Two labels, because TLS libraries refuse a wildcard right under a top-level name.
 DOMAIN = os.environ.get("KIST_TEST_DOMAIN", "s3.localhost")
+# A process under ThreadSanitizer wants an address space that no sandbox gives it.
+SANDBOXES = "tsan" not in os.environ.get("KIST_BUILD", "")
+needs_sandboxes = unittest.skipUnless(SANDBOXES, "ThreadSanitizer's processes cannot start in a "
+                                                 "sandbox")
 READY_S = 30
 STOP_S = 60
 
