@@ -95,7 +95,7 @@ static bool read_role(struct app *a, struct app_thing *t, struct function *f)
     size_t count = d->allow_count;
     for (size_t i = 0; i < count; i++)
         if (!fn_permission_parse(&a->arena, d->allow[i], &permissions[i]))
-            return yml_fail(&a->yml, allow->line,
+            return yml_fail(&a->yml, allow ? allow->line : t->node->line,
                             "%.128s: it is \"read s3://BUCKET/PREFIX\" or \"write ...\"",
                             d->allow[i]);
     if (!count && !d->role)

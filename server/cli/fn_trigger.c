@@ -271,7 +271,7 @@ static bool rules_of(struct fn_cli *f, const char *name, const char *bucket, jso
     bool ok = done || get.status == 404;
     struct bytes xml = done ? buf_bytes(&get.reply) : BYTES_EMPTY, block, id;
     for (size_t at = 0;
-         client_element(xml, "CloudFunctionConfiguration", &at, xml.len, &block);) {
+         own && client_element(xml, "CloudFunctionConfiguration", &at, xml.len, &block);) {
         size_t in = 0;
         if (client_element(block, "Id", &in, block.len, &id) &&
             bytes_starts_with(id, bytes_str(own)) && id.len > strlen(own) &&

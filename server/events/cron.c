@@ -297,7 +297,7 @@ static enum kist_err parse_at(struct bytes text, struct cron *c)
     return ok ? KIST_OK : KIST_E_INVALID;
 }
 
-enum kist_err cron_parse(struct bytes text, struct bytes zone, struct cron *out)
+enum kist_err cron_parse(struct bytes expression, struct bytes zone, struct cron *out)
 {
     static const struct {
         struct bytes head;
@@ -311,12 +311,13 @@ enum kist_err cron_parse(struct bytes text, struct bytes zone, struct cron *out)
     if (!zone.len)
         zone = BYTES_LIT("UTC");
     memcpy(out->zone, zone.ptr, zone.len);
-    if (!zone_exists(out->zone) || !ends_with(text, ')'))
+    if (!zone_exists(out->zone) || !ends_with(expression, ')'))
         return KIST_E_INVALID;
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         size_t skip = kinds[i].head.len;
-        if (bytes_starts_with(text, kinds[i].head))
-            return kinds[i].parse(bytes_of(text.ptr + skip, text.len - skip - 1), out);
+        if (bytes_starts_with(expression, kinds[i].head))
+            return kinds[i].parse(bytes_of(expression.ptr + skip, expression.len - skip - 1),
+                                  out);
     }
     return KIST_E_INVALID;
 }
