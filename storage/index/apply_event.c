@@ -72,10 +72,23 @@ static enum kist_err count_queue(struct apply *a, uint64_t queue, const char *ta
     return apply_set(a, &key, q);
 }
 
+/* Changes of a bucket tell the same target again and again. */
+static uint64_t queue_of(struct apply *a, const char *target)
+{
+    size_t len = strlen(target);
+    if (len >= sizeof(a->queue_target))
+        return row_queue_id(bytes_of(target, len));
+    if (strcmp(a->queue_target, target) != 0) {
+        memcpy(a->queue_target, target, len + 1);
+        a->queue_id = row_queue_id(bytes_of(target, len));
+    }
+    return a->queue_id;
+}
+
 static enum kist_err add_event(struct apply *a, Kist__Event *event)
 {
     struct row_key row;
-    uint64_t queue = row_queue_id(bytes_str(event->target));
+    uint64_t queue = queue_of(a, event->target);
     int64_t due_ms = event->ordered || event->not_before_ms < 0 ? 0 : event->not_before_ms;
     row_event(&row, queue, due_ms, a->input->index, a->event_count++);
     TRY(apply_set(a, &row, event));

@@ -28,6 +28,8 @@ struct apply {
     struct arena notify_arena;
     Kist__Notification *notify;
     uint64_t notify_bucket, notify_stamp;
+    char queue_target[256]; /* whose row_queue_id() was asked for last */
+    uint64_t queue_id;
     const Kist__Cause *cause;    /* of this command; NULL: nobody's */
     enum event_kind creates;     /* what apply_replace() is, to those who are told */
     int64_t time_ms;             /* of a change without a cause */
