@@ -12,7 +12,7 @@ ALLOW_READ = {"Version": "2012-10-17", "Statement": {
     "Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}}
 ALLOW_WRITE = {"Version": "2012-10-17", "Statement": {
     "Effect": "Allow", "Action": "s3:PutObject",
-    "Resource": "arn:aws:s3:::s-iam/${aws:username}/*"}}
+    "Resource": "arn:aws:s3:::s-iam-iam/${aws:username}/*"}}
 DENY_ALL = {"Version": "2012-10-17", "Statement": {
     "Effect": "Deny", "Action": "*", "Resource": "*"}}
 
