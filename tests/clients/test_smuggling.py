@@ -8,7 +8,7 @@ import socket
 from kist_server import DOMAIN
 from semantics import Semantics
 
-HIDDEN = b"GET /s-smuggling/secret HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+HIDDEN = b"GET /s-smuggling-smuggling/secret HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 class Smuggling(Semantics):
