@@ -44,15 +44,46 @@ static enum kist_err make_bucket(struct store *store)
     return store_commit(store, &command);
 }
 
+/* Any user of the machine may pass through to it. */
+static bool is_reachable(const char *dir)
+{
+    struct stat st;
+    char *path = realpath(dir, NULL);
+    bool open = path != NULL;
+    for (char *end = path; open && end; end = strchr(end + 1, '/')) {
+        char kept = *end;
+        *end = '\0';
+        open = stat(*path ? path : "/", &st) == 0 && (st.st_mode & S_IXOTH);
+        *end = kept;
+    }
+    open = open && stat(path, &st) == 0 && (st.st_mode & S_IXOTH);
+    free(path);
+    return open;
+}
+
+/* Without a root of its own a function reads its code at its place: a user id of its own is of no
+ * use where that user cannot get there. */
+static enum kist_err open_host(struct functions *f)
+{
+    struct sandbox_config sandbox = { .zygote_exe = f->config.zygote_exe };
+    TRY(sandbox_host_open(&sandbox, &f->host));
+    unsigned has = sandbox_features(f->host);
+    if ((has & SANDBOX_MOUNT_NS) || !(has & SANDBOX_OWN_UID) || is_reachable(f->dir))
+        return KIST_OK;
+    sandbox_host_close(f->host);
+    f->host = NULL;
+    sandbox.without = SANDBOX_OWN_UID;
+    return sandbox_host_open(&sandbox, &f->host);
+}
+
 /* Functions can be made and kept although none runs: *why says what is missing. */
 static enum kist_err open_pool(struct functions *f)
 {
-    struct sandbox_config sandbox = { .zygote_exe = f->config.zygote_exe };
     if (f->config.off) {
         f->host_why = "functions are switched off";
         return KIST_OK;
     }
-    enum kist_err err = sandbox_host_open(&sandbox, &f->host);
+    enum kist_err err = open_host(f);
     if (err != KIST_OK) {
         f->host_why = "sandboxes cannot be started on this machine";
         TRACE(TRACE_WARN, "functions", "%s: %s", f->host_why, kist_err_text(err));
