@@ -41,7 +41,7 @@ class Smuggling(Semantics):
     def send(self, data, half_close=True):
         """Everything that comes back until the server closes, or says nothing for a while."""
         out = b""
-        with socket.create_connection(("127.0.0.1", self.server.port), timeout=3) as s:
+        with socket.create_connection(("127.0.0.1", self.server.port), timeout=10) as s:
             s.sendall(data)
             if half_close:
                 s.shutdown(socket.SHUT_WR)
