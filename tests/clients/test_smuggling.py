@@ -41,13 +41,14 @@ class Smuggling(Semantics):
     def send(self, data, half_close=True):
         """Everything that comes back until the server closes, or says nothing for a while."""
         out = b""
-        with socket.create_connection(("127.0.0.1", self.server.port), timeout=10) as s:
+        with socket.create_connection(("127.0.0.1", self.server.port), timeout=20) as s:
             s.sendall(data)
             if half_close:
                 s.shutdown(socket.SHUT_WR)
             try:
                 while piece := s.recv(65536):
                     out += piece
+                    s.settimeout(3)     # the first one may have to wait for a disk
             except (TimeoutError, ConnectionResetError):
                 pass
         return out
