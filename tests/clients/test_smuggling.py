@@ -48,7 +48,7 @@ class Smuggling(Semantics):
             try:
                 while piece := s.recv(65536):
                     out += piece
-                    s.settimeout(3)     # the first one may have to wait for a disk
+                    s.settimeout(3)     # why the first one can take long is not known
             except (TimeoutError, ConnectionResetError):
                 pass
         return out
