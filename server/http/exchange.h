@@ -9,10 +9,10 @@
  * To wait (for the log, a worker, memory), a callback calls exchange_wait() and returns; the
  * connection is suspended. Later any thread calls exchange_wake(x, then), once, and then(x)
  * runs on the loop's thread. exchange_wake() may come before exchange_wait() has returned.
- * When the client has gone meanwhile, then(x) is not called: handler.end comes instead, and
- * must also free what then(x) would have taken.
- * handler.end is called exactly once per begun exchange, after the reply was sent or the
- * connection was lost, and never while the exchange waits.
+ * When the request has come to an end meanwhile, then(x) is not called: handler.end comes
+ * instead, and must also free what then(x) would have taken. A client that has sent its last byte
+ * is no such end: it may still read. handler.end is called exactly once per begun exchange, after
+ * the reply was sent or the connection was lost, and never while the exchange waits.
  */
 #ifndef KIST_SERVER_HTTP_EXCHANGE_H
 #define KIST_SERVER_HTTP_EXCHANGE_H
