@@ -6,12 +6,14 @@
  *   reply.c     replies through MHD         early.c     replies in the middle of a body
  *   refusals.c  what MHD itself refuses     linger.c    reads on after an early reply
  *   deadline.c  cuts slow connections
- *   tls.c       certificates (GnuTLS)       target.c    target and Host, no state
+ *   halfclose.c clients that have sent all  target.c    target and Host, no state
+ *   tls.c       certificates (GnuTLS)
  *
  * Threads. Each MHD loop thread owns its connections and their exchanges. Others touch them
  * only so: exchange_wake() (any thread) through `wait` and `then`; the deadline thread reads
  * `conn.state` and, under the deadlines' lock, uses `conn.fd`, which lives until
- * deadlines_remove(). Lock order: none is ever held while another is taken.
+ * deadlines_remove(); so does halfclose.c's thread, until halfclose_remove(). Lock order: none is
+ * ever held while another is taken.
  */
 #ifndef KIST_SERVER_HTTP_INTERNAL_H
 #define KIST_SERVER_HTTP_INTERNAL_H
@@ -40,6 +42,7 @@ enum conn_phase {
 #define CONN_EPOCH_ONE 16U /* counts phase changes, so that none is missed */
 
 struct deadlines;
+struct halfclose;
 struct lingerer;
 struct tls_store;
 struct tls_certs;
@@ -50,7 +53,8 @@ struct conn {
     int fd;
     void *tag; /* of a connection that was adopted */
     void (*on_gone)(void *tag);
-    bool linger; /* unread input may be left: read on after our end is closed */
+    bool linger;              /* unread input may be left: read on after our end is closed */
+    _Atomic bool half_closed; /* the peer has sent its last byte */
     char peer[64];
     struct tls_certs *certs;   /* used by this connection's session */
     struct exchange *exchange; /* since its request line; the loop's */
@@ -129,6 +133,7 @@ struct http_server {
     uint64_t id_seed;
     char host_id[80];
     struct deadlines *deadlines;
+    struct halfclose *halfclose;
     struct lingerer *lingerer;
     struct tls_store *tls_store;
     atomic_bool stopping;
@@ -178,6 +183,14 @@ void deadlines_remove(struct deadlines *d, struct conn *conn);
 void deadlines_shut(struct deadlines *d, bool only_idle);
 void conn_set_phase(struct conn *conn, enum conn_phase phase);
 void conn_set_flag(struct conn *conn, unsigned flag, bool on);
+
+/* halfclose.c */
+enum kist_err halfclose_open(struct halfclose **out) MUST_CHECK;
+void halfclose_close(struct halfclose *h);
+void halfclose_add(struct halfclose *h, struct conn *conn);
+void halfclose_remove(struct halfclose *h, struct conn *conn);
+/* The loop's, in every call that MHD makes after it has read. */
+void halfclose_after_read(struct conn *conn);
 
 /* linger.c */
 enum kist_err lingerer_open(struct lingerer **out) MUST_CHECK;

@@ -67,6 +67,8 @@ static void on_connection_start(struct http_server *server, struct MHD_Connectio
         peer_text(addr, conn->peer, sizeof(conn->peer));
     }
     deadlines_add(server->deadlines, conn);
+    if (!server->tls)
+        halfclose_add(server->halfclose, conn);
 }
 
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
@@ -82,6 +84,8 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     if (!conn)
         return;
     deadlines_remove(server->deadlines, conn);
+    if (!server->tls)
+        halfclose_remove(server->halfclose, conn);
     /* MHD is about to close its descriptor; ours keeps the socket. */
     int unread = 0;
     bool linger = conn->linger || (ioctl(conn->fd, FIONREAD, &unread) == 0 && unread > 0);
@@ -239,6 +243,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     (void)url;
     if (!x)
         return MHD_NO;
+    halfclose_after_read(x->conn);
     if (x->stage == STAGE_NEW) {
         start(x, method, version);
         if (x->stage != STAGE_ADMITTED)
@@ -268,6 +273,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     *context = NULL;
     x->conn->exchange = NULL;
     conn_set_phase(x->conn, CONN_AWAIT);
+    halfclose_after_read(x->conn);
     exchange_end(x);
 }
 

@@ -42,6 +42,7 @@ static void server_free(struct http_server *server)
     if (server->listen_fd >= 0)
         close(server->listen_fd);
     deadlines_close(server->deadlines);
+    halfclose_close(server->halfclose);
     lingerer_close(server->lingerer);
     tls_store_close(server->tls_store);
     pthread_rwlock_destroy(&server->wakers);
@@ -63,6 +64,7 @@ static enum kist_err open_parts(struct http_server *server, const struct http_co
                         sizeof(server->address), reason));
     *reason = "cannot start the HTTP server's threads";
     TRY(deadlines_open(config, &server->deadlines));
+    TRY(halfclose_open(&server->halfclose));
     TRY(lingerer_open(&server->lingerer));
     return loop_start(server, loops) ? KIST_OK : KIST_E_IO;
 }
