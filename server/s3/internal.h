@@ -278,26 +278,6 @@ bool s3_may_know_absence(struct s3_request *r);
 void s3_cors_headers(struct s3_request *r);
 void s3_cors_preflight(struct s3_request *r);
 
-/* ---- xml_shape.c ---- */
-/* The children that an element may have; the last row has no name. */
-struct s3_shape {
-    const char *name;
-    enum s3_shape_kind {
-        S3_SHAPE_TEXT, /* not empty */
-        S3_SHAPE_ANY,
-        S3_SHAPE_NUMBER, /* 31 bits */
-        S3_SHAPE_SIZE,   /* 63 bits */
-        S3_SHAPE_DATE,
-        S3_SHAPE_BOOL,
-        S3_SHAPE_ENUM,
-        S3_SHAPE_TREE
-    } kind;
-    unsigned min, max;
-    const struct s3_shape *children; /* of a TREE */
-    const char *values;              /* of an ENUM: "a|b" */
-};
-bool s3_shape_fits(const struct s3_xml_node *node, const struct s3_shape *children);
-
 /* ---- config.c ---- */
 /* A stored document, parsed into the request's arena; *root NULL when the bucket has none. */
 enum kist_err s3_config_xml(struct s3_request *r, enum bucket_config kind,
@@ -305,7 +285,6 @@ enum kist_err s3_config_xml(struct s3_request *r, enum bucket_config kind,
 /* Stores a document; an empty one removes it. */
 void s3_config_commit(struct s3_request *r, enum bucket_config kind, struct bytes document,
                       void (*then)(struct s3_request *r));
-extern const struct s3_shape s3_lifecycle_shape[], s3_notification_shape[];
 
 /* ---- body.c ---- */
 /* Reads an XML body of at most max bytes, verifies it, then calls then(); r->body->xml has it. */
