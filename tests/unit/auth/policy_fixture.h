@@ -2,9 +2,8 @@
 #ifndef KIST_TESTS_UNIT_AUTH_POLICY_FIXTURE_H
 #define KIST_TESTS_UNIT_AUTH_POLICY_FIXTURE_H
 
-#include <check.h>
-
 #include "auth/policy_internal.h"
+#include "tests/lib/suite.h"
 
 #define ACCOUNT "123456789012"
 #define USER "arn:aws:iam::123456789012:user/ann"

@@ -1,9 +1,6 @@
 /* Policies, by tables: each row is one case whose result AWS's documentation gives.
  * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "tests/lib/suite.h"
 #include "tests/unit/auth/policy_fixture.h"
 
 /* ---- patterns ---- */
@@ -719,9 +716,5 @@ int main(void)
     tcase_add_test(t, test_old_version_has_no_variables);
     tcase_add_test(t, test_too_large);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

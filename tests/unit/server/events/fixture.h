@@ -4,14 +4,12 @@
 #ifndef KIST_TESTS_EVENTS_FIXTURE_H
 #define KIST_TESTS_EVENTS_FIXTURE_H
 
-#include <check.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 #include "server/events/events.h"
+#include "tests/lib/suite.h"
 
 #define UNUSED_OK __attribute__((unused))
 #define SEEN_MAX 20000
@@ -346,13 +344,11 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     while (release_held(EVENT_DELIVERED))
         continue;
     events_close(fix.events, 60000);
     store_close(fix.store);
-    snprintf(command, sizeof(command), "rm -r '%s'", fix.dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(fix.dir);
 }
 
 #endif

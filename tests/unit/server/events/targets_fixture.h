@@ -2,12 +2,10 @@
 #ifndef KIST_TESTS_UNIT_SERVER_EVENTS_TARGETS_FIXTURE_H
 #define KIST_TESTS_UNIT_SERVER_EVENTS_TARGETS_FIXTURE_H
 
-#include <check.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "server/events/targets.h"
+#include "tests/lib/suite.h"
 
 #define ACCOUNT "000000000001"
 #define OTHER_ACCOUNT "000000000002"
@@ -58,11 +56,9 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     targets_close(targets);
     store_close(store);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 /* account: empty for the first. target NULL: it goes. */

@@ -781,9 +781,5 @@ int main(void)
     tcase_add_test(c, a_replay_goes_on_where_it_was);
     tcase_add_test(c, a_replay_of_a_bucket_that_is_gone_ends);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return run_suite(suite);
 }

@@ -6,16 +6,14 @@
 
 #include <archive.h>
 #include <archive_entry.h>
-#include <check.h>
 #include <limits.h>
 #include <semaphore.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/functions/run.h"
 #include "storage/base/trace.h"
+#include "tests/lib/suite.h"
 
 #define UNUSED_OK __attribute__((unused))
 
@@ -321,12 +319,10 @@ UNUSED_OK static void setup(void)
 
 UNUSED_OK static void teardown(void)
 {
-    char command[128];
     functions_stop(f);
     functions_close(f);
     store_close(store);
-    snprintf(command, sizeof(command), "rm -rf %s", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 UNUSED_OK static void put_c(const char *name)
@@ -354,7 +350,7 @@ UNUSED_OK static void compile_bootstrap(void)
 }
 
 /* A test's main(). */
-UNUSED_OK static int run_suite(int argc, char **argv, Suite *(*make)(void))
+UNUSED_OK static int run_runtime_suite(int argc, char **argv, Suite *(*make)(void))
 {
     if (argc > 1 && strcmp(argv[1], SANDBOX_ZYGOTE_COMMAND) == 0)
         return sandbox_zygote_main();
@@ -370,11 +366,7 @@ UNUSED_OK static int run_suite(int argc, char **argv, Suite *(*make)(void))
     }
     trace_setup(false, TRACE_WARN, NULL);
     compile_bootstrap();
-    SRunner *runner = srunner_create(make());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(make());
 }
 
 #endif

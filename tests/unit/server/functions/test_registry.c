@@ -1,11 +1,9 @@
 /* Functions as rows of a store: found by version and alias, listed in order, asked by services.
  */
-#include <check.h>
 #include <semaphore.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "server/functions/control.h"
+#include "tests/lib/suite.h"
 
 #define ACCOUNT "000000000001"
 
@@ -27,12 +25,10 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     registry_close(f.registry);
     store_close(f.store);
     arena_release(&arena);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 static void put(enum record_kind kind, const char *account, const char *name, const void *message)
@@ -374,9 +370,5 @@ int main(void)
     tcase_add_test(t, test_alarms);
     tcase_add_test(t, test_sweep);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

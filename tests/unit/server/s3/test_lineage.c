@@ -1,15 +1,13 @@
 /* What HEAD says of an object that a function wrote. The store is real and so is the server; the
  * object is written below S3, with the cause that a function's credentials would give it. */
 #include <arpa/inet.h>
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "auth/accounts.h"
 #include "server/http/server.h"
 #include "server/s3/s3.h"
+#include "tests/lib/suite.h"
 
 #define POLICY                                                                                   \
     "{\"Version\":\"2012-10-17\",\"Statement\":{\"Effect\":\"Allow\",\"Principal\":\"*\","       \
@@ -101,14 +99,12 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     http_server_stop(server, 1000);
     s3_service_close(service);
     auth_keyring_free(keyring);
     auth_user_store_free(users);
     store_close(store);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 /* The reply's head. */
@@ -183,9 +179,5 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, test_headers);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -1,7 +1,7 @@
 /* Slices and buffers. */
-#include <check.h>
 
 #include "storage/base/bytes.h"
+#include "tests/lib/suite.h"
 
 START_TEST(test_order)
 {
@@ -131,9 +131,5 @@ int main(void)
     tcase_add_test(tcase, test_numbers);
     tcase_add_test(tcase, test_buffer);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,7 +1,6 @@
 /* Hexadecimal, base64 (RFC 4648's vectors), percent-encoding. */
-#include <check.h>
-
 #include "storage/base/codec.h"
+#include "tests/lib/suite.h"
 
 START_TEST(test_hex)
 {
@@ -109,9 +108,5 @@ int main(void)
     tcase_add_test(tcase, test_bad_base64);
     tcase_add_test(tcase, test_uri);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

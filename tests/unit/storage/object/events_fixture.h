@@ -2,12 +2,9 @@
 #ifndef KIST_TESTS_UNIT_STORAGE_OBJECT_EVENTS_FIXTURE_H
 #define KIST_TESTS_UNIT_STORAGE_OBJECT_EVENTS_FIXTURE_H
 
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "storage/index/rows.h"
 #include "storage/object/store_internal.h"
+#include "tests/lib/suite.h"
 
 #define ALL_KINDS (~(uint64_t)0)
 

@@ -1,10 +1,8 @@
 /* Accounts in the state machine: who owns what, and what old directories hold. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "storage/index/rows.h"
 #include "storage/object/store.h"
+#include "tests/lib/suite.h"
 
 #define FIRST "000000000001"
 #define OTHER "000000000002"
@@ -28,11 +26,9 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     store_close(store);
     arena_release(&arena);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 static enum kist_err put_account(const char *id, const char *canonical, const char *name,
@@ -206,9 +202,5 @@ int main(void)
     tcase_add_test(t, test_names_and_ids_are_unique);
     tcase_add_test(t, test_delete_only_what_owns_nothing);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,10 +1,8 @@
 /* Appending and renaming below the S3 layer: what readers hold, and what rows are left. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "storage/index/rows.h"
 #include "storage/object/store.h"
+#include "tests/lib/suite.h"
 
 static char dir[] = "/tmp/kist-unit-XXXXXX";
 static struct store *store;
@@ -39,11 +37,9 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     store_close(store);
     arena_release(&arena);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 /* ---- commands ---- */
@@ -218,9 +214,5 @@ int main(void)
     tcase_add_test(t, test_refused_bytes_are_given_back);
     tcase_add_test(t, test_tokens_are_forgotten);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

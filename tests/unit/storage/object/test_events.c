@@ -156,8 +156,7 @@ static void teardown(void)
     ck_assert_uint_eq(problems(text), 0);
     store_close(store);
     arena_release(&arena);
-    snprintf(text, sizeof(text), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(text), 0);
+    remove_dir(dir);
 }
 
 /* ---- changes ---- */
@@ -579,9 +578,5 @@ int main(void)
     tcase_add_test(t, test_pause);
     tcase_add_test(t, test_fsck);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -1,12 +1,10 @@
 /* Writers, readers and listings over a store without threads. */
-#include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "storage/object/store.h"
+#include "tests/lib/suite.h"
 
 static char dir[] = "/tmp/kist-unit-XXXXXX";
 static struct store *store;
@@ -43,11 +41,9 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     store_close(store);
     arena_release(&arena);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 /* ---- putting ---- */
@@ -394,9 +390,5 @@ int main(void)
     tcase_add_test(tcase, test_list);
     tcase_add_test(tcase, test_list_over_both_places);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

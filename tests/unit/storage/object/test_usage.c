@@ -1,9 +1,7 @@
 /* Requests, transfer and invocations, as apply() adds them up. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "storage/object/store.h"
+#include "tests/lib/suite.h"
 
 #define ACCOUNT "000000000001"
 
@@ -23,11 +21,9 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     store_close(store);
     arena_release(&arena);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 static char *text(const char *s)
@@ -263,9 +259,5 @@ int main(void)
     tcase_add_test(tcase, test_a_bucket_that_went);
     tcase_add_test(tcase, test_refused);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }
