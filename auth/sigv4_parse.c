@@ -28,15 +28,6 @@ struct bytes request_header(const struct auth_request *request, struct bytes nam
     return value;
 }
 
-static struct bytes trim(struct bytes s)
-{
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
-        s = bytes_of(s.ptr + 1, s.len - 1);
-    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
 /* Cuts s at the first `separator`: returns what is before, *rest gets what is after, or ptr NULL
  * when there is no separator. */
 static struct bytes cut(struct bytes s, char separator, struct bytes *rest)
@@ -156,13 +147,14 @@ static enum kist_err parse_header(const struct auth_request *request, struct sig
                                   struct sigv4_claim *claim)
 {
     size_t count;
-    struct bytes value = trim(request_header(request, BYTES_LIT("authorization"), &count));
+    struct bytes value =
+        bytes_trim(request_header(request, BYTES_LIT("authorization"), &count), " \t");
     if (value.len < sizeof SIGV4_ALGORITHM - 1)
         return fail(claim, fault, "the authorization header is too short");
     struct bytes rest = bytes_of(value.ptr + sizeof SIGV4_ALGORITHM - 1,
                                  value.len - (sizeof SIGV4_ALGORITHM - 1));
     do {
-        struct bytes part = trim(cut(rest, ',', &rest));
+        struct bytes part = bytes_trim(cut(rest, ',', &rest), " \t");
         TRY(set_component(claim, fault, part));
     } while (rest.ptr);
     if (!claim->credential.ptr || !claim->signed_headers.ptr || !claim->signature.ptr)
@@ -314,7 +306,7 @@ static enum kist_err header_mechanism(struct bytes value, size_t count, struct s
 {
     if (count > 1)
         return refuse(fault, "Only one Authorization header is allowed");
-    value = trim(value);
+    value = bytes_trim(value, " \t");
     size_t len = sizeof SIGV4_ALGORITHM - 1;
     if (bytes_starts_with(value, BYTES_LIT(SIGV4_ALGORITHM)) &&
         (value.len == len || value.ptr[len] == ' ' || value.ptr[len] == '\t')) {
