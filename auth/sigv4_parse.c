@@ -199,17 +199,6 @@ static enum query_slot query_slot_of(struct bytes name)
     return slot;
 }
 
-static enum kist_err decode(struct arena *arena, struct bytes in, struct bytes *out)
-{
-    size_t len;
-    uint8_t *text = arena_alloc(arena, in.len + 1);
-    if (!text)
-        return KIST_E_NOMEM;
-    TRY(uri_decode(in, true, text, &len));
-    *out = bytes_of(text, len);
-    return KIST_OK;
-}
-
 /* One pass over the query; each X-Amz-* value decoded, once only. */
 static enum kist_err collect(const struct auth_request *request, struct sigv4_fault *fault,
                              const struct sigv4_claim *claim, struct bytes values[Q_COUNT])
@@ -223,7 +212,7 @@ static enum kist_err collect(const struct auth_request *request, struct sigv4_fa
         if (values[slot].ptr)
             return fail(claim, fault,
                         arena_printf(fault->arena, "%s must be given once", query_names[slot]));
-        enum kist_err err = decode(fault->arena, raw, &values[slot]);
+        enum kist_err err = uri_decode_copy(fault->arena, raw, true, &values[slot]);
         if (err == KIST_E_INVALID)
             return fail(claim, fault,
                         arena_printf(fault->arena, "%s is not correctly percent-encoded",

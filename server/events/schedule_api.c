@@ -66,11 +66,8 @@ char *schedule_copy(struct schedule_work *w, struct bytes b)
 
 static struct bytes decoded(struct schedule_work *w, struct bytes raw)
 {
-    size_t len = 0;
-    uint8_t *out = arena_alloc(w->call->arena, raw.len + 1);
-    if (!out || uri_decode(raw, false, out, &len) != KIST_OK)
-        return BYTES_EMPTY;
-    return bytes_of(out, len);
+    struct bytes out;
+    return uri_decode_copy(w->call->arena, raw, false, &out) == KIST_OK ? out : BYTES_EMPTY;
 }
 
 static struct bytes param(struct schedule_work *w, const char *name)

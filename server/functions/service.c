@@ -180,13 +180,11 @@ char *fn_new_uuid(struct fn_call *c)
 
 static struct bytes decode(struct fn_call *c, struct bytes raw, bool plus)
 {
-    uint8_t *out = arena_alloc(c->arena, raw.len + 1);
-    size_t len = 0;
-    if (!out || uri_decode(raw, plus, out, &len) != KIST_OK || memchr(out, 0, len) ||
-        !bytes_is_utf8(bytes_of(out, len)))
+    struct bytes out;
+    if (uri_decode_copy(c->arena, raw, plus, &out) != KIST_OK || memchr(out.ptr, 0, out.len) ||
+        !bytes_is_utf8(out))
         return BYTES_EMPTY;
-    out[len] = '\0';
-    return bytes_of(out, len);
+    return out;
 }
 
 /* The n-th value of that name. */

@@ -131,12 +131,8 @@ static struct bytes filter_value(const struct s3_xml_node *n, const char *name)
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-filtering.html */
 static bool decoded(struct arena *arena, struct bytes value, struct bytes *out)
 {
-    uint8_t *text = arena_alloc(arena, value.len + 1);
-    size_t len = 0;
-    if (!text)
-        return false;
-    *out = uri_decode(value, false, text, &len) == KIST_OK ? bytes_of(text, len) : value;
-    return true;
+    *out = value;
+    return uri_decode_copy(arena, value, false, out) != KIST_E_NOMEM;
 }
 
 static uint64_t kinds_of(const struct s3_xml_node *n)
