@@ -1,8 +1,10 @@
-/* A store with an account, targets over it, and deliveries that can be waited for. */
+/* A store with an account, targets over it, deliveries that can be waited for, and a listener. */
 #ifndef KIST_TESTS_UNIT_SERVER_EVENTS_TARGETS_FIXTURE_H
 #define KIST_TESTS_UNIT_SERVER_EVENTS_TARGETS_FIXTURE_H
 
+#include <arpa/inet.h>
 #include <pthread.h>
+#include <sys/socket.h>
 
 #include "server/events/targets.h"
 #include "tests/lib/suite.h"
@@ -159,6 +161,42 @@ __attribute__((unused)) static enum event_outcome deliver_to(const char *arn, ch
     if (why)
         snprintf(why, 256, "%s", p.why);
     return p.outcome;
+}
+
+/* ---- who listens ---- */
+
+__attribute__((unused)) static unsigned port; /* on 127.0.0.1 */
+static void *(*serve_connection)(void *fd);
+
+static void *accept_all(void *arg)
+{
+    int listener = (int)(intptr_t)arg;
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        pthread_t thread;
+        if (fd < 0)
+            return NULL;
+        ck_assert_int_eq(pthread_create(&thread, NULL, serve_connection, (void *)(intptr_t)fd),
+                         0);
+        pthread_detach(thread);
+    }
+}
+
+/* Each connection gets a thread of its own, which closes it. */
+__attribute__((unused)) static void listen_with(void *(*serve)(void *fd))
+{
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    socklen_t len = sizeof(address);
+    pthread_t thread;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    serve_connection = serve;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(listener, 1000), 0);
+    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+    port = ntohs(address.sin_port);
+    ck_assert_int_eq(pthread_create(&thread, NULL, accept_all, (void *)(intptr_t)listener), 0);
+    pthread_detach(thread);
 }
 
 #endif
