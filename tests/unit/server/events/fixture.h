@@ -47,6 +47,9 @@ struct fixture {
 
 static struct fixture fix;
 
+static UNUSED_OK char target_a[] = QUEUE_ARN "a", target_b[] = QUEUE_ARN "b";
+static UNUSED_OK char function_f[] = FUNCTION_ARN "f";
+
 /* ---- the sink ---- */
 
 static void finish(struct event_delivery *d, enum event_outcome outcome)
@@ -318,6 +321,49 @@ static UNUSED_OK bool read_object(const char *bucket, const char *key, char *out
         object_reader_close(r);
     arena_release(&arena);
     return there;
+}
+
+/* ---- what most tests do ---- */
+
+static UNUSED_OK void set_one_rule(char *target)
+{
+    Kist__NotificationRule r = rule(target, ""), *rules[] = { &r };
+    set_rules(rules, 1);
+}
+
+static UNUSED_OK void put_many(const char *prefix, size_t count)
+{
+    char key[40];
+    for (size_t i = 0; i < count; i++) {
+        snprintf(key, sizeof(key), "%s%05zu", prefix, i);
+        put_object(key);
+    }
+}
+
+static UNUSED_OK void set_ordered_rule(void)
+{
+    Kist__NotificationRule r = rule(target_a, ""), *rules[] = { &r };
+    r.ordered = true;
+    set_rules(rules, 1);
+}
+
+static UNUSED_OK enum event_outcome always_fails(const Kist__Event *event, unsigned attempt)
+{
+    (void)event, (void)attempt;
+    return EVENT_FAILED;
+}
+
+static UNUSED_OK enum event_outcome refuses(const Kist__Event *event, unsigned attempt)
+{
+    (void)event, (void)attempt;
+    return EVENT_REFUSED;
+}
+
+/* ctx: 256 characters. */
+static UNUSED_OK bool copy_error(void *ctx, const struct event_item *item)
+{
+    snprintf(ctx, 256, "%s", item->event->error);
+    return true;
 }
 
 static void setup(void)
