@@ -1,6 +1,5 @@
 /* Policies of functions, and services as principals.
  * https://docs.aws.amazon.com/lambda/latest/dg/access-control-resource-based.html */
-#include "tests/lib/suite.h"
 #include "tests/unit/auth/policy_fixture.h"
 
 #define ON_FUNCTION                                                                              \
