@@ -304,11 +304,14 @@ bool s3_checksum_parse(struct s3_request *r);
 bool s3_checksum_kind(struct bytes name, enum digest_kind *out); /* "CRC32C", any case */
 const char *s3_checksum_name(enum digest_kind kind);             /* "CRC32C" */
 const char *s3_checksum_header(enum digest_kind kind);           /* "x-amz-checksum-crc32c" */
+const char *s3_checksum_type(bool composite);                    /* "FULL_OBJECT" */
 /* Base64, and "-parts" when composite. */
 struct bytes s3_checksum_text(struct arena *arena, const Kist__Checksum *c, uint32_t parts);
 void s3_checksum_headers(struct s3_request *r, const Kist__Checksum *c, uint32_t parts);
 void s3_xml_checksum(struct s3_xml *x, struct arena *arena, const Kist__Checksum *c,
                      uint32_t parts, bool type);
+/* What checksum there is, without its value: as listings say it. */
+void s3_xml_checksum_kind(struct s3_xml *x, enum digest_kind kind, bool composite);
 /* From base64; false when the length is wrong. */
 bool s3_checksum_decode(enum digest_kind kind, struct bytes text, uint8_t *out);
 /* NULL when the request had none. */
