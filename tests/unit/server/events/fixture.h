@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "server/events/events.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/suite.h"
 
 #define UNUSED_OK __attribute__((unused))
@@ -194,40 +195,15 @@ static UNUSED_OK void stop_events(unsigned grace_ms)
 
 static void create_bucket(const char *name)
 {
-    static char region[] = "r";
-    char owner[CANONICAL_ID_LEN + 1];
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT;
-    memset(owner, 'a', CANONICAL_ID_LEN);
-    owner[CANONICAL_ID_LEN] = 0;
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    create.bucket = &bucket;
-    bucket.name = (char *)(uintptr_t)name;
-    bucket.owner = owner;
-    bucket.region = region;
-    ck_assert_int_eq(store_commit(fix.store, &command), KIST_OK);
+    ck_assert_int_eq(commit_bucket(fix.store, name, CANONICAL_OF("aaaa"), "r"), KIST_OK);
 }
 
 /* The account that owns the bucket, whose targets are in its name. */
 static void create_account(void)
 {
-    static char id[] = "000000000001", name[] = "first";
-    char canonical[CANONICAL_ID_LEN + 1];
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutAccount put = KIST__PUT_ACCOUNT__INIT;
-    Kist__Account account = KIST__ACCOUNT__INIT;
-    memset(canonical, 'a', CANONICAL_ID_LEN);
-    canonical[CANONICAL_ID_LEN] = 0;
-    account.id = id;
-    account.name = name;
-    account.canonical = canonical;
-    account.first = true;
-    put.account = &account;
-    command.of_case = KIST__COMMAND__OF_PUT_ACCOUNT;
-    command.put_account = &put;
-    ck_assert_int_eq(store_commit(fix.store, &command), KIST_OK);
+    ck_assert_int_eq(
+        commit_account(fix.store, "000000000001", CANONICAL_OF("aaaa"), "first", true, 0),
+        KIST_OK);
 }
 
 /* Rules as NotificationRules, of the bucket "b". */
@@ -255,7 +231,7 @@ static Kist__NotificationRule rule(const char *target, const char *prefix)
     r.id = id;
     r.kinds = UINT64_MAX;
     r.prefix = schema_data(bytes_str(prefix));
-    r.target = (char *)(uintptr_t)target;
+    r.target = mut(target);
     return r;
 }
 
@@ -278,7 +254,7 @@ static UNUSED_OK void put_object_of(const char *bucket, const char *key, uint32_
     sem_init(&sem, 0, 0);
     ck_assert_int_eq(object_writer_open(fix.store, 4, 0, NULL, NULL, &w), KIST_OK);
     ck_assert_int_eq(object_writer_write(w, BYTES_LIT("body")), KIST_OK);
-    request.bucket = (char *)(uintptr_t)bucket;
+    request.bucket = mut(bucket);
     request.key = schema_data(bytes_str(key));
     request.object = &object;
     object.mtime_ms = 1;

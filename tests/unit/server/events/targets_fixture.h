@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "server/events/targets.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/suite.h"
 
 #define ACCOUNT "000000000001"
@@ -19,30 +20,6 @@ static char dir[] = "/tmp/kist-unit-XXXXXX";
 static struct store *store;
 static struct targets *targets;
 
-static char *mut(const char *s)
-{
-    return (char *)(uintptr_t)s;
-}
-
-static void put_account(const char *id, const char *name, bool first)
-{
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutAccount put = KIST__PUT_ACCOUNT__INIT;
-    Kist__Account account = KIST__ACCOUNT__INIT;
-    char canonical[65];
-    command.of_case = KIST__COMMAND__OF_PUT_ACCOUNT;
-    command.put_account = &put;
-    put.account = &account;
-    for (int i = 0; i < 64; i++)
-        canonical[i] = id[11];
-    canonical[64] = 0;
-    account.id = mut(id);
-    account.canonical = canonical;
-    account.name = mut(name);
-    account.first = first;
-    ck_assert_int_eq(store_commit(store, &command), KIST_OK);
-}
-
 static void setup(void)
 {
     struct store_config config = STORE_CONFIG_DEFAULT;
@@ -50,8 +27,10 @@ static void setup(void)
     config.dir = dir;
     config.sync = false;
     ck_assert_int_eq(store_open(&config, &store), KIST_OK);
-    put_account(ACCOUNT, "root", true);
-    put_account(OTHER_ACCOUNT, "other", false);
+    ck_assert_int_eq(commit_account(store, ACCOUNT, CANONICAL_OF("1111"), "root", true, 0),
+                     KIST_OK);
+    ck_assert_int_eq(
+        commit_account(store, OTHER_ACCOUNT, CANONICAL_OF("2222"), "other", false, 0), KIST_OK);
     struct targets_config how = { store, "us-east-1" };
     ck_assert_int_eq(targets_open(&how, &targets), KIST_OK);
 }

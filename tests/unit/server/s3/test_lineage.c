@@ -7,6 +7,7 @@
 #include "auth/accounts.h"
 #include "server/http/server.h"
 #include "server/s3/s3.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/suite.h"
 
 #define POLICY                                                                                   \
@@ -29,18 +30,9 @@ static void commit(Kist__Command *command)
 
 static void make_bucket(void)
 {
-    static char owner[] = "o", region[] = "us-east-1";
     Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT;
     Kist__PutBucketConfig policy = KIST__PUT_BUCKET_CONFIG__INIT;
-    bucket.name = bucket_name;
-    bucket.owner = owner;
-    bucket.region = region;
-    create.bucket = &bucket;
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    commit(&command);
+    ck_assert_int_eq(commit_bucket(store, bucket_name, "o", "us-east-1"), KIST_OK);
     policy.name = bucket_name;
     policy.kind = CONFIG_POLICY;
     policy.document = schema_data(BYTES_LIT(POLICY));

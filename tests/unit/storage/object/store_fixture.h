@@ -2,7 +2,7 @@
 #ifndef KIST_TESTS_UNIT_STORAGE_OBJECT_STORE_FIXTURE_H
 #define KIST_TESTS_UNIT_STORAGE_OBJECT_STORE_FIXTURE_H
 
-#include "storage/object/store.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/suite.h"
 
 static char dir[] = "/tmp/kist-unit-XXXXXX";
@@ -33,12 +33,6 @@ static inline void stop_store(void)
 }
 
 /* ---- commands ---- */
-
-/* For messages, which are not written to. */
-static inline char *mut(const char *text)
-{
-    return (char *)(uintptr_t)text;
-}
 
 static inline void on_done(struct store_op *op)
 {
@@ -72,15 +66,7 @@ static inline enum kist_err commit_written(Kist__Command *command, struct object
 
 static inline enum kist_err create_bucket(const char *name, const char *owner)
 {
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT;
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    create.bucket = &bucket;
-    bucket.name = mut(name);
-    bucket.owner = mut(owner);
-    return store_commit(store, &command);
+    return commit_bucket(store, name, owner, "r");
 }
 
 static inline enum kist_err delete_bucket(const char *name)

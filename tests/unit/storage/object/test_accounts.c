@@ -4,25 +4,13 @@
 
 #define FIRST "000000000001"
 #define OTHER "000000000002"
-#define CANONICAL(c) c c c c c c c c c c c c c c c c
-#define FIRST_ID CANONICAL("aaaa")
-#define OTHER_ID CANONICAL("bbbb")
+#define FIRST_ID CANONICAL_OF("aaaa")
+#define OTHER_ID CANONICAL_OF("bbbb")
 
 static enum kist_err put_account(const char *id, const char *canonical, const char *name,
                                  bool first, uint64_t expected)
 {
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutAccount put = KIST__PUT_ACCOUNT__INIT;
-    Kist__Account account = KIST__ACCOUNT__INIT;
-    command.of_case = KIST__COMMAND__OF_PUT_ACCOUNT;
-    command.put_account = &put;
-    put.account = &account;
-    put.expected = expected;
-    account.id = mut(id);
-    account.canonical = mut(canonical);
-    account.name = mut(name);
-    account.first = first;
-    return store_commit(store, &command);
+    return commit_account(store, id, canonical, name, first, expected);
 }
 
 static enum kist_err delete_account(const char *id)

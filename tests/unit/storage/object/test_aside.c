@@ -2,7 +2,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
-#include "storage/object/store.h"
+#include "tests/lib/commands.h"
 #include "tests/lib/suite.h"
 
 #define MIB ((size_t)1 << 20)
@@ -43,20 +43,10 @@ static void open_store(void)
 
 static void setup(void)
 {
-    static char owner[] = "o", region[] = "r";
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT;
     snprintf(dir, sizeof(dir), "/var/tmp/kist-unit-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(dir));
     open_store();
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    create.bucket = &bucket;
-    bucket.name = bucket_name;
-    bucket.owner = owner;
-    bucket.region = region;
-    ck_assert_int_eq(store_commit(store, &command), KIST_OK);
+    ck_assert_int_eq(commit_bucket(store, bucket_name, "o", "r"), KIST_OK);
 }
 
 static void teardown(void)
