@@ -26,15 +26,6 @@ static bool is_token(struct bytes s)
     return s.len > 0;
 }
 
-static struct bytes trim(struct bytes s)
-{
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
-        s = bytes_of(s.ptr + 1, s.len - 1);
-    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
 static struct chunked_trailer *announced(struct chunked_decoder *d, struct bytes name)
 {
     for (size_t i = 0; i < d->trailer_count; i++)
@@ -57,7 +48,7 @@ static enum kist_err announce(struct chunked_decoder *d, struct bytes name)
 /* x-amz-trailer: a comma-separated list of names. */
 static enum kist_err parse_announcement(struct chunked_decoder *d, struct bytes list)
 {
-    list = trim(list);
+    list = bytes_trim(list, " \t");
     if (list.len == 0)
         return KIST_OK;
     if (list.len > sizeof d->names || !d->has_trailer)
@@ -70,7 +61,7 @@ static enum kist_err parse_announcement(struct chunked_decoder *d, struct bytes 
     for (size_t i = 0; i <= list.len; i++) {
         if (i < list.len && d->names[i] != ',')
             continue;
-        TRY(announce(d, trim(bytes_of(d->names + start, i - start))));
+        TRY(announce(d, bytes_trim(bytes_of(d->names + start, i - start), " \t")));
         start = i + 1;
     }
     return KIST_OK;
@@ -270,7 +261,7 @@ static enum kist_err take_trailer(struct chunked_decoder *d, struct bytes line)
     if (!colon || memchr(line.ptr, '\r', line.len) || memchr(line.ptr, '\0', line.len))
         return KIST_E_TRAILER;
     struct bytes name = bytes_of(line.ptr, (size_t)(colon - line.ptr));
-    struct bytes value = trim(bytes_of(colon + 1, line.len - name.len - 1));
+    struct bytes value = bytes_trim(bytes_of(colon + 1, line.len - name.len - 1), " \t");
     if (bytes_equal_nocase(name, bytes_str(trailer_signature_name)))
         return check_trailer_signature(d, value);
     struct chunked_trailer *trailer = announced(d, name);

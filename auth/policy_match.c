@@ -28,15 +28,6 @@ static bool lookup(const struct policy_request *request, struct bytes key,
     return request->context && request->context(request->ctx, key, out);
 }
 
-static struct bytes trim(struct bytes b)
-{
-    while (b.len && b.ptr[0] == ' ')
-        b = bytes_of(b.ptr + 1, b.len - 1);
-    while (b.len && b.ptr[b.len - 1] == ' ')
-        b.len--;
-    return b;
-}
-
 /* The inside of ${...}: *, ?, $, or a key, perhaps with ", 'default'". */
 static bool variable_value(const struct reader *r, struct bytes inside, struct bytes *out)
 {
@@ -46,14 +37,16 @@ static bool variable_value(const struct reader *r, struct bytes inside, struct b
         return true;
     }
     size_t comma = bytes_find(inside, BYTES_LIT(","), 0);
-    struct bytes key = trim(bytes_of(inside.ptr, comma == SIZE_MAX ? inside.len : comma));
+    struct bytes key =
+        bytes_trim(bytes_of(inside.ptr, comma == SIZE_MAX ? inside.len : comma), " ");
     if (lookup(r->request, key, &values) && values.count == 1) {
         *out = values.list[0];
         return true;
     }
     if (comma == SIZE_MAX)
         return false;
-    struct bytes fallback = trim(bytes_of(inside.ptr + comma + 1, inside.len - comma - 1));
+    struct bytes fallback =
+        bytes_trim(bytes_of(inside.ptr + comma + 1, inside.len - comma - 1), " ");
     if (fallback.len < 2 || fallback.ptr[0] != '\'' || fallback.ptr[fallback.len - 1] != '\'')
         return false;
     *out = bytes_of(fallback.ptr + 1, fallback.len - 2);
@@ -134,7 +127,7 @@ enum match pattern_match(struct bytes pattern, struct bytes text, bool nocase, b
 static bool read_number(struct bytes text, double *out)
 {
     char buf[64], *end;
-    text = trim(text);
+    text = bytes_trim(text, " ");
     if (text.len == 0 || text.len >= sizeof(buf))
         return false;
     for (size_t i = 0; i < text.len; i++)

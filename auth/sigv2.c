@@ -93,17 +93,6 @@ static enum kist_err fail(struct check *c, enum kist_err err, const char *reason
     return err;
 }
 
-static enum kist_err decode(struct arena *arena, struct bytes in, struct bytes *out)
-{
-    size_t len;
-    uint8_t *text = arena_alloc(arena, in.len + 1);
-    if (!text)
-        return KIST_E_NOMEM;
-    TRY(uri_decode(in, true, text, &len));
-    *out = bytes_of(text, len);
-    return KIST_OK;
-}
-
 static enum kist_err read_params(struct check *c)
 {
     struct bytes q = c->request->raw_query;
@@ -119,10 +108,11 @@ static enum kist_err read_params(struct check *c)
         struct item *p = &c->params[c->param_count++];
         size_t eq = bytes_find(part, BYTES_LIT("="), 0);
         p->has_value = eq != SIZE_MAX;
-        TRY(decode(c->fault->arena, bytes_of(part.ptr, p->has_value ? eq : part.len), &p->name));
+        TRY(uri_decode_copy(c->fault->arena, bytes_of(part.ptr, p->has_value ? eq : part.len),
+                            true, &p->name));
         if (p->has_value)
-            TRY(decode(c->fault->arena, bytes_of(part.ptr + eq + 1, part.len - eq - 1),
-                       &p->value));
+            TRY(uri_decode_copy(c->fault->arena, bytes_of(part.ptr + eq + 1, part.len - eq - 1),
+                                true, &p->value));
     }
     return KIST_OK;
 }

@@ -28,15 +28,6 @@ struct bytes request_header(const struct auth_request *request, struct bytes nam
     return value;
 }
 
-static struct bytes trim(struct bytes s)
-{
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
-        s = bytes_of(s.ptr + 1, s.len - 1);
-    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
 /* Cuts s at the first `separator`: returns what is before, *rest gets what is after, or ptr NULL
  * when there is no separator. */
 static struct bytes cut(struct bytes s, char separator, struct bytes *rest)
@@ -156,13 +147,14 @@ static enum kist_err parse_header(const struct auth_request *request, struct sig
                                   struct sigv4_claim *claim)
 {
     size_t count;
-    struct bytes value = trim(request_header(request, BYTES_LIT("authorization"), &count));
+    struct bytes value =
+        bytes_trim(request_header(request, BYTES_LIT("authorization"), &count), " \t");
     if (value.len < sizeof SIGV4_ALGORITHM - 1)
         return fail(claim, fault, "the authorization header is too short");
     struct bytes rest = bytes_of(value.ptr + sizeof SIGV4_ALGORITHM - 1,
                                  value.len - (sizeof SIGV4_ALGORITHM - 1));
     do {
-        struct bytes part = trim(cut(rest, ',', &rest));
+        struct bytes part = bytes_trim(cut(rest, ',', &rest), " \t");
         TRY(set_component(claim, fault, part));
     } while (rest.ptr);
     if (!claim->credential.ptr || !claim->signed_headers.ptr || !claim->signature.ptr)
@@ -207,17 +199,6 @@ static enum query_slot query_slot_of(struct bytes name)
     return slot;
 }
 
-static enum kist_err decode(struct arena *arena, struct bytes in, struct bytes *out)
-{
-    size_t len;
-    uint8_t *text = arena_alloc(arena, in.len + 1);
-    if (!text)
-        return KIST_E_NOMEM;
-    TRY(uri_decode(in, true, text, &len));
-    *out = bytes_of(text, len);
-    return KIST_OK;
-}
-
 /* One pass over the query; each X-Amz-* value decoded, once only. */
 static enum kist_err collect(const struct auth_request *request, struct sigv4_fault *fault,
                              const struct sigv4_claim *claim, struct bytes values[Q_COUNT])
@@ -231,7 +212,7 @@ static enum kist_err collect(const struct auth_request *request, struct sigv4_fa
         if (values[slot].ptr)
             return fail(claim, fault,
                         arena_printf(fault->arena, "%s must be given once", query_names[slot]));
-        enum kist_err err = decode(fault->arena, raw, &values[slot]);
+        enum kist_err err = uri_decode_copy(fault->arena, raw, true, &values[slot]);
         if (err == KIST_E_INVALID)
             return fail(claim, fault,
                         arena_printf(fault->arena, "%s is not correctly percent-encoded",
@@ -314,7 +295,7 @@ static enum kist_err header_mechanism(struct bytes value, size_t count, struct s
 {
     if (count > 1)
         return refuse(fault, "Only one Authorization header is allowed");
-    value = trim(value);
+    value = bytes_trim(value, " \t");
     size_t len = sizeof SIGV4_ALGORITHM - 1;
     if (bytes_starts_with(value, BYTES_LIT(SIGV4_ALGORITHM)) &&
         (value.len == len || value.ptr[len] == ' ' || value.ptr[len] == '\t')) {

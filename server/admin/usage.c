@@ -39,10 +39,8 @@ static struct bytes param(struct exchange *x, const char *name)
             one.ptr[wanted.len] != '=')
             continue;
         struct bytes value = bytes_of(one.ptr + wanted.len + 1, one.len - wanted.len - 1);
-        uint8_t *decoded = arena_alloc(exchange_arena(x), value.len + 1);
-        size_t len = 0;
-        if (decoded && uri_decode(value, false, decoded, &len) == KIST_OK)
-            return bytes_of(decoded, len);
+        if (uri_decode_copy(exchange_arena(x), value, false, &value) == KIST_OK)
+            return value;
     }
     return BYTES_EMPTY;
 }

@@ -190,7 +190,6 @@ static void *run(void *arg)
 enum kist_err events_open(const struct events_config *config, struct events **out)
 {
     struct events *e = calloc(1, sizeof(*e));
-    pthread_condattr_t monotonic;
     if (!e)
         return KIST_E_NOMEM;
     e->config = *config;
@@ -202,10 +201,7 @@ enum kist_err events_open(const struct events_config *config, struct events **ou
     item_list_init(&e->finished);
     item_list_init(&e->settled);
     pthread_mutex_init(&e->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&e->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    mono_cond_init(&e->wake);
     if (pthread_create(&e->thread, NULL, run, e) != 0) {
         events_destroy(e);
         return KIST_E_NOMEM;

@@ -295,16 +295,12 @@ void schedules_note(struct schedules *s)
 enum kist_err schedules_open(const struct schedules_config *config, struct schedules **out)
 {
     struct schedules *s = calloc(1, sizeof(*s));
-    pthread_condattr_t attr;
     if (!s)
         return KIST_E_NOMEM;
     s->config = *config;
     schedule_api_init(s);
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    mono_cond_init(&s->wake);
     s->started = pthread_create(&s->thread, NULL, clock_main, s) == 0;
     if (!s->started) {
         schedules_close(s);

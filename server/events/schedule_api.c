@@ -1,8 +1,5 @@
 /* The API of schedules. A request is read into a Schedule, judged, and written with its next turn
  * in one step. */
-#include <inttypes.h>
-#include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "server/events/schedule_internal.h"
@@ -66,11 +63,8 @@ char *schedule_copy(struct schedule_work *w, struct bytes b)
 
 static struct bytes decoded(struct schedule_work *w, struct bytes raw)
 {
-    size_t len = 0;
-    uint8_t *out = arena_alloc(w->call->arena, raw.len + 1);
-    if (!out || uri_decode(raw, false, out, &len) != KIST_OK)
-        return BYTES_EMPTY;
-    return bytes_of(out, len);
+    struct bytes out;
+    return uri_decode_copy(w->call->arena, raw, false, &out) == KIST_OK ? out : BYTES_EMPTY;
 }
 
 static struct bytes param(struct schedule_work *w, const char *name)
@@ -101,12 +95,6 @@ static bool name_fits(struct bytes name)
     return true;
 }
 
-static char *text_of(struct schedule_work *w, const json_t *object, const char *name)
-{
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? schedule_copy(w, bytes_str(text)) : (char *)"";
-}
-
 char *schedule_arn(struct schedule_work *w, const char *kind, struct bytes group,
                    struct bytes name)
 {
@@ -127,91 +115,6 @@ bool schedule_allowed(struct schedule_work *w, const char *action, const char *a
                                "User: %.*s is not authorized to perform: %s on resource: %s",
                                (int)who->arn.len, (const char *)who->arn.ptr, action, arn));
     return false;
-}
-
-static int64_t date_of(const json_t *root, const char *name)
-{
-    return (int64_t)(json_number_value(json_object_get(root, name)) * 1000);
-}
-
-static bool read_target(struct schedule_work *w, const json_t *target, Kist__Schedule *to)
-{
-    const json_t *policy = json_object_get(target, "RetryPolicy");
-    const json_t *retries = json_object_get(policy, "MaximumRetryAttempts");
-    const char *input = json_string_value(json_object_get(target, "Input"));
-    to->target = text_of(w, target, "Arn");
-    to->role = text_of(w, target, "RoleArn");
-    to->dead_letter = text_of(w, json_object_get(target, "DeadLetterConfig"), "Arn");
-    to->age_max_s =
-        (uint32_t)json_integer_value(json_object_get(policy, "MaximumEventAgeInSeconds"));
-    if (json_is_integer(retries) &&
-        (json_integer_value(retries) < 0 || json_integer_value(retries) > 185))
-        return false;
-    to->retries = json_is_integer(retries) ? (int32_t)json_integer_value(retries) + 1 : 0;
-    if (input)
-        to->input = schema_data(bytes_str(schedule_copy(w, bytes_str(input))));
-    return to->target[0] && to->input.len <= SCHEDULE_INPUT_MAX &&
-           (!to->age_max_s || (to->age_max_s >= 60 && to->age_max_s <= 86400));
-}
-
-static bool read_missed(const char *text, uint32_t *out)
-{
-    static const char *const names[] = { "ONCE", "SKIP", "ALL" };
-    *out = SCHEDULE_MISSED_ONCE;
-    for (uint32_t i = 0; i < ARRAY_LEN(names); i++)
-        if (strcmp(text, names[i]) == 0)
-            *out = i;
-    return !text[0] || strcmp(text, names[*out]) == 0;
-}
-
-static char *new_revision(struct schedule_work *w)
-{
-    uint8_t random[16];
-    char hex[33];
-    struct env *env = store_env(w->s->config.store);
-    env->random(env, random, sizeof(random));
-    hex_encode(bytes_of(random, sizeof(random)), hex);
-    return schedule_copy(w, bytes_str(hex));
-}
-
-/* NULL, or what is wrong. */
-static const char *read_schedule(struct schedule_work *w, const json_t *root, Kist__Schedule *to)
-{
-    struct cron cron;
-    const json_t *window = json_object_get(root, "FlexibleTimeWindow");
-    const char *mode = json_string_value(json_object_get(window, "Mode"));
-    char *state = text_of(w, root, "State"), *after = text_of(w, root, "ActionAfterCompletion");
-    kist__schedule__init(to);
-    to->name = schedule_copy(w, w->name);
-    to->group = schedule_copy(w, w->group);
-    to->expression = text_of(w, root, "ScheduleExpression");
-    to->time_zone = text_of(w, root, "ScheduleExpressionTimezone");
-    to->description = text_of(w, root, "Description");
-    to->start_ms = date_of(root, "StartDate");
-    to->end_ms = date_of(root, "EndDate");
-    to->disabled = strcmp(state, "DISABLED") == 0;
-    to->delete_after = strcmp(after, "DELETE") == 0;
-    to->revision = new_revision(w);
-    to->modified_ms = w->now_ms;
-    if (cron_parse(bytes_str(to->expression), bytes_str(to->time_zone), &cron) != KIST_OK)
-        return "Invalid Schedule Expression, or time zone.";
-    if (!mode || (strcmp(mode, "OFF") != 0 && strcmp(mode, "FLEXIBLE") != 0))
-        return "FlexibleTimeWindow with a Mode of OFF or FLEXIBLE is required.";
-    to->window_minutes =
-        (uint32_t)json_integer_value(json_object_get(window, "MaximumWindowInMinutes"));
-    if ((strcmp(mode, "FLEXIBLE") == 0) != (to->window_minutes > 0) || to->window_minutes > 1440)
-        return "MaximumWindowInMinutes must be 1 to 1440 with Mode FLEXIBLE, and absent "
-               "otherwise.";
-    if ((state[0] && !to->disabled && strcmp(state, "ENABLED") != 0) ||
-        (after[0] && !to->delete_after && strcmp(after, "NONE") != 0) ||
-        !read_missed(text_of(w, root, "KistMissedRuns"), &to->missed))
-        return "State, ActionAfterCompletion or KistMissedRuns is none of its values.";
-    if (to->start_ms < 0 || to->end_ms < 0 || (to->end_ms && to->end_ms <= to->start_ms) ||
-        strlen(to->description) > 512)
-        return "StartDate, EndDate or Description is out of bounds.";
-    if (!read_target(w, json_object_get(root, "Target"), to))
-        return "Target is missing or out of bounds.";
-    return NULL;
 }
 
 /* ---- writing ---- */
@@ -348,7 +251,7 @@ static void put_schedule(struct schedule_work *w, json_t *root, bool update)
         schedule_fail_err(w, update ? KIST_E_NOT_FOUND : KIST_E_CONFLICT);
         return;
     }
-    const char *wrong = read_schedule(w, root, &w->schedule);
+    const char *wrong = schedule_read(w, root, &w->schedule);
     if (!wrong && !schedule_group_exists(w)) {
         schedule_fail(w, 404, "ResourceNotFoundException", "Schedule group does not exist.");
         return;
@@ -386,50 +289,6 @@ static void put(struct schedule_work *w, bool update)
 
 /* ---- reading ---- */
 
-static json_t *describe(struct schedule_work *w, const Kist__Schedule *o, bool whole)
-{
-    static const char *const missed[] = { "ONCE", "SKIP", "ALL" };
-    struct bytes group = bytes_str(o->group), name = bytes_str(o->name);
-    json_t *target = json_pack("{s:s}", "Arn", o->target);
-    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:o}", "Arn",
-                             schedule_arn(w, "schedule", group, name), "Name", o->name,
-                             "GroupName", o->group, "State", o->disabled ? "DISABLED" : "ENABLED",
-                             "CreationDate", (double)o->created_ms / 1000, "LastModificationDate",
-                             (double)o->modified_ms / 1000, "Target", target);
-    if (!json || !whole)
-        return json;
-    json_object_set_new(json, "ScheduleExpression", json_string(o->expression));
-    json_object_set_new(json, "ScheduleExpressionTimezone",
-                        json_string(o->time_zone[0] ? o->time_zone : "UTC"));
-    json_object_set_new(json, "ActionAfterCompletion",
-                        json_string(o->delete_after ? "DELETE" : "NONE"));
-    json_object_set_new(json, "KistMissedRuns", json_string(missed[o->missed % 3]));
-    json_object_set_new(json, "FlexibleTimeWindow",
-                        o->window_minutes
-                            ? json_pack("{s:s, s:i}", "Mode", "FLEXIBLE",
-                                        "MaximumWindowInMinutes", (int)o->window_minutes)
-                            : json_pack("{s:s}", "Mode", "OFF"));
-    if (o->description[0])
-        json_object_set_new(json, "Description", json_string(o->description));
-    if (o->start_ms)
-        json_object_set_new(json, "StartDate", json_real((double)o->start_ms / 1000));
-    if (o->end_ms)
-        json_object_set_new(json, "EndDate", json_real((double)o->end_ms / 1000));
-    if (o->role[0])
-        json_object_set_new(target, "RoleArn", json_string(o->role));
-    if (o->input.len)
-        json_object_set_new(target, "Input",
-                            json_stringn((const char *)o->input.data, o->input.len));
-    if (o->dead_letter[0])
-        json_object_set_new(target, "DeadLetterConfig",
-                            json_pack("{s:s}", "Arn", o->dead_letter));
-    json_object_set_new(target, "RetryPolicy",
-                        json_pack("{s:i, s:i}", "MaximumEventAgeInSeconds",
-                                  o->age_max_s ? (int)o->age_max_s : 86400,
-                                  "MaximumRetryAttempts", o->retries ? o->retries - 1 : 185));
-    return json;
-}
-
 static void get(struct schedule_work *w)
 {
     Kist__Record *record;
@@ -439,7 +298,7 @@ static void get(struct schedule_work *w)
         return;
     enum kist_err err = existing(w, &record, &schedule);
     if (err == KIST_OK)
-        schedule_reply(w, 200, describe(w, schedule, true));
+        schedule_reply(w, 200, schedule_describe(w, schedule, true));
     else
         schedule_fail_err(w, err);
 }
@@ -502,7 +361,7 @@ static bool on_record(void *ctx, struct bytes name, const Kist__Record *record)
         bytes_starts_with(bytes_str(o->name), l->prefix) &&
         (!l->state.len || bytes_equal(l->state, BYTES_LIT("DISABLED")) == (o->disabled != 0));
     if (fits)
-        json_array_append_new(l->list, describe(l->w, o, false));
+        json_array_append_new(l->list, schedule_describe(l->w, o, false));
     return true;
 }
 

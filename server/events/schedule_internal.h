@@ -1,4 +1,5 @@
-/* What the clock (schedule.c) and the API (schedule_api.c) of schedules share. */
+/* What the clock (schedule.c) and the API (schedule_api.c, schedule_document.c,
+ * schedule_groups.c) of schedules share. */
 #ifndef KIST_SERVER_EVENTS_SCHEDULE_INTERNAL_H
 #define KIST_SERVER_EVENTS_SCHEDULE_INTERNAL_H
 
@@ -67,6 +68,11 @@ void schedule_commit(struct schedule_work *w, Kist__RecordChange **changes, size
                      void (*then)(struct schedule_work *w));
 void schedule_removed(struct schedule_work *w); /* replies {} */
 bool schedule_group_exists(struct schedule_work *w);
+
+/* schedule_document.c: into *to, which lives in the request's arena; NULL, or what is wrong. */
+const char *schedule_read(struct schedule_work *w, const json_t *root, Kist__Schedule *to);
+/* whole: as GetSchedule says it; otherwise as a listing does. NULL: no memory. */
+json_t *schedule_describe(struct schedule_work *w, const Kist__Schedule *o, bool whole);
 
 /* schedule_groups.c: of w->group */
 void schedule_create_group(struct schedule_work *w);

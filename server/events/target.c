@@ -193,17 +193,13 @@ static enum kist_err link_new(struct targets *t, const struct arn *arn,
                               const Kist__Record *record, struct target_link **out)
 {
     struct target_link *link = calloc(1, sizeof(*link));
-    pthread_condattr_t attr;
     if (!link)
         return KIST_E_NOMEM;
     link->targets = t;
     atomic_init(&link->references, 1);
     arena_init(&link->arena, RECORD_ARENA_MAX);
     pthread_mutex_init(&link->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&link->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    mono_cond_init(&link->wake);
     link->last = &link->first;
     enum kist_err err = link_fill(link, arn, record);
     if (err != KIST_OK)

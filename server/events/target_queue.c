@@ -181,8 +181,7 @@ static struct target_message *take_batch(struct target_link *link)
     struct target_message *list = NULL, **last = &list;
     struct timespec until;
     int rc = 0;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += IDLE_S;
+    mono_after((int64_t)IDLE_S * 1000, &until);
     pthread_mutex_lock(&link->lock);
     while (!link->first && !link->retired && rc == 0)
         rc = pthread_cond_timedwait(&link->wake, &link->lock, &until);

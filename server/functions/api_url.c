@@ -140,9 +140,14 @@ static bool find_url(struct fn_call *c, Kist__Function **latest, uint64_t *chang
     return err == KIST_OK || err == KIST_E_NOT_FOUND;
 }
 
-static void no_url(struct fn_call *c)
+/* Where there must be one; NULL after an error reply. */
+static Kist__FunctionUrl *load_url(struct fn_call *c, Kist__Function **latest, uint64_t *changed)
 {
-    fn_fail(c, 404, "ResourceNotFoundException", "The resource you requested does not exist.");
+    Kist__FunctionUrl *url = NULL;
+    if (find_url(c, latest, changed, &url) && !url)
+        fn_fail(c, 404, "ResourceNotFoundException",
+                "The resource you requested does not exist.");
+    return url;
 }
 
 static void commit_url(struct fn_call *c, Kist__Function *latest, uint64_t changed,
@@ -187,28 +192,18 @@ void fn_create_url(struct fn_call *c)
 void fn_get_url(struct fn_call *c)
 {
     Kist__Function *latest = NULL;
-    Kist__FunctionUrl *url = NULL;
     uint64_t changed = 0;
-    if (!find_url(c, &latest, &changed, &url))
-        return;
+    Kist__FunctionUrl *url = load_url(c, &latest, &changed);
     if (url)
         fn_reply(c, 200, url_json(c, url));
-    else
-        no_url(c);
 }
 
 void fn_update_url(struct fn_call *c)
 {
     Kist__Function *latest = NULL;
-    Kist__FunctionUrl *url = NULL;
     uint64_t changed = 0;
-    if (!find_url(c, &latest, &changed, &url))
-        return;
-    if (!url) {
-        no_url(c);
-        return;
-    }
-    if (!parse_url(c, url, false))
+    Kist__FunctionUrl *url = load_url(c, &latest, &changed);
+    if (!url || !parse_url(c, url, false))
         return;
     url->modified_ms = c->call->now_ms;
     c->more = url;
@@ -218,14 +213,10 @@ void fn_update_url(struct fn_call *c)
 void fn_delete_url(struct fn_call *c)
 {
     Kist__Function *latest = NULL;
-    Kist__FunctionUrl *url = NULL;
     uint64_t changed = 0;
-    if (!find_url(c, &latest, &changed, &url))
-        return;
+    Kist__FunctionUrl *url = load_url(c, &latest, &changed);
     if (url)
         commit_url(c, latest, changed, url, NULL, url_gone);
-    else
-        no_url(c);
 }
 
 /* ---- list ---- */

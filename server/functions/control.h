@@ -1,6 +1,7 @@
 /* The control side of functions, inside server/functions: one request of Lambda's API.
  *
- *   service.c      routes, bodies, replies, errors, waiting for the log
+ *   service.c      routes, bodies, waiting for the log
+ *   call.c         what is read of a call, and its reply
  *   config.c       a function's configuration, from JSON and to JSON
  *   code_put.c     zips into the store's own bucket, and out of it
  *   api_*.c        one file for each family of operations
@@ -94,7 +95,7 @@ struct fn_call {
     void *more;
 };
 
-/* ---- service.c ---- */
+/* ---- call.c ---- */
 
 /* Lambda's error: {"Type": "User", "Message": ...}, x-amzn-ErrorType. Replies. */
 void fn_fail(struct fn_call *c, unsigned status, const char *code, const char *message);
@@ -106,10 +107,15 @@ void fn_fail_err(struct fn_call *c, enum kist_err err);
 /* Takes the reference. NULL json: 500. */
 void fn_reply(struct fn_call *c, unsigned status, json_t *json);
 void fn_reply_empty(struct fn_call *c, unsigned status);
-/* Text of a parameter of the query, decoded; ptr NULL: absent. */
+void fn_missing(struct fn_call *c); /* 404 Function not found: ARN */
+/* The error's JSON, in the arena. */
+struct bytes fn_error_body(struct arena *arena, unsigned status, const char *message);
+void fn_add_header(struct fn_call *c, const char *name, const char *value);
+/* Percent-decoded, in the arena; ptr NULL: what no text can be. plus: it stands for a blank. */
+struct bytes fn_decode(struct fn_call *c, struct bytes raw, bool plus);
+/* Text of a parameter of the query, decoded; ptr NULL: absent. The n-th of that name. */
 struct bytes fn_param(struct fn_call *c, const char *name);
 struct bytes fn_param_at(struct fn_call *c, const char *name, size_t n);
-bool fn_qualifier_valid(struct bytes qualifier);
 /* NUL-terminated, in the arena; "" on out of memory. */
 char *fn_str(struct fn_call *c, struct bytes b);
 /* 403 unless allowed. */
@@ -118,18 +124,6 @@ bool fn_allowed(struct fn_call *c, const char *action, const char *resource, str
 char *fn_arn(struct fn_call *c, struct bytes name, struct bytes qualifier);
 char *fn_new_uuid(struct fn_call *c);
 struct bytes fn_account(const struct fn_call *c); /* the caller's, 12 digits */
-
-#define FN_CHANGED_ANY UINT64_MAX
-/* Gathers a change; message NULL: removes. False after an error reply. */
-bool fn_change(struct fn_call *c, enum record_kind kind, struct bytes account, const char *name,
-               uint64_t expected, const void *message);
-void fn_commit(struct fn_call *c, void (*then)(struct fn_call *c));
-void fn_commit_command(struct fn_call *c, const Kist__Command *command,
-                       void (*then)(struct fn_call *c));
-/* Runs work() on a thread that may block, then then() on the loop. */
-void fn_work(struct fn_call *c, void (*work)(struct fn_call *c), void (*then)(struct fn_call *c));
-/* The zip goes when what is gathered is committed. */
-bool fn_throw_away(struct fn_call *c, const char *code_key);
 
 /* Members of the body. False after an error reply; absent ones leave *out. */
 bool fn_get_str(struct fn_call *c, const json_t *object, const char *name, const char **out);
@@ -146,6 +140,24 @@ struct fn_page {
 bool fn_page(struct fn_call *c, size_t most, struct fn_page *out);
 /* Adds NextMarker and replies. */
 void fn_page_reply(struct fn_call *c, const struct fn_page *page, json_t *out);
+
+/* ---- service.c ---- */
+
+/* c->args[0] and the query's Qualifier into c->id; false after an error reply. */
+bool fn_name_function(struct fn_call *c);
+bool fn_qualifier_valid(struct bytes qualifier);
+
+#define FN_CHANGED_ANY UINT64_MAX
+/* Gathers a change; message NULL: removes. False after an error reply. */
+bool fn_change(struct fn_call *c, enum record_kind kind, struct bytes account, const char *name,
+               uint64_t expected, const void *message);
+void fn_commit(struct fn_call *c, void (*then)(struct fn_call *c));
+void fn_commit_command(struct fn_call *c, const Kist__Command *command,
+                       void (*then)(struct fn_call *c));
+/* Runs work() on a thread that may block, then then() on the loop. */
+void fn_work(struct fn_call *c, void (*work)(struct fn_call *c), void (*then)(struct fn_call *c));
+/* The zip goes when what is gathered is committed. */
+bool fn_throw_away(struct fn_call *c, const char *code_key);
 
 /* ---- registry.c ---- */
 
@@ -234,7 +246,6 @@ void fn_code_drop(struct functions *f, char *const *keys, size_t count);
 bool fn_load(struct fn_call *c, Kist__Function **latest, uint64_t *changed);
 /* What its qualifier names: found->function, ->latest. Aliases are followed. */
 bool fn_load_qualified(struct fn_call *c, struct function_found *found);
-void fn_missing(struct fn_call *c); /* 404 Function not found: ARN */
 /* What names the thing that settings hang on: "" and "$LATEST" are the same. */
 struct bytes fn_qualifier(const struct fn_call *c);
 /* Keys of this function's code that only this row (version, or $LATEST) refers to. */
@@ -297,8 +308,6 @@ bool fn_check_revision(struct fn_call *c, const char *revision);
 FN_HANDLERS(FN_HANDLER_)
 #undef FN_HANDLER_
 
-/* c->args[0] and the query's Qualifier into c->id; false after an error reply. */
-bool fn_name_function(struct fn_call *c);
 /* A row of the family of c->id changes, or its $LATEST: all such changes write $LATEST, so that
  * they come one after the other. */
 bool fn_touch(struct fn_call *c, Kist__Function *latest, uint64_t changed);

@@ -278,8 +278,7 @@ static void *writer_main(void *ctx)
     pthread_mutex_lock(&logs->lock);
     while (!logs->stopping) {
         struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += 1;
+        mono_after(1000, &until);
         int timed_out = 0;
         while (!logs->stopping && !logs->hurry && !timed_out)
             timed_out = pthread_cond_timedwait(&logs->wake, &logs->lock, &until);
@@ -302,16 +301,12 @@ static void *writer_main(void *ctx)
 
 enum kist_err logs_open(struct functions *f, struct logs **out)
 {
-    pthread_condattr_t monotonic;
     struct logs *logs = calloc(1, sizeof(*logs));
     if (!logs)
         return KIST_E_NOMEM;
     logs->f = f;
     pthread_mutex_init(&logs->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&logs->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    mono_cond_init(&logs->wake);
     if (pthread_create(&logs->thread, NULL, writer_main, logs) != 0) {
         pthread_mutex_destroy(&logs->lock);
         pthread_cond_destroy(&logs->wake);

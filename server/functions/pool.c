@@ -1,4 +1,4 @@
-/* Who runs where and when: fleets, slots, and those who wait.
+/* Who runs where and when: fleets, and those who wait for a slot or for memory (pool_room.c).
  *
  * A slot is the right to run: there are `concurrency` of them. A call that finds no slot is
  * throttled at once. An event may wait for one, in a short queue of its fleet; fleets that wait
@@ -124,170 +124,6 @@ static bool same_code(const struct fleet *fleet, const Kist__Function *function)
            bytes_equal(schema_bytes(mine->code_sha256), schema_bytes(function->code_sha256));
 }
 
-/* ---- slots and memory ---- */
-
-/* Takes one of a counter's, which stays within max. */
-static bool take_one(atomic_uint *counter, unsigned max)
-{
-    unsigned now = atomic_load(counter);
-    while (now < max)
-        if (atomic_compare_exchange_weak(counter, &now, now + 1))
-            return true;
-    return false;
-}
-
-static unsigned shared_max(const struct pool *p)
-{
-    unsigned reserved = atomic_load(&p->reserved);
-    return reserved < p->concurrency ? p->concurrency - reserved : 1;
-}
-
-/* The shard's lock is held. */
-static bool slot_take(struct pool *p, struct family *family, bool event, bool *shared)
-{
-    unsigned max = p->concurrency - (event ? p->spare : 0);
-    *shared = family->reserved == 0;
-    if (!*shared && family->running >= family->reserved - 1)
-        return false;
-    if (!take_one(&p->running, max))
-        return false;
-    if (*shared && !take_one(&p->running_shared, shared_max(p))) {
-        atomic_fetch_sub(&p->running, 1);
-        return false;
-    }
-    family->running++;
-    return true;
-}
-
-static void slot_back(struct pool *p, struct family *family, bool shared)
-{
-    family->running--;
-    atomic_fetch_sub(&p->running, 1);
-    if (shared)
-        atomic_fetch_sub(&p->running_shared, 1);
-}
-
-/* The shard's lock is held. */
-static void return_over(struct fn_env *e)
-{
-    if (!e->returns)
-        return;
-    e->returns = false;
-    e->fleet->returning--;
-    atomic_fetch_sub(&e->f->pool->returning, 1);
-}
-
-/* The shard's lock is held. */
-static void slot_release(struct fn_env *e)
-{
-    return_over(e);
-    if (!e->slot)
-        return;
-    e->slot = false;
-    slot_back(e->f->pool, e->fleet->family, e->slot_shared);
-}
-
-static bool memory_take(struct pool *p, uint64_t bytes)
-{
-    uint_fast64_t now = atomic_load(&p->memory);
-    while (now + bytes <= p->memory_max)
-        if (atomic_compare_exchange_weak(&p->memory, &now, now + bytes))
-            return true;
-    return false;
-}
-
-/* The shard's lock is held. */
-static void memory_back(struct fn_env *e)
-{
-    atomic_fetch_sub(&e->f->pool->memory, e->memory_held);
-    e->memory_held = 0;
-}
-
-/* ---- idle environments ---- */
-
-/* The shard's lock is held. */
-static void idle_push(struct fn_env *e)
-{
-    struct fleet *fleet = e->fleet;
-    e->idle_prev = NULL;
-    e->idle_next = fleet->idle_first;
-    *(fleet->idle_first ? &fleet->idle_first->idle_prev : &fleet->idle_last) = e;
-    fleet->idle_first = e;
-    e->idle = true;
-}
-
-static void idle_remove(struct fn_env *e)
-{
-    struct fleet *fleet = e->fleet;
-    *(e->idle_prev ? &e->idle_prev->idle_next : &fleet->idle_first) = e->idle_next;
-    *(e->idle_next ? &e->idle_next->idle_prev : &fleet->idle_last) = e->idle_prev;
-    e->idle = false;
-}
-
-bool pool_take_idle(struct fn_env *e)
-{
-    struct shard *shard = e->fleet->family->shard;
-    pthread_mutex_lock(&shard->lock);
-    bool taken = e->idle;
-    if (taken)
-        idle_remove(e);
-    pthread_mutex_unlock(&shard->lock);
-    return taken;
-}
-
-/* Of a shard; with a reference. */
-static struct fn_env *oldest_of(struct shard *shard, uint64_t *idle_ns)
-{
-    struct fn_env *oldest = NULL;
-    pthread_mutex_lock(&shard->lock);
-    for (struct family *y = shard->families; y; y = y->next)
-        for (struct fleet *t = y->fleets; t; t = t->next)
-            if (t->idle_last && t->idle_last->idle_ns < *idle_ns) {
-                oldest = t->idle_last;
-                *idle_ns = oldest->idle_ns;
-            }
-    if (oldest)
-        env_ref(oldest);
-    pthread_mutex_unlock(&shard->lock);
-    return oldest;
-}
-
-/* The one of all that was used longest ago, out of its fleet and with a reference. Rare, and
- * small against the start that it makes room for. */
-static struct fn_env *take_oldest(struct pool *p)
-{
-    for (;;) {
-        struct fn_env *oldest = NULL;
-        uint64_t idle_ns = UINT64_MAX;
-        for (size_t i = 0; i < SHARDS; i++) {
-            struct fn_env *e = oldest_of(&p->shards[i], &idle_ns);
-            if (e && oldest)
-                env_unref(oldest);
-            oldest = e ? e : oldest;
-        }
-        if (!oldest || pool_take_idle(oldest))
-            return oldest;
-        env_unref(oldest);
-    }
-}
-
-/* Memory for one more environment, taken from idle ones if need be. No lock is held. */
-static bool make_room(struct pool *p, uint64_t bytes)
-{
-    while (!memory_take(p, bytes)) {
-        struct fn_env *e = bytes <= p->memory_max ? take_oldest(p) : NULL;
-        if (!e)
-            return false;
-        struct shard *shard = e->fleet->family->shard;
-        pthread_mutex_lock(&shard->lock);
-        memory_back(e);
-        pthread_mutex_unlock(&shard->lock);
-        env_kill(e);
-        env_unref(e);
-    }
-    return true;
-}
-
 /* ---- giving work ---- */
 
 static uint64_t memory_of(const Kist__Function *function)
@@ -372,13 +208,13 @@ static void start_one(struct pool *p, struct fleet *fleet, struct fn_run *run, b
 {
     struct shard *shard = fleet->family->shard;
     uint64_t bytes = memory_of(fleet->found.function);
-    struct fn_env *e = make_room(p, bytes) ? env_new(p->f, fleet, run) : NULL;
+    struct fn_env *e = pool_make_room(p, bytes) ? env_new(p->f, fleet, run) : NULL;
     if (!e) {
         const char *why = bytes > p->memory_max
                               ? "the function's memory is more than all functions may have here"
                               : "no memory is left for one more environment";
         pthread_mutex_lock(&shard->lock);
-        slot_back(p, fleet->family, shared);
+        pool_slot_back(p, fleet->family, shared);
         bool others = false;
         bool waits = bytes <= p->memory_max && enqueue_for_memory(p, fleet, run, &others);
         pthread_mutex_unlock(&shard->lock);
@@ -403,11 +239,11 @@ static void start_one(struct pool *p, struct fleet *fleet, struct fn_run *run, b
 static bool claim(struct pool *p, struct fleet *fleet, bool event, bool *shared,
                   struct fn_env **out)
 {
-    if (!slot_take(p, fleet->family, event, shared))
+    if (!pool_slot_take(p, fleet->family, event, shared))
         return false;
     struct fn_env *e = fleet->idle_first;
     if (e) {
-        idle_remove(e);
+        pool_idle_remove(e);
         e->slot = true;
         e->slot_shared = *shared;
         e->slot_ns = mono_ns();
@@ -491,7 +327,7 @@ static void retire_fleet(struct pool *p, struct fleet *old)
         struct fn_env *e = old->idle_first;
         struct fn_run *run = e ? NULL : pool_dequeue(old);
         if (e) {
-            idle_remove(e);
+            pool_idle_remove(e);
             env_ref(e);
         }
         pthread_mutex_unlock(&shard->lock);
@@ -549,7 +385,7 @@ struct fn_run *pool_next(struct fn_env *e, bool *retire)
     uint64_t now = mono_ns();
     struct fn_run *run = NULL;
     pthread_mutex_lock(&shard->lock);
-    return_over(e);
+    pool_return_over(e);
     *retire = fleet->stale || atomic_load(&p->stopping) || now - e->started_ns > ENV_LIFE_NS;
     if (!*retire && fleet->waiting) {
         /* Others that wait come after us, but not for ever. */
@@ -560,8 +396,8 @@ struct fn_run *pool_next(struct fn_env *e, bool *retire)
     if (!run && !*retire) {
         e->state = ENV_IDLE;
         e->idle_ns = now;
-        idle_push(e);
-        slot_release(e);
+        pool_idle_push(e);
+        pool_slot_release(e);
     }
     pthread_mutex_unlock(&shard->lock);
     return run;
@@ -615,7 +451,7 @@ void pool_lingers(struct fn_env *e)
 {
     struct shard *shard = e->fleet->family->shard;
     pthread_mutex_lock(&shard->lock);
-    return_over(e);
+    pool_return_over(e);
     pthread_mutex_unlock(&shard->lock);
     disappoint(e->f->pool, e->fleet);
     pool_pump(e->f->pool);
@@ -625,7 +461,7 @@ void pool_release_slot(struct fn_env *e)
 {
     struct shard *shard = e->fleet->family->shard;
     pthread_mutex_lock(&shard->lock);
-    slot_release(e);
+    pool_slot_release(e);
     pthread_mutex_unlock(&shard->lock);
 }
 
@@ -634,9 +470,9 @@ void pool_gone(struct fn_env *e)
     struct shard *shard = e->fleet->family->shard;
     pthread_mutex_lock(&shard->lock);
     if (e->idle)
-        idle_remove(e);
-    slot_release(e);
-    memory_back(e);
+        pool_idle_remove(e);
+    pool_slot_release(e);
+    pool_memory_back(e);
     pthread_mutex_unlock(&shard->lock);
     disappoint(e->f->pool, e->fleet);
     pool_pump(e->f->pool);

@@ -106,7 +106,6 @@ void registry_stop(struct registry *r)
 enum kist_err registry_open(struct functions *f, struct registry **out)
 {
     struct registry *r = calloc(1, sizeof(*r));
-    pthread_condattr_t monotonic;
     if (!r)
         return KIST_E_NOMEM;
     r->f = f;
@@ -116,10 +115,7 @@ enum kist_err registry_open(struct functions *f, struct registry **out)
         return err;
     }
     pthread_mutex_init(&r->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    mono_cond_init(&r->wake);
     if (pthread_create(&r->clock, NULL, run_clock, r) != 0) {
         worker_pool_close(r->workers);
         free(r);

@@ -309,8 +309,6 @@ void pool_lingers(struct fn_env *e);
 void pool_release_slot(struct fn_env *e);
 /* It is dead: e->lock is not held. Gives back slot and memory. */
 void pool_gone(struct fn_env *e);
-/* Takes it out of the idle ones; false: somebody else did. */
-bool pool_take_idle(struct fn_env *e);
 void fleet_unref(struct fleet *fleet);
 /* Adds up anew what functions have reserved, on a worker. */
 void pool_count_reserved(struct pool *p);
@@ -320,6 +318,22 @@ struct fn_run *pool_dequeue(struct fleet *fleet);
 struct fleet *pool_wait_take(struct pool *p);
 /* Those who wait get what has become free. */
 void pool_pump(struct pool *p);
+
+/* ---- pool_room.c: what the pool gives out ---- */
+/* These with the shard's lock held. *shared: the slot is none of those that the family has
+ * reserved; false: there is none. */
+bool pool_slot_take(struct pool *p, struct family *family, bool event, bool *shared) MUST_CHECK;
+void pool_slot_back(struct pool *p, struct family *family, bool shared);
+/* An environment's, if it has one; nor does it count as one that will ask again. */
+void pool_slot_release(struct fn_env *e);
+void pool_return_over(struct fn_env *e);
+void pool_memory_back(struct fn_env *e);
+void pool_idle_push(struct fn_env *e);
+void pool_idle_remove(struct fn_env *e);
+/* These with no lock held. Memory for one more environment, taken from idle ones if need be. */
+bool pool_make_room(struct pool *p, uint64_t bytes) MUST_CHECK;
+/* Takes it out of the idle ones; false: somebody else did. */
+bool pool_take_idle(struct fn_env *e);
 
 /* ---- logs.c, metrics.c ---- */
 enum kist_err logs_open(struct functions *f, struct logs **out) MUST_CHECK;

@@ -54,12 +54,7 @@ static bool add_headers(json_t *event, const struct api_call *call)
 
 static bool decode(struct arena *arena, struct bytes raw, struct bytes *out)
 {
-    size_t len = 0;
-    uint8_t *to = arena_alloc(arena, raw.len + 1);
-    if (!to || uri_decode(raw, true, to, &len) != KIST_OK)
-        return false;
-    *out = bytes_of(to, len);
-    return true;
+    return uri_decode_copy(arena, raw, true, out) == KIST_OK;
 }
 
 static bool add_query(json_t *event, const struct api_call *call)

@@ -83,8 +83,7 @@ static void flush(struct fn_usage *u)
 static bool wait_for_time(struct fn_usage *u)
 {
     struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += u->f->config.usage_interval_s;
+    mono_after((int64_t)u->f->config.usage_interval_s * 1000, &until);
     pthread_mutex_lock(&u->lock);
     int rc = 0;
     while (!u->stopping && rc == 0)
@@ -113,15 +112,11 @@ static void destroy(struct fn_usage *u)
 enum kist_err fn_usage_open(struct functions *f, struct fn_usage **out)
 {
     struct fn_usage *u = calloc(1, sizeof(*u));
-    pthread_condattr_t monotonic;
     if (!u)
         return KIST_E_NOMEM;
     u->f = f;
     pthread_mutex_init(&u->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&u->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    mono_cond_init(&u->wake);
     if (pthread_create(&u->thread, NULL, record, u) != 0) {
         destroy(u);
         return KIST_E_NOMEM;

@@ -26,17 +26,6 @@ static enum wire_verdict take_line(struct bytes in, size_t *at, struct bytes *li
     return WIRE_MORE;
 }
 
-static struct bytes trim(struct bytes s)
-{
-    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
-        s.ptr++;
-        s.len--;
-    }
-    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
 /* "METHOD target HTTP/1.1" */
 static bool request_line(struct bytes line, struct wire_head *out)
 {
@@ -68,7 +57,7 @@ static bool split_field(struct bytes line, struct bytes *name, struct bytes *val
     for (size_t i = 0; i < colon; i++)
         if (!is_token(name->ptr[i]))
             return false;
-    *value = trim(bytes_of(line.ptr + colon + 1, line.len - colon - 1));
+    *value = bytes_trim(bytes_of(line.ptr + colon + 1, line.len - colon - 1), " \t");
     return true;
 }
 

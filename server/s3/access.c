@@ -70,16 +70,13 @@ static bool request_tag(struct question *q, struct bytes name, struct policy_val
         size_t end = bytes_find(header, BYTES_LIT("&"), at);
         end = end == SIZE_MAX ? header.len : end;
         struct bytes part = bytes_of(header.ptr + at, end - at);
-        size_t eq = bytes_find(part, BYTES_LIT("="), 0), len = 0;
+        size_t eq = bytes_find(part, BYTES_LIT("="), 0);
         struct bytes raw[2] = { bytes_of(part.ptr, eq == SIZE_MAX ? part.len : eq), BYTES_EMPTY };
         if (eq != SIZE_MAX)
             raw[1] = bytes_of(part.ptr + eq + 1, part.len - eq - 1);
-        for (int i = 0; i < 2; i++) {
-            uint8_t *text = arena_alloc(q->r->arena, raw[i].len + 1);
-            if (!text || uri_decode(raw[i], true, text, &len) != KIST_OK)
+        for (int i = 0; i < 2; i++)
+            if (uri_decode_copy(q->r->arena, raw[i], true, &raw[i]) != KIST_OK)
                 return false;
-            raw[i] = bytes_of(text, len);
-        }
         if (name.len && bytes_equal_nocase(raw[0], name))
             return give(q, raw[1], out);
         q->many[count++] = raw[0];

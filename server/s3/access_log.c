@@ -247,8 +247,7 @@ static void flush_shard(struct access_log *log, struct access_shard *shard)
 static bool wait_for_work(struct access_log *log)
 {
     struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += log->interval_s;
+    mono_after((int64_t)log->interval_s * 1000, &until);
     pthread_mutex_lock(&log->lock);
     int rc = 0;
     while (!log->full && !log->stopping && rc == 0)
@@ -274,7 +273,6 @@ static void *run(void *arg)
 enum kist_err access_log_open(struct s3_service *s, unsigned interval_s, struct access_log **out)
 {
     struct access_log *log = calloc(1, sizeof(*log));
-    pthread_condattr_t monotonic;
     if (!log)
         return KIST_E_NOMEM;
     log->service = s;
@@ -282,10 +280,7 @@ enum kist_err access_log_open(struct s3_service *s, unsigned interval_s, struct 
     for (size_t i = 0; i < SHARDS; i++)
         pthread_mutex_init(&log->shards[i].lock, NULL);
     pthread_mutex_init(&log->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&log->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    mono_cond_init(&log->wake);
     if (pthread_create(&log->thread, NULL, run, log) != 0) {
         free(log);
         return KIST_E_NOMEM;

@@ -150,15 +150,6 @@ static bool add_canned(struct making *m, struct bytes name)
 
 /* ---- grant headers: id="...", uri="..." ---- */
 
-static struct bytes trim(struct bytes b, const char *what)
-{
-    while (b.len && b.ptr[0] && strchr(what, b.ptr[0]))
-        b = bytes_of(b.ptr + 1, b.len - 1);
-    while (b.len && b.ptr[b.len - 1] && strchr(what, b.ptr[b.len - 1]))
-        b.len--;
-    return b;
-}
-
 static bool add_header(struct making *m, const char *header, struct bytes value,
                        uint32_t permission)
 {
@@ -167,10 +158,10 @@ static bool add_header(struct making *m, const char *header, struct bytes value,
         end = end == SIZE_MAX ? value.len : end;
         struct bytes one = bytes_of(value.ptr + at, end - at);
         size_t eq = bytes_find(one, BYTES_LIT("="), 0);
-        struct bytes kind = trim(bytes_of(one.ptr, eq == SIZE_MAX ? 0 : eq), " ");
+        struct bytes kind = bytes_trim(bytes_of(one.ptr, eq == SIZE_MAX ? 0 : eq), " ");
         struct bytes text = eq == SIZE_MAX
                                 ? BYTES_EMPTY
-                                : trim(bytes_of(one.ptr + eq + 1, one.len - eq - 1), " \"");
+                                : bytes_trim(bytes_of(one.ptr + eq + 1, one.len - eq - 1), " \"");
         at = end + 1;
         bool ok = false;
         if (bytes_equal_nocase(kind, BYTES_LIT("id")))

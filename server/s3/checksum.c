@@ -124,9 +124,9 @@ struct bytes s3_checksum_text(struct arena *arena, const Kist__Checksum *c, uint
     return bytes_str(whole);
 }
 
-static const char *type_of(const Kist__Checksum *c)
+const char *s3_checksum_type(bool composite)
 {
-    return c->composite ? "COMPOSITE" : "FULL_OBJECT";
+    return composite ? "COMPOSITE" : "FULL_OBJECT";
 }
 
 void s3_checksum_headers(struct s3_request *r, const Kist__Checksum *c, uint32_t parts)
@@ -135,7 +135,7 @@ void s3_checksum_headers(struct s3_request *r, const Kist__Checksum *c, uint32_t
         return;
     s3_add_header(r, s3_checksum_header((enum digest_kind)c->algorithm),
                   s3_checksum_text(r->arena, c, parts));
-    s3_add_header_str(r, "x-amz-checksum-type", type_of(c));
+    s3_add_header_str(r, "x-amz-checksum-type", s3_checksum_type(c->composite));
 }
 
 void s3_xml_checksum(struct s3_xml *x, struct arena *arena, const Kist__Checksum *c,
@@ -146,7 +146,13 @@ void s3_xml_checksum(struct s3_xml *x, struct arena *arena, const Kist__Checksum
     s3_xml_text(x, kinds[row_of((enum digest_kind)c->algorithm)].element,
                 s3_checksum_text(arena, c, parts));
     if (type)
-        s3_xml_str(x, "ChecksumType", type_of(c));
+        s3_xml_str(x, "ChecksumType", s3_checksum_type(c->composite));
+}
+
+void s3_xml_checksum_kind(struct s3_xml *x, enum digest_kind kind, bool composite)
+{
+    s3_xml_str(x, "ChecksumAlgorithm", s3_checksum_name(kind));
+    s3_xml_str(x, "ChecksumType", s3_checksum_type(composite));
 }
 
 Kist__Checksum *s3_checksum_record(struct s3_request *r)

@@ -21,19 +21,10 @@ struct bytes s3_etag(struct arena *arena, struct bytes md5, uint32_t parts)
     return bytes_of(text, 1 + len + tail_len);
 }
 
-static struct bytes trim(struct bytes b)
-{
-    while (b.len && (b.ptr[0] == ' ' || b.ptr[0] == '\t'))
-        b = bytes_of(b.ptr + 1, b.len - 1);
-    while (b.len && (b.ptr[b.len - 1] == ' ' || b.ptr[b.len - 1] == '\t'))
-        b.len--;
-    return b;
-}
-
 /* An entity tag without W/ and quotes; S3's clients send them with and without. */
 static struct bytes bare(struct bytes tag)
 {
-    tag = trim(tag);
+    tag = bytes_trim(tag, " \t");
     if (tag.len >= 2 && tag.ptr[0] == 'W' && tag.ptr[1] == '/')
         tag = bytes_of(tag.ptr + 2, tag.len - 2);
     if (tag.len >= 2 && tag.ptr[0] == '"' && tag.ptr[tag.len - 1] == '"')
@@ -120,11 +111,11 @@ static bool etag_condition(struct s3_request *r, struct bytes match, struct byte
         s3_fail(r, S3_NOT_IMPLEMENTED);
         return false;
     }
-    if (none_match.ptr && bytes_equal(trim(none_match), BYTES_LIT("*")))
+    if (none_match.ptr && bytes_equal(bytes_trim(none_match, " \t"), BYTES_LIT("*")))
         c->must_not_exist = true;
     else if (none_match.ptr)
         ok = tags_to_list(r, none_match, &c->n_not_etags, &c->not_etags);
-    else if (match.ptr && bytes_equal(trim(match), BYTES_LIT("*")))
+    else if (match.ptr && bytes_equal(bytes_trim(match, " \t"), BYTES_LIT("*")))
         c->must_exist = true;
     else if (match.ptr)
         ok = tags_to_list(r, match, &c->n_etags, &c->etags);

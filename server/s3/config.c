@@ -5,9 +5,9 @@
  * the operation's sub-resource. */
 #include "server/s3/access_log.h"
 #include "server/s3/acl.h"
+#include "server/s3/xml_shape.h"
 
 #define CONFIG_XML_MAX ((size_t)1 << 20)
-#define MANY 1000
 #define SITE_RELEASE_MAX 64
 
 static struct store *store_of(const struct s3_request *r)
@@ -16,31 +16,6 @@ static struct store *store_of(const struct s3_request *r)
 }
 
 /* ---- shapes: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Types.html ---- */
-
-#define TEXT(name, min, max)                                                                     \
-    {                                                                                            \
-        name, S3_SHAPE_TEXT, min, max, NULL, NULL                                                \
-    }
-#define NUMBER(name, min, max)                                                                   \
-    {                                                                                            \
-        name, S3_SHAPE_NUMBER, min, max, NULL, NULL                                              \
-    }
-#define BOOL(name, min, max)                                                                     \
-    {                                                                                            \
-        name, S3_SHAPE_BOOL, min, max, NULL, NULL                                                \
-    }
-#define ENUM(name, min, max, values)                                                             \
-    {                                                                                            \
-        name, S3_SHAPE_ENUM, min, max, NULL, values                                              \
-    }
-#define TREE(name, min, max, children)                                                           \
-    {                                                                                            \
-        name, S3_SHAPE_TREE, min, max, children, NULL                                            \
-    }
-#define END                                                                                      \
-    {                                                                                            \
-        NULL, S3_SHAPE_ANY, 0, 0, NULL, NULL                                                     \
-    }
 
 static const struct s3_shape cors_rule[] = {
     TEXT("ID", 0, 1),
@@ -66,8 +41,8 @@ static const struct s3_shape website_redirect[] = {
     TEXT("HostName", 0, 1),
     ENUM("HttpRedirectCode", 0, 1, "301|302|303|304|305|307|308"),
     ENUM("Protocol", 0, 1, "http|https"),
-    { "ReplaceKeyPrefixWith", S3_SHAPE_ANY, 0, 1, NULL, NULL },
-    { "ReplaceKeyWith", S3_SHAPE_ANY, 0, 1, NULL, NULL },
+    ANY_TEXT("ReplaceKeyPrefixWith", 0, 1),
+    ANY_TEXT("ReplaceKeyWith", 0, 1),
     END,
 };
 static const struct s3_shape website_rule[] = { TREE("Condition", 0, 1, website_condition),
@@ -87,9 +62,7 @@ static const struct s3_shape public_access_block[] = { BOOL("BlockPublicAcls", 0
                                                        BOOL("BlockPublicPolicy", 0, 1),
                                                        BOOL("RestrictPublicBuckets", 0, 1), END };
 static const struct s3_shape site[] = { TEXT("Release", 1, 1), END };
-static const struct s3_shape quota[] = { { "Bytes", S3_SHAPE_SIZE, 0, 1, NULL, NULL },
-                                         { "Objects", S3_SHAPE_SIZE, 0, 1, NULL, NULL },
-                                         END };
+static const struct s3_shape quota[] = { SIZE("Bytes", 0, 1), SIZE("Objects", 0, 1), END };
 static const struct s3_shape payment[] = { ENUM("Payer", 1, 1, "BucketOwner|Requester"), END };
 static const struct s3_shape lock_retention[] = { ENUM("Mode", 1, 1, "GOVERNANCE|COMPLIANCE"),
                                                   NUMBER("Days", 0, 1), NUMBER("Years", 0, 1),
@@ -113,12 +86,12 @@ static const struct s3_shape logging_partitioned[] = {
     ENUM("PartitionDateSource", 0, 1, "EventTime|DeliveryTime"), END
 };
 static const struct s3_shape logging_format[] = {
-    { "SimplePrefix", S3_SHAPE_ANY, 0, 1, NULL, NULL },
+    ANY_TEXT("SimplePrefix", 0, 1),
     TREE("PartitionedPrefix", 0, 1, logging_partitioned),
     END,
 };
 static const struct s3_shape logging_grantee[] = {
-    { "DisplayName", S3_SHAPE_ANY, 0, 1, NULL, NULL },
+    ANY_TEXT("DisplayName", 0, 1),
     TEXT("EmailAddress", 0, 1),
     TEXT("ID", 0, 1),
     TEXT("URI", 0, 1),
@@ -133,7 +106,7 @@ static const struct s3_shape logging_grants[] = {
 };
 static const struct s3_shape logging_enabled[] = {
     TEXT("TargetBucket", 1, 1),
-    { "TargetPrefix", S3_SHAPE_ANY, 1, 1, NULL, NULL },
+    ANY_TEXT("TargetPrefix", 1, 1),
     TREE("TargetGrants", 0, 1, logging_grants),
     TREE("TargetObjectKeyFormat", 0, 1, logging_format),
     END,

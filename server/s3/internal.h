@@ -278,26 +278,6 @@ bool s3_may_know_absence(struct s3_request *r);
 void s3_cors_headers(struct s3_request *r);
 void s3_cors_preflight(struct s3_request *r);
 
-/* ---- xml_shape.c ---- */
-/* The children that an element may have; the last row has no name. */
-struct s3_shape {
-    const char *name;
-    enum s3_shape_kind {
-        S3_SHAPE_TEXT, /* not empty */
-        S3_SHAPE_ANY,
-        S3_SHAPE_NUMBER, /* 31 bits */
-        S3_SHAPE_SIZE,   /* 63 bits */
-        S3_SHAPE_DATE,
-        S3_SHAPE_BOOL,
-        S3_SHAPE_ENUM,
-        S3_SHAPE_TREE
-    } kind;
-    unsigned min, max;
-    const struct s3_shape *children; /* of a TREE */
-    const char *values;              /* of an ENUM: "a|b" */
-};
-bool s3_shape_fits(const struct s3_xml_node *node, const struct s3_shape *children);
-
 /* ---- config.c ---- */
 /* A stored document, parsed into the request's arena; *root NULL when the bucket has none. */
 enum kist_err s3_config_xml(struct s3_request *r, enum bucket_config kind,
@@ -305,7 +285,6 @@ enum kist_err s3_config_xml(struct s3_request *r, enum bucket_config kind,
 /* Stores a document; an empty one removes it. */
 void s3_config_commit(struct s3_request *r, enum bucket_config kind, struct bytes document,
                       void (*then)(struct s3_request *r));
-extern const struct s3_shape s3_lifecycle_shape[], s3_notification_shape[];
 
 /* ---- body.c ---- */
 /* Reads an XML body of at most max bytes, verifies it, then calls then(); r->body->xml has it. */
@@ -325,11 +304,14 @@ bool s3_checksum_parse(struct s3_request *r);
 bool s3_checksum_kind(struct bytes name, enum digest_kind *out); /* "CRC32C", any case */
 const char *s3_checksum_name(enum digest_kind kind);             /* "CRC32C" */
 const char *s3_checksum_header(enum digest_kind kind);           /* "x-amz-checksum-crc32c" */
+const char *s3_checksum_type(bool composite);                    /* "FULL_OBJECT" */
 /* Base64, and "-parts" when composite. */
 struct bytes s3_checksum_text(struct arena *arena, const Kist__Checksum *c, uint32_t parts);
 void s3_checksum_headers(struct s3_request *r, const Kist__Checksum *c, uint32_t parts);
 void s3_xml_checksum(struct s3_xml *x, struct arena *arena, const Kist__Checksum *c,
                      uint32_t parts, bool type);
+/* What checksum there is, without its value: as listings say it. */
+void s3_xml_checksum_kind(struct s3_xml *x, enum digest_kind kind, bool composite);
 /* From base64; false when the length is wrong. */
 bool s3_checksum_decode(enum digest_kind kind, struct bytes text, uint8_t *out);
 /* NULL when the request had none. */

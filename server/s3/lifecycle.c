@@ -2,35 +2,10 @@
  * https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketLifecycleConfiguration.html */
 #include <stdio.h>
 
-#include "server/s3/internal.h"
+#include "server/s3/xml_shape.h"
 #include "storage/index/lifecycle.h"
 
 #define RULES_MAX 1000
-
-#define TEXT(name, min, max)                                                                     \
-    {                                                                                            \
-        name, S3_SHAPE_TEXT, min, max, NULL, NULL                                                \
-    }
-#define ANY_TEXT(name, min, max)                                                                 \
-    {                                                                                            \
-        name, S3_SHAPE_ANY, min, max, NULL, NULL                                                 \
-    }
-#define NUMBER(name, min, max)                                                                   \
-    {                                                                                            \
-        name, S3_SHAPE_NUMBER, min, max, NULL, NULL                                              \
-    }
-#define SIZE(name, min, max)                                                                     \
-    {                                                                                            \
-        name, S3_SHAPE_SIZE, min, max, NULL, NULL                                                \
-    }
-#define TREE(name, min, max, children)                                                           \
-    {                                                                                            \
-        name, S3_SHAPE_TREE, min, max, children, NULL                                            \
-    }
-#define END                                                                                      \
-    {                                                                                            \
-        NULL, S3_SHAPE_ANY, 0, 0, NULL, NULL                                                     \
-    }
 
 static const struct s3_shape tag[] = { TEXT("Key", 1, 1), ANY_TEXT("Value", 1, 1), END };
 static const struct s3_shape and[] = { ANY_TEXT("Prefix", 0, 1), TREE("Tag", 0, 10, tag),
@@ -40,11 +15,8 @@ static const struct s3_shape filter[] = {
     ANY_TEXT("Prefix", 0, 1),         TREE("Tag", 0, 1, tag), SIZE("ObjectSizeGreaterThan", 0, 1),
     SIZE("ObjectSizeLessThan", 0, 1), TREE("And", 0, 1, and), END
 };
-static const struct s3_shape expiration[] = { NUMBER("Days", 0, 1),
-                                              { "Date", S3_SHAPE_DATE, 0, 1, NULL, NULL },
-                                              { "ExpiredObjectDeleteMarker", S3_SHAPE_BOOL, 0, 1,
-                                                NULL, NULL },
-                                              END };
+static const struct s3_shape expiration[] = { NUMBER("Days", 0, 1), DATE("Date", 0, 1),
+                                              BOOL("ExpiredObjectDeleteMarker", 0, 1), END };
 static const struct s3_shape noncurrent[] = { NUMBER("NoncurrentDays", 1, 1),
                                               NUMBER("NewerNoncurrentVersions", 0, 1), END };
 static const struct s3_shape abort_uploads[] = { NUMBER("DaysAfterInitiation", 1, 1), END };
@@ -56,7 +28,7 @@ static const struct s3_shape transition[] = {
 };
 static const struct s3_shape rule[] = {
     ANY_TEXT("ID", 0, 1),
-    { "Status", S3_SHAPE_ENUM, 1, 1, NULL, "Enabled|Disabled" },
+    ENUM("Status", 1, 1, "Enabled|Disabled"),
     ANY_TEXT("Prefix", 0, 1),
     TREE("Filter", 0, 1, filter),
     TREE("Expiration", 0, 1, expiration),

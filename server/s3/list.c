@@ -18,11 +18,8 @@ static void add_object(struct listing *l, struct bytes key, const Kist__Object *
     s3_xml_key(x, "Key", key);
     s3_xml_time(x, "LastModified", o->mtime_ms);
     s3_xml_etag(x, schema_bytes(o->etag), o->part_count);
-    if (o->checksum) {
-        s3_xml_str(x, "ChecksumAlgorithm",
-                   s3_checksum_name((enum digest_kind)o->checksum->algorithm));
-        s3_xml_str(x, "ChecksumType", o->checksum->composite ? "COMPOSITE" : "FULL_OBJECT");
-    }
+    if (o->checksum)
+        s3_xml_checksum_kind(x, (enum digest_kind)o->checksum->algorithm, o->checksum->composite);
     s3_xml_number(x, "Size", o->size);
     if (l->owner)
         s3_xml_object_owner(x, l->r, "Owner", o->acl);

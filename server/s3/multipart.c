@@ -69,7 +69,7 @@ static void create_done(struct s3_request *r)
     if (c->algorithm) {
         s3_add_header_str(r, "x-amz-checksum-algorithm",
                           s3_checksum_name((enum digest_kind)(c->algorithm - 1)));
-        s3_add_header_str(r, "x-amz-checksum-type", c->composite ? "COMPOSITE" : "FULL_OBJECT");
+        s3_add_header_str(r, "x-amz-checksum-type", s3_checksum_type(c->composite));
     }
     s3_seal_headers(r, s3_seal_record(r));
     s3_xml_reply(r, &x, "InitiateMultipartUploadResult");

@@ -10,6 +10,7 @@
 #include "server/s3/notification.h"
 
 #include "server/events/events.h"
+#include "server/s3/xml_shape.h"
 
 #define CONFIGURATIONS_MAX 100 /* of a bucket: Amazon S3 quotas */
 #define ARN_LENGTH_MAX 512
@@ -17,36 +18,13 @@
 #define RETRIES_MAX 10000
 #define AGE_MAX_S (14U * 86400)
 
-#define TEXT(name, min, max)                                                                     \
-    {                                                                                            \
-        name, S3_SHAPE_TEXT, min, max, NULL, NULL                                                \
-    }
-#define ANY_TEXT(name, min, max)                                                                 \
-    {                                                                                            \
-        name, S3_SHAPE_ANY, min, max, NULL, NULL                                                 \
-    }
-#define NUMBER(name, min, max)                                                                   \
-    {                                                                                            \
-        name, S3_SHAPE_NUMBER, min, max, NULL, NULL                                              \
-    }
-#define TREE(name, min, max, children)                                                           \
-    {                                                                                            \
-        name, S3_SHAPE_TREE, min, max, children, NULL                                            \
-    }
-#define END                                                                                      \
-    {                                                                                            \
-        NULL, S3_SHAPE_ANY, 0, 0, NULL, NULL                                                     \
-    }
-#define MANY 1000
-
 static const struct s3_shape filter_rule[] = { TEXT("Name", 1, 1), ANY_TEXT("Value", 1, 1), END };
 static const struct s3_shape filter_key[] = { TREE("FilterRule", 0, MANY, filter_rule), END };
 static const struct s3_shape filter[] = { TREE("S3Key", 0, 1, filter_key), END };
-static const struct s3_shape delivery[] = { { "Ordered", S3_SHAPE_BOOL, 0, 1, NULL, NULL },
+static const struct s3_shape delivery[] = { BOOL("Ordered", 0, 1),
                                             NUMBER("MaximumRetryAttempts", 0, 1),
                                             NUMBER("MaximumEventAgeInSeconds", 0, 1),
-                                            TEXT("DeadLetter", 0, 1),
-                                            END };
+                                            TEXT("DeadLetter", 0, 1), END };
 #define COMMON                                                                                   \
     ANY_TEXT("Id", 0, 1), TEXT("Event", 1, MANY), TREE("Filter", 0, 1, filter),                  \
         TREE("Delivery", 0, 1, delivery), END
@@ -153,12 +131,8 @@ static struct bytes filter_value(const struct s3_xml_node *n, const char *name)
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-filtering.html */
 static bool decoded(struct arena *arena, struct bytes value, struct bytes *out)
 {
-    uint8_t *text = arena_alloc(arena, value.len + 1);
-    size_t len = 0;
-    if (!text)
-        return false;
-    *out = uri_decode(value, false, text, &len) == KIST_OK ? bytes_of(text, len) : value;
-    return true;
+    *out = value;
+    return uri_decode_copy(arena, value, false, out) != KIST_E_NOMEM;
 }
 
 static uint64_t kinds_of(const struct s3_xml_node *n)

@@ -15,21 +15,20 @@ static void rename_done(struct s3_request *r)
 /* The header is the source's key, percent-encoded: it is in the same bucket. */
 static bool parse_source(struct s3_request *r, struct bytes *key)
 {
-    struct bytes header = s3_header(r, SOURCE);
-    uint8_t *out = arena_alloc(r->arena, header.len + 1);
-    size_t len = 0;
-    if (!out) {
+    struct bytes header = s3_header(r, SOURCE), plain;
+    enum kist_err err = uri_decode_copy(r->arena, header, false, &plain);
+    if (err == KIST_E_NOMEM) {
         s3_fail(r, S3_SLOW_DOWN);
         return false;
     }
-    bool ok = header.len && uri_decode(header, false, out, &len) == KIST_OK && len > 0 &&
-              len <= 1024 && bytes_is_utf8(bytes_of(out, len)) && !memchr(out, 0, len);
+    bool ok = err == KIST_OK && plain.len > 0 && plain.len <= 1024 && bytes_is_utf8(plain) &&
+              !memchr(plain.ptr, 0, plain.len);
     if (!ok) {
         s3_fail_argument(r, SOURCE, header,
                          "The rename source must be the URL-encoded key of an object.");
         return false;
     }
-    *key = bytes_of(out, len);
+    *key = plain;
     return true;
 }
 

@@ -118,12 +118,8 @@ bool s3_bucket_name_valid(struct bytes n)
 /* Decodes into the arena; ptr NULL on bad escapes or out of memory. */
 static struct bytes decode(struct arena *arena, struct bytes in, bool plus_is_blank)
 {
-    size_t len = 0;
-    uint8_t *out = arena_alloc(arena, in.len + 1);
-    if (!out || uri_decode(in, plus_is_blank, out, &len) != KIST_OK)
-        return BYTES_EMPTY;
-    out[len] = '\0';
-    return bytes_of(out, len);
+    struct bytes out;
+    return uri_decode_copy(arena, in, plus_is_blank, &out) == KIST_OK ? out : BYTES_EMPTY;
 }
 
 static size_t count_params(struct bytes query)

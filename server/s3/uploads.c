@@ -18,11 +18,9 @@ static void who(struct s3_request *r, struct s3_xml *x, const Kist__Upload *u)
 
 static void upload_checksum(struct s3_xml *x, const Kist__Upload *u)
 {
-    if (!u->checksum_algorithm)
-        return;
-    s3_xml_str(x, "ChecksumAlgorithm",
-               s3_checksum_name((enum digest_kind)(u->checksum_algorithm - 1)));
-    s3_xml_str(x, "ChecksumType", u->checksum_composite ? "COMPOSITE" : "FULL_OBJECT");
+    if (u->checksum_algorithm)
+        s3_xml_checksum_kind(x, (enum digest_kind)(u->checksum_algorithm - 1),
+                             u->checksum_composite);
 }
 
 /* ---- ListParts ---- */

@@ -278,8 +278,7 @@ static void flush(struct usage_counter *c)
 static bool wait_for_work(struct usage_counter *c)
 {
     struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += c->interval_s;
+    mono_after((int64_t)c->interval_s * 1000, &until);
     pthread_mutex_lock(&c->lock);
     int rc = 0;
     while (!c->full && !c->stopping && rc == 0)
@@ -318,7 +317,6 @@ enum kist_err usage_counter_open(struct store *store, unsigned interval_s,
                                  struct usage_counter **out)
 {
     struct usage_counter *c = calloc(1, sizeof(*c));
-    pthread_condattr_t monotonic;
     if (!c)
         return KIST_E_NOMEM;
     c->store = store;
@@ -326,10 +324,7 @@ enum kist_err usage_counter_open(struct store *store, unsigned interval_s,
     for (size_t i = 0; i < SHARDS; i++)
         pthread_mutex_init(&c->shards[i].lock, NULL);
     pthread_mutex_init(&c->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    mono_cond_init(&c->wake);
     if (pthread_create(&c->thread, NULL, run, c) != 0) {
         destroy(c);
         return KIST_E_NOMEM;

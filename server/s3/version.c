@@ -173,11 +173,9 @@ static bool add_version(void *ctx, struct bytes key, const Kist__Object *o, bool
     s3_xml_time(x, "LastModified", o->mtime_ms);
     if (!o->delete_marker) {
         s3_xml_etag(x, schema_bytes(o->etag), o->part_count);
-        if (o->checksum) {
-            s3_xml_str(x, "ChecksumAlgorithm",
-                       s3_checksum_name((enum digest_kind)o->checksum->algorithm));
-            s3_xml_str(x, "ChecksumType", o->checksum->composite ? "COMPOSITE" : "FULL_OBJECT");
-        }
+        if (o->checksum)
+            s3_xml_checksum_kind(x, (enum digest_kind)o->checksum->algorithm,
+                                 o->checksum->composite);
         s3_xml_number(x, "Size", o->size);
         s3_xml_str(x, "StorageClass", o->storage_class[0] ? o->storage_class : "STANDARD");
     }

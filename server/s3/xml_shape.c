@@ -1,5 +1,5 @@
 /* What a configuration document may hold: tables instead of a schema language. */
-#include "server/s3/internal.h"
+#include "server/s3/xml_shape.h"
 
 static bool listed(const char *values, struct bytes text)
 {

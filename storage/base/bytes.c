@@ -40,6 +40,20 @@ size_t bytes_find(struct bytes s, struct bytes needle, size_t from)
     return at ? (size_t)(at - s.ptr) : SIZE_MAX;
 }
 
+static bool is_one_of(uint8_t c, const char *what)
+{
+    return c && strchr(what, c);
+}
+
+struct bytes bytes_trim(struct bytes s, const char *what)
+{
+    while (s.len && is_one_of(s.ptr[0], what))
+        s = bytes_of(s.ptr + 1, s.len - 1);
+    while (s.len && is_one_of(s.ptr[s.len - 1], what))
+        s.len--;
+    return s;
+}
+
 bool bytes_equal_secret(struct bytes a, struct bytes b)
 {
     return a.len == b.len && (!a.len || CRYPTO_memcmp(a.ptr, b.ptr, a.len) == 0);

@@ -44,6 +44,8 @@ bool bytes_starts_with(struct bytes s, struct bytes prefix);
 bool bytes_equal_nocase(struct bytes a, struct bytes b);
 /* Position of needle in s at or after `from`, or SIZE_MAX. An empty needle is never found. */
 size_t bytes_find(struct bytes s, struct bytes needle, size_t from);
+/* Without those of `what`'s characters that stand at both ends. */
+struct bytes bytes_trim(struct bytes s, const char *what);
 /* Equality in time that depends on the lengths alone: for secrets. */
 bool bytes_equal_secret(struct bytes a, struct bytes b);
 /* Strict UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF). */

@@ -162,3 +162,16 @@ enum kist_err uri_decode(struct bytes in, bool plus_is_blank, uint8_t *out, size
     *out_len = n;
     return KIST_OK;
 }
+
+enum kist_err uri_decode_copy(struct arena *arena, struct bytes in, bool plus_is_blank,
+                              struct bytes *out)
+{
+    size_t len;
+    uint8_t *text = arena_alloc(arena, in.len + 1);
+    if (!text)
+        return KIST_E_NOMEM;
+    TRY(uri_decode(in, plus_is_blank, text, &len));
+    text[len] = '\0';
+    *out = bytes_of(text, len);
+    return KIST_OK;
+}

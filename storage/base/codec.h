@@ -29,6 +29,9 @@ enum kist_err uri_encode(struct buf *out, struct bytes in, bool keep_slash) MUST
  * A '%' without two hex digits is KIST_E_INVALID. */
 enum kist_err uri_decode(struct bytes in, bool plus_is_blank, uint8_t *out,
                          size_t *out_len) MUST_CHECK;
+/* The same into the arena, with a NUL behind it; or KIST_E_NOMEM. */
+enum kist_err uri_decode_copy(struct arena *arena, struct bytes in, bool plus_is_blank,
+                              struct bytes *out) MUST_CHECK;
 
 /* Times are milliseconds since 1970 UTC. Each buffer includes the NUL. */
 #define TIME_ISO_LEN 25  /* 2026-11-23T19:51:00.000Z */

@@ -37,6 +37,15 @@ struct env *env_real(void)
     return &env;
 }
 
+void mono_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
 void mono_after(int64_t ms, struct timespec *out)
 {
     clock_gettime(CLOCK_MONOTONIC, out);

@@ -6,6 +6,8 @@
 #ifndef KIST_STORAGE_BASE_ENV_H
 #define KIST_STORAGE_BASE_ENV_H
 
+#include <pthread.h>
+
 #include "storage/base/bytes.h"
 
 struct env {
@@ -21,8 +23,9 @@ struct env *env_real(void);
 /* Monotonic nanoseconds, for durations and deadlines only. */
 uint64_t mono_ns(void);
 
-/* The instant in so many milliseconds, on the monotonic clock: for condition variables of that
- * clock. */
+/* A condition variable whose waits end by that clock, and the instant in so many milliseconds to
+ * wait for. */
+void mono_cond_init(pthread_cond_t *cond);
 struct timespec;
 void mono_after(int64_t ms, struct timespec *out);
 

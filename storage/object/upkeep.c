@@ -2,14 +2,10 @@
 
 void upkeep_init(struct upkeep *u)
 {
-    pthread_condattr_t attr;
     *u = (struct upkeep){ 0 };
     pthread_mutex_init(&u->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&u->wake, &attr);
-    pthread_cond_init(&u->room, &attr);
-    pthread_condattr_destroy(&attr);
+    mono_cond_init(&u->wake);
+    mono_cond_init(&u->room);
 }
 
 enum kist_err upkeep_start(struct upkeep *u, void *(*run)(void *), struct store *s)

@@ -12,12 +12,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import boto3
 from botocore.exceptions import ClientError
 
 import kist_server
 from hook import Hook, kist
-from workflow import boto_client
+from workflow import aws_client, boto_client
 
 THUMB = '''
 import os, sys
@@ -102,18 +101,11 @@ class Recorder:
 class Apply(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = kist_server.Server()
-        cls.addClassCleanup(cls.server.stop)
-        cls.server.start()
-        if cls.server.external:
-            raise unittest.SkipTest("needs a server of its own")
+        cls.server = kist_server.own(cls)
         cls.hook = cls.enterClassContext(Hook())
         cls.s3 = boto_client(cls.server)
-        keys = {"endpoint_url": cls.server.endpoint, "region_name": "us-east-1",
-                "aws_access_key_id": kist_server.ACCESS_KEY,
-                "aws_secret_access_key": kist_server.SECRET_KEY}
-        cls.fn, cls.iam = boto3.client("lambda", **keys), boto3.client("iam", **keys)
-        cls.scheduler = boto3.client("scheduler", **keys)
+        cls.fn, cls.iam = aws_client("lambda", cls.server), aws_client("iam", cls.server)
+        cls.scheduler = aws_client("scheduler", cls.server)
 
     def setUp(self):
         self.dir = Path(tempfile.mkdtemp(prefix="kist-apply-"))

@@ -7,11 +7,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import boto3
-
 import kist_server
 from accounts import Account
 from semantics import Semantics
+from workflow import aws_client
 
 READ = {"Version": "2012-10-17", "Statement": {
     "Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}}
@@ -92,9 +91,7 @@ class Commands(Semantics):
         sealed = self.put("sealed", b"s", ServerSideEncryption="aws:kms",
                           SSEKMSKeyId="alias/cmd-mine")
         self.assertTrue(sealed["SSEKMSKeyId"].endswith(key))
-        kms = boto3.client("kms", endpoint_url=self.server.endpoint, region_name="us-east-1",
-                           aws_access_key_id=kist_server.ACCESS_KEY,
-                           aws_secret_access_key=kist_server.SECRET_KEY)
+        kms = aws_client("kms", self.server)
         self.assertEqual(kms.describe_key(KeyId=key)["KeyMetadata"]["Description"], "d")
         self.assertIn("exists", self.kist("kms", "create-key", "--alias", "cmd-mine", status=1))
 

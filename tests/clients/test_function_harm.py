@@ -1,16 +1,13 @@
 """Functions that mean harm, or are broken: each ends in the documented error, and the server and
 its other functions do not notice."""
-import io
 import json
 import re
 import shutil
 import unittest
-import zipfile
-
-import boto3
-from botocore.config import Config
 
 import kist_server
+from functions import package
+from workflow import aws_client
 
 HARM = """
 import os, socket, sys, time
@@ -105,20 +102,9 @@ def many_connections(event, context):
 class FunctionHarm(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = kist_server.Server()
-        cls.addClassCleanup(cls.server.stop)
-        cls.server.start()
-        if cls.server.external:
-            raise unittest.SkipTest("needs a server of its own")
-        cls.api = boto3.client("lambda", endpoint_url=cls.server.endpoint,
-                               region_name="us-east-1",
-                               aws_access_key_id=kist_server.ACCESS_KEY,
-                               aws_secret_access_key=kist_server.SECRET_KEY,
-                               config=Config(retries={"max_attempts": 0}, read_timeout=60))
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as out:
-            out.writestr("app.py", HARM)
-        cls.code = code.getvalue()
+        cls.server = kist_server.own(cls)
+        cls.api = aws_client("lambda", cls.server, retries={"max_attempts": 0}, read_timeout=60)
+        cls.code = package({"app.py": HARM})
         cls.made = set()
         cls.neighbour = cls.call("good", 0)["pid"]
 

@@ -1,18 +1,17 @@
 """Function URLs: HTTP in and out of a function, who may, and what browsers are told."""
 import http.client
-import io
 import json
 import shutil
 import unittest
-import zipfile
 
-import boto3
 import botocore.auth
 import botocore.awsrequest
 import botocore.credentials
 
 import kist_server
+from functions import package
 from s3_raw import RawClient
+from workflow import aws_client
 
 HANDLER = """
 import base64, json
@@ -92,19 +91,9 @@ exports.handler = stream(async (event, out) => {
 class FunctionUrls(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = kist_server.Server()
-        cls.addClassCleanup(cls.server.stop)
-        cls.server.start()
-        if cls.server.external:
-            raise unittest.SkipTest("needs a server of its own")
-        cls.api = boto3.client("lambda", endpoint_url=cls.server.endpoint,
-                               region_name="us-east-1",
-                               aws_access_key_id=kist_server.ACCESS_KEY,
-                               aws_secret_access_key=kist_server.SECRET_KEY)
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as out:
-            out.writestr("app.py", HANDLER)
-        cls.code = code.getvalue()
+        cls.server = kist_server.own(cls)
+        cls.api = aws_client("lambda", cls.server)
+        cls.code = package({"app.py": HANDLER})
         cls.open = cls.function("open", "NONE", Cors={
             "AllowOrigins": ["https://page.example"], "AllowMethods": ["GET", "POST"],
             "AllowHeaders": ["x-thing"], "MaxAge": 60, "AllowCredentials": True})
@@ -216,11 +205,9 @@ class FunctionUrls(unittest.TestCase):
                 "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
                 "Resource": "arn:aws:s3:::application/*"}}).encode())
         code = HANDLER.replace('"/echo"', '"/api/echo"').replace('"/plain"', '"/api/plain"')
-        zipped = io.BytesIO()
-        with zipfile.ZipFile(zipped, "w") as out:
-            out.writestr("app.py", code)
         self.api.create_function(FunctionName="api", Runtime="python3.11", Role="",
-                                 Handler="app.handler", Code={"ZipFile": zipped.getvalue()},
+                                 Handler="app.handler",
+                                 Code={"ZipFile": package({"app.py": code})},
                                  Timeout=30)
         self.assertEqual(put(api + "<Function>api</Function>").status, 200)
         self.assertEqual(site("/").data, b"<h1>page</h1>")
@@ -251,11 +238,9 @@ class FunctionUrls(unittest.TestCase):
             "Version": "2012-10-17", "Statement": {
                 "Effect": "Allow", "Principal": "*", "Action": "s3:*",
                 "Resource": ["arn:aws:s3:::flow/*", "arn:aws:s3:::flow"]}}).encode())
-        zipped = io.BytesIO()
-        with zipfile.ZipFile(zipped, "w") as out:
-            out.writestr("index.js", STREAM)
         self.api.create_function(FunctionName="streams", Runtime="nodejs20.x", Role="",
-                                 Handler="index.handler", Code={"ZipFile": zipped.getvalue()},
+                                 Handler="index.handler",
+                                 Code={"ZipFile": package({"index.js": STREAM})},
                                  Timeout=60, MemorySize=256)
         url = self.api.create_function_url_config(FunctionName="streams", AuthType="NONE")
         self.mode("streams", "RESPONSE_STREAM")

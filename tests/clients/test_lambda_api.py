@@ -21,23 +21,12 @@ from botocore.exceptions import ClientError
 
 import kist_server
 from accounts import TwoAccounts
+from functions import package
 from workflow import boto_client
 
 ACCOUNT_TRUST = {"Version": "2012-10-17", "Statement": {
     "Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"},
     "Action": "sts:AssumeRole"}}
-
-
-def package(files, modes=()):
-    """A zip of {name: text}."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
-        for name, text in files.items():
-            info = zipfile.ZipInfo(name)
-            info.external_attr = dict(modes).get(name, 0o100644) << 16
-            z.writestr(info, text)
-    return out.getvalue()
-
 
 HANDLER = package({"x.py": "def handler(event, context):\n    return event\n"})
 OTHER = package({"x.py": "def handler(event, context):\n    return 2\n"})

@@ -6,11 +6,10 @@ import os
 import subprocess
 import tempfile
 
-import boto3
-
 import kist_server
 from hook import Hook, kist
 from semantics import Semantics
+from workflow import aws_client
 
 QUEUE = "arn:aws:sqs:us-east-1:123456789012:q"
 TOPIC = "arn:aws:sns:us-east-1:123456789012:t"
@@ -32,10 +31,7 @@ def queue(*events, arn=QUEUE, **more):
 
 
 def boto_account(test):
-    sts = boto3.client("sts", endpoint_url=test.server.endpoint, region_name="us-east-1",
-                       aws_access_key_id=kist_server.ACCESS_KEY,
-                       aws_secret_access_key=kist_server.SECRET_KEY)
-    return sts.get_caller_identity()["Account"]
+    return aws_client("sts", test.server).get_caller_identity()["Account"]
 
 
 class Base(Semantics):

@@ -76,11 +76,7 @@ class Pipeline(unittest.TestCase):
         for tool in (AWS, NODE, NPM):
             if not os.access(tool, os.X_OK):
                 raise unittest.SkipTest(f"{tool} is not installed")
-        cls.server = kist_server.Server()
-        cls.addClassCleanup(cls.server.stop)
-        cls.server.start()
-        if cls.server.external:
-            raise unittest.SkipTest("needs a server of its own")
+        cls.server = kist_server.own(cls)
         cls.work = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         (cls.work / "trust.json").write_text(json.dumps(TRUST))
         (cls.work / "policy.json").write_text(json.dumps({

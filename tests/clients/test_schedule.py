@@ -1,16 +1,15 @@
 """Schedules through boto3's scheduler client, and what arrives at a webhook."""
 import datetime
-import io
 import json
 import unittest
-import zipfile
 
-import boto3
 from botocore.exceptions import ClientError
 
 import kist_server
 from accounts import Account
+from functions import package
 from hook import Hook, kist
+from workflow import aws_client
 
 OFF = {"Mode": "OFF"}
 
@@ -18,18 +17,11 @@ OFF = {"Mode": "OFF"}
 class Schedules(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = kist_server.Server()
-        cls.addClassCleanup(cls.server.stop)
-        cls.server.start()
-        if cls.server.external:
-            raise unittest.SkipTest("needs kist target")
+        cls.server = kist_server.own(cls)
         cls.hook = cls.enterClassContext(Hook())
         cls.arn = kist("target", "add", "clock", cls.hook.url, "--private",
                        server=cls.server).strip()
-        cls.api = boto3.client("scheduler", endpoint_url=cls.server.endpoint,
-                               region_name="us-east-1",
-                               aws_access_key_id=kist_server.ACCESS_KEY,
-                               aws_secret_access_key=kist_server.SECRET_KEY)
+        cls.api = aws_client("scheduler", cls.server)
 
     def target(self, **more):
         return {"Arn": self.arn, "RoleArn": "arn:aws:iam::123456789012:role/clock", **more}
@@ -69,17 +61,11 @@ class Schedules(unittest.TestCase):
     @kist_server.needs_sandboxes
     def test_function(self):
         """A schedule runs a function of the account, if its maker might run it himself."""
-        client = lambda service, key, secret: boto3.client(
-            service, endpoint_url=self.server.endpoint, region_name="us-east-1",
-            aws_access_key_id=key, aws_secret_access_key=secret)
-        root = (kist_server.ACCESS_KEY, kist_server.SECRET_KEY)
-        functions, iam = client("lambda", *root), client("iam", *root)
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as out:
-            out.writestr("tick.py", "def handler(event, context):\n    return event\n")
+        functions, iam = aws_client("lambda", self.server), aws_client("iam", self.server)
+        code = package({"tick.py": "def handler(event, context):\n    return event\n"})
         arn = functions.create_function(
             FunctionName="tick", Runtime="python3.11", Role="", Handler="tick.handler",
-            Code={"ZipFile": code.getvalue()})["FunctionArn"]
+            Code={"ZipFile": code})["FunctionArn"]
         functions.put_function_event_invoke_config(
             FunctionName="tick", DestinationConfig={"OnSuccess": {"Destination": self.arn}})
         iam.create_user(UserName="clock")
@@ -91,7 +77,7 @@ class Schedules(unittest.TestCase):
                     "FlexibleTimeWindow": OFF,
                     "Target": {"Arn": arn, "RoleArn": "arn:aws:iam::1:role/r",
                                "Input": '{"tock": 7}'}}
-        other = client("scheduler", key["AccessKeyId"], key["SecretAccessKey"])
+        other = aws_client("scheduler", self.server, key["AccessKeyId"], key["SecretAccessKey"])
         self.fails("AccessDeniedException", other.create_schedule, **schedule)
         self.fails("ValidationException", self.api.create_schedule, **{
             **schedule, "Target": {**schedule["Target"], "Arn": arn + "-none"}})
@@ -142,15 +128,11 @@ class Schedules(unittest.TestCase):
                    Target=self.target(Arn=other), **more)
 
     def test_invokes_a_function(self):
-        api = boto3.client("lambda", endpoint_url=self.server.endpoint, region_name="us-east-1",
-                           aws_access_key_id=kist_server.ACCESS_KEY,
-                           aws_secret_access_key=kist_server.SECRET_KEY)
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as out:
-            out.writestr("app.py", "def handler(event, context):\n    return event\n")
+        api = aws_client("lambda", self.server)
+        code = package({"app.py": "def handler(event, context):\n    return event\n"})
         arn = api.create_function(FunctionName="ticked", Runtime="python3.11", Role="",
                                   Handler="app.handler",
-                                  Code={"ZipFile": code.getvalue()})["FunctionArn"]
+                                  Code={"ZipFile": code})["FunctionArn"]
         api.put_function_event_invoke_config(
             FunctionName="ticked", DestinationConfig={"OnSuccess": {"Destination": self.arn}})
         self.api.create_schedule(Name="ticks", ScheduleExpression="rate(1 seconds)",
@@ -187,9 +169,7 @@ class Schedules(unittest.TestCase):
     def test_times_that_no_server_was_there_for(self):
         with kist_server.Server() as other, Hook() as hook:
             arn = kist("target", "add", "clock", hook.url, "--private", server=other).strip()
-            api = boto3.client("scheduler", endpoint_url=other.endpoint, region_name="us-east-1",
-                               aws_access_key_id=kist_server.ACCESS_KEY,
-                               aws_secret_access_key=kist_server.SECRET_KEY)
+            api = aws_client("scheduler", other)
             when = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
             api.create_schedule(Name="missed", FlexibleTimeWindow=OFF,
                                 ScheduleExpression=f"at({when:%Y-%m-%dT%H:%M:%S})",

@@ -1,6 +1,5 @@
 """Who asked for how much, told by `kist usage` and by /-/usage of the admin address."""
 import base64
-import io
 import json
 import re
 import subprocess
@@ -8,13 +7,12 @@ import tempfile
 import unittest
 import urllib.error
 import urllib.request
-import zipfile
 from pathlib import Path
 
-import boto3
-
 from accounts import Account
+from functions import package
 from kist_server import ACCESS_KEY, BIN, SECRET_KEY, Server, needs_sandboxes
+from workflow import aws_client
 
 LIST_ALL = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
 NEVER = ["--usage-interval", "3600"]        # records when it stops, and not before
@@ -90,21 +88,17 @@ class Usage(unittest.TestCase):
     @needs_sandboxes
     def test_functions(self):
         """Invocations and what they would be billed, over restarts, by function and by day."""
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as out:
-            out.writestr("app.py", "def handler(event, context):\n    return 1 / event\n")
+        code = package({"app.py": "def handler(event, context):\n    return 1 / event\n"})
         billed = {"one": 0, "two": 0}
         runs = {"one": 0, "two": 0}
         for memory in (128, 192):
             with Server(data=self.data, flags=NEVER) as server:
-                api = boto3.client("lambda", endpoint_url=server.endpoint,
-                                   region_name="us-east-1", aws_access_key_id=ACCESS_KEY,
-                                   aws_secret_access_key=SECRET_KEY)
+                api = aws_client("lambda", server)
                 for name in billed:
                     if memory == 128:
                         api.create_function(FunctionName=name, Runtime="python3.11", Role="",
                                             Handler="app.handler", Timeout=30,
-                                            Code={"ZipFile": code.getvalue()})
+                                            Code={"ZipFile": code})
                     api.update_function_configuration(FunctionName=name, MemorySize=memory)
                 for name, payload in (("one", b"1"), ("one", b"0"), ("two", b"1")):
                     reply = api.invoke(FunctionName=name, Payload=payload, LogType="Tail")

@@ -1,6 +1,7 @@
 /* XML request bodies: the parser's limits, that its tree can be walked, and what a notification
  * configuration becomes: rules that never tell one target of one change twice. */
 #include "server/s3/notification.h"
+#include "server/s3/xml_shape.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

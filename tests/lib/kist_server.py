@@ -180,6 +180,16 @@ class Server:
         self.stop()
 
 
+def own(case):
+    """A server of this test class's own, until the class ends; skips it where there is none."""
+    server = Server()
+    case.addClassCleanup(server.stop)
+    server.start()
+    if server.external:
+        raise unittest.SkipTest("needs a server of its own")
+    return server
+
+
 _shared = {}
 
 

@@ -115,6 +115,13 @@ def boto_client(server, vhost=False, secret=SECRET_KEY, access=ACCESS_KEY, **con
         verify=str(server.ca) if server.ca else None, config=Config(**settings))
 
 
+def aws_client(service, server, access=ACCESS_KEY, secret=SECRET_KEY, **config):
+    """A boto3 client of another service, as boto3 makes it."""
+    return boto3.client(service, endpoint_url=server.endpoint, region_name=REGION,
+                        aws_access_key_id=access, aws_secret_access_key=secret,
+                        config=Config(**config))
+
+
 _listing_buckets = {}
 
 

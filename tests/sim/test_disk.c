@@ -1,17 +1,15 @@
 /* The simulator itself: what was synced stays, the rest may go, and the same seed repeats it. */
-#include <check.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <lmdb.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "storage/base/cleanup.h"
 #include "storage/base/env.h"
+#include "tests/lib/suite.h"
 #include "tests/sim/disk.h"
 
 static char base[256]; /* a directory of the test; "live" and the crashed ones are in it */
@@ -519,9 +517,5 @@ int main(void)
     tcase_add_test(tc, threads_share_the_disk);
     tcase_add_test(tc, lmdb_survives);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -2,11 +2,10 @@
 #ifndef KIST_TESTS_UNIT_AUTH_FIXTURE_H
 #define KIST_TESTS_UNIT_AUTH_FIXTURE_H
 
-#include <check.h>
-
 #include "auth/chunked.h"
 #include "auth/sign.h"
 #include "auth/sigv4.h"
+#include "tests/lib/suite.h"
 
 #define EXAMPLE_ACCESS "AKIAIOSFODNN7EXAMPLE"
 #define EXAMPLE_SECRET "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -72,15 +71,6 @@ static inline void fixture_request(struct fixture *f, const char *method, const 
 static inline enum kist_err fixture_verify(struct fixture *f)
 {
     return auth_verify(&f->request, f->ring, &f->arena, &f->result);
-}
-
-static inline int run_suite(Suite *suite)
-{
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
 }
 
 #endif

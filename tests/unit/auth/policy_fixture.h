@@ -2,9 +2,8 @@
 #ifndef KIST_TESTS_UNIT_AUTH_POLICY_FIXTURE_H
 #define KIST_TESTS_UNIT_AUTH_POLICY_FIXTURE_H
 
-#include <check.h>
-
 #include "auth/policy_internal.h"
+#include "tests/lib/suite.h"
 
 #define ACCOUNT "123456789012"
 #define USER "arn:aws:iam::123456789012:user/ann"
@@ -12,12 +11,12 @@
 
 static struct arena arena;
 
-static void setup(void)
+static inline void setup(void)
 {
     arena_init(&arena, (size_t)8 << 20);
 }
 
-static void teardown(void)
+static inline void teardown(void)
 {
     arena_release(&arena);
 }
@@ -28,7 +27,7 @@ struct keys {
     struct bytes values[16];
 };
 
-static bool context(void *ctx, struct bytes key, struct policy_values *out)
+static inline bool context(void *ctx, struct bytes key, struct policy_values *out)
 {
     struct keys *k = ctx;
     for (const char *line = k->text; line && *line;) {
@@ -48,7 +47,7 @@ static bool context(void *ctx, struct bytes key, struct policy_values *out)
     return false;
 }
 
-static struct policy *parse(const char *json, enum policy_kind kind)
+static inline struct policy *parse(const char *json, enum policy_kind kind)
 {
     struct policy *p = NULL;
     const char *reason = NULL;
@@ -57,8 +56,8 @@ static struct policy *parse(const char *json, enum policy_kind kind)
     return p;
 }
 
-static struct policy_request request_of(const char *action, const char *resource,
-                                        struct keys *keys)
+static inline struct policy_request request_of(const char *action, const char *resource,
+                                               struct keys *keys)
 {
     return (struct policy_request){
         .principal = { .account = BYTES_LIT(ACCOUNT),

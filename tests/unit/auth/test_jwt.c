@@ -1,11 +1,9 @@
 /* Tokens of other issuers, by tables. What a token claims is judged first, unsigned; whether a
  * key has signed it is judged with tokens that were signed. */
-#include <check.h>
-#include <stdlib.h>
-
 #include "auth/jwt.h"
 #include "auth/oidc.h"
 #include "storage/base/codec.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/auth/jwt_fixture.h"
 
 static struct arena arena;
@@ -323,9 +321,5 @@ int main(void)
     tcase_add_test(t, test_every_byte_counts);
     tcase_add_test(t, test_each_peer_has_a_rate);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

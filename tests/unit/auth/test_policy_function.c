@@ -1,9 +1,5 @@
 /* Policies of functions, and services as principals.
  * https://docs.aws.amazon.com/lambda/latest/dg/access-control-resource-based.html */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "tests/unit/auth/policy_fixture.h"
 
 #define ON_FUNCTION                                                                              \
@@ -74,9 +70,5 @@ int main(void)
     tcase_add_loop_test(t, test_service, 0, ARRAY_LEN(services));
     tcase_add_test(t, test_function_policy);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,8 +1,6 @@
 /* What the commands make of names and of answers. */
-#include <check.h>
-#include <stdlib.h>
-
 #include "server/cli/site_internal.h"
+#include "tests/lib/suite.h"
 
 #define LASTING "public, max-age=31536000, immutable"
 
@@ -74,9 +72,5 @@ int main(void)
     tcase_add_test(tc, test_types);
     tcase_add_test(tc, test_elements);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

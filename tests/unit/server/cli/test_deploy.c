@@ -1,9 +1,7 @@
 /* What deployments make of words: permissions as policies, triggers, routes of a website. */
-#include <check.h>
-#include <stdlib.h>
-
 #include "server/cli/fn_internal.h"
 #include "server/cli/site_internal.h"
+#include "tests/lib/suite.h"
 
 static struct arena arena;
 
@@ -161,9 +159,5 @@ int main(void)
     tcase_add_test(tc, test_triggers);
     tcase_add_test(tc, test_routes);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,10 +1,7 @@
 /* YAML as `kist apply` reads it: the tree with its lines, variables, bounds, and what is refused.
  */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "server/cli/yml.h"
+#include "tests/lib/suite.h"
 
 static struct arena arena;
 static struct yml_file file;
@@ -201,9 +198,5 @@ int main(void)
     tcase_add_test(tc, test_members);
     tcase_add_test(tc, test_json);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

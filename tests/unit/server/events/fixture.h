@@ -4,14 +4,13 @@
 #ifndef KIST_TESTS_EVENTS_FIXTURE_H
 #define KIST_TESTS_EVENTS_FIXTURE_H
 
-#include <check.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 #include "server/events/events.h"
+#include "tests/lib/commands.h"
+#include "tests/lib/suite.h"
 
 #define UNUSED_OK __attribute__((unused))
 #define SEEN_MAX 20000
@@ -48,6 +47,9 @@ struct fixture {
 };
 
 static struct fixture fix;
+
+static UNUSED_OK char target_a[] = QUEUE_ARN "a", target_b[] = QUEUE_ARN "b";
+static UNUSED_OK char function_f[] = FUNCTION_ARN "f";
 
 /* ---- the sink ---- */
 
@@ -193,40 +195,15 @@ static UNUSED_OK void stop_events(unsigned grace_ms)
 
 static void create_bucket(const char *name)
 {
-    static char region[] = "r";
-    char owner[CANONICAL_ID_LEN + 1];
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT;
-    memset(owner, 'a', CANONICAL_ID_LEN);
-    owner[CANONICAL_ID_LEN] = 0;
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    create.bucket = &bucket;
-    bucket.name = (char *)(uintptr_t)name;
-    bucket.owner = owner;
-    bucket.region = region;
-    ck_assert_int_eq(store_commit(fix.store, &command), KIST_OK);
+    ck_assert_int_eq(commit_bucket(fix.store, name, CANONICAL_OF("aaaa"), "r"), KIST_OK);
 }
 
 /* The account that owns the bucket, whose targets are in its name. */
 static void create_account(void)
 {
-    static char id[] = "000000000001", name[] = "first";
-    char canonical[CANONICAL_ID_LEN + 1];
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutAccount put = KIST__PUT_ACCOUNT__INIT;
-    Kist__Account account = KIST__ACCOUNT__INIT;
-    memset(canonical, 'a', CANONICAL_ID_LEN);
-    canonical[CANONICAL_ID_LEN] = 0;
-    account.id = id;
-    account.name = name;
-    account.canonical = canonical;
-    account.first = true;
-    put.account = &account;
-    command.of_case = KIST__COMMAND__OF_PUT_ACCOUNT;
-    command.put_account = &put;
-    ck_assert_int_eq(store_commit(fix.store, &command), KIST_OK);
+    ck_assert_int_eq(
+        commit_account(fix.store, "000000000001", CANONICAL_OF("aaaa"), "first", true, 0),
+        KIST_OK);
 }
 
 /* Rules as NotificationRules, of the bucket "b". */
@@ -254,7 +231,7 @@ static Kist__NotificationRule rule(const char *target, const char *prefix)
     r.id = id;
     r.kinds = UINT64_MAX;
     r.prefix = schema_data(bytes_str(prefix));
-    r.target = (char *)(uintptr_t)target;
+    r.target = mut(target);
     return r;
 }
 
@@ -277,7 +254,7 @@ static UNUSED_OK void put_object_of(const char *bucket, const char *key, uint32_
     sem_init(&sem, 0, 0);
     ck_assert_int_eq(object_writer_open(fix.store, 4, 0, NULL, NULL, &w), KIST_OK);
     ck_assert_int_eq(object_writer_write(w, BYTES_LIT("body")), KIST_OK);
-    request.bucket = (char *)(uintptr_t)bucket;
+    request.bucket = mut(bucket);
     request.key = schema_data(bytes_str(key));
     request.object = &object;
     object.mtime_ms = 1;
@@ -322,6 +299,49 @@ static UNUSED_OK bool read_object(const char *bucket, const char *key, char *out
     return there;
 }
 
+/* ---- what most tests do ---- */
+
+static UNUSED_OK void set_one_rule(char *target)
+{
+    Kist__NotificationRule r = rule(target, ""), *rules[] = { &r };
+    set_rules(rules, 1);
+}
+
+static UNUSED_OK void put_many(const char *prefix, size_t count)
+{
+    char key[40];
+    for (size_t i = 0; i < count; i++) {
+        snprintf(key, sizeof(key), "%s%05zu", prefix, i);
+        put_object(key);
+    }
+}
+
+static UNUSED_OK void set_ordered_rule(void)
+{
+    Kist__NotificationRule r = rule(target_a, ""), *rules[] = { &r };
+    r.ordered = true;
+    set_rules(rules, 1);
+}
+
+static UNUSED_OK enum event_outcome always_fails(const Kist__Event *event, unsigned attempt)
+{
+    (void)event, (void)attempt;
+    return EVENT_FAILED;
+}
+
+static UNUSED_OK enum event_outcome refuses(const Kist__Event *event, unsigned attempt)
+{
+    (void)event, (void)attempt;
+    return EVENT_REFUSED;
+}
+
+/* ctx: 256 characters. */
+static UNUSED_OK bool copy_error(void *ctx, const struct event_item *item)
+{
+    snprintf(ctx, 256, "%s", item->event->error);
+    return true;
+}
+
 static void setup(void)
 {
     memset(&fix, 0, sizeof(fix));
@@ -346,13 +366,11 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     while (release_held(EVENT_DELIVERED))
         continue;
     events_close(fix.events, 60000);
     store_close(fix.store);
-    snprintf(command, sizeof(command), "rm -r '%s'", fix.dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(fix.dir);
 }
 
 #endif

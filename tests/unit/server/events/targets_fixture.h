@@ -1,13 +1,14 @@
-/* A store with an account, targets over it, and deliveries that can be waited for. */
+/* A store with an account, targets over it, deliveries that can be waited for, and a listener. */
 #ifndef KIST_TESTS_UNIT_SERVER_EVENTS_TARGETS_FIXTURE_H
 #define KIST_TESTS_UNIT_SERVER_EVENTS_TARGETS_FIXTURE_H
 
-#include <check.h>
+#include <arpa/inet.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <sys/socket.h>
 
 #include "server/events/targets.h"
+#include "tests/lib/commands.h"
+#include "tests/lib/suite.h"
 
 #define ACCOUNT "000000000001"
 #define OTHER_ACCOUNT "000000000002"
@@ -19,30 +20,6 @@ static char dir[] = "/tmp/kist-unit-XXXXXX";
 static struct store *store;
 static struct targets *targets;
 
-static char *mut(const char *s)
-{
-    return (char *)(uintptr_t)s;
-}
-
-static void put_account(const char *id, const char *name, bool first)
-{
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutAccount put = KIST__PUT_ACCOUNT__INIT;
-    Kist__Account account = KIST__ACCOUNT__INIT;
-    char canonical[65];
-    command.of_case = KIST__COMMAND__OF_PUT_ACCOUNT;
-    command.put_account = &put;
-    put.account = &account;
-    for (int i = 0; i < 64; i++)
-        canonical[i] = id[11];
-    canonical[64] = 0;
-    account.id = mut(id);
-    account.canonical = canonical;
-    account.name = mut(name);
-    account.first = first;
-    ck_assert_int_eq(store_commit(store, &command), KIST_OK);
-}
-
 static void setup(void)
 {
     struct store_config config = STORE_CONFIG_DEFAULT;
@@ -50,19 +27,19 @@ static void setup(void)
     config.dir = dir;
     config.sync = false;
     ck_assert_int_eq(store_open(&config, &store), KIST_OK);
-    put_account(ACCOUNT, "root", true);
-    put_account(OTHER_ACCOUNT, "other", false);
+    ck_assert_int_eq(commit_account(store, ACCOUNT, CANONICAL_OF("1111"), "root", true, 0),
+                     KIST_OK);
+    ck_assert_int_eq(
+        commit_account(store, OTHER_ACCOUNT, CANONICAL_OF("2222"), "other", false, 0), KIST_OK);
     struct targets_config how = { store, "us-east-1" };
     ck_assert_int_eq(targets_open(&how, &targets), KIST_OK);
 }
 
 static void teardown(void)
 {
-    char command[64];
     targets_close(targets);
     store_close(store);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 /* account: empty for the first. target NULL: it goes. */
@@ -163,6 +140,42 @@ __attribute__((unused)) static enum event_outcome deliver_to(const char *arn, ch
     if (why)
         snprintf(why, 256, "%s", p.why);
     return p.outcome;
+}
+
+/* ---- who listens ---- */
+
+__attribute__((unused)) static unsigned port; /* on 127.0.0.1 */
+static void *(*serve_connection)(void *fd);
+
+static void *accept_all(void *arg)
+{
+    int listener = (int)(intptr_t)arg;
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        pthread_t thread;
+        if (fd < 0)
+            return NULL;
+        ck_assert_int_eq(pthread_create(&thread, NULL, serve_connection, (void *)(intptr_t)fd),
+                         0);
+        pthread_detach(thread);
+    }
+}
+
+/* Each connection gets a thread of its own, which closes it. */
+__attribute__((unused)) static void listen_with(void *(*serve)(void *fd))
+{
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    socklen_t len = sizeof(address);
+    pthread_t thread;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    serve_connection = serve;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(listener, 1000), 0);
+    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+    port = ntohs(address.sin_port);
+    ck_assert_int_eq(pthread_create(&thread, NULL, accept_all, (void *)(intptr_t)listener), 0);
+    pthread_detach(thread);
 }
 
 #endif

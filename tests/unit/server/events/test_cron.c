@@ -1,10 +1,8 @@
 /* Schedule expressions, by tables, with the examples of
  * https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html among them. */
-#include <check.h>
-#include <stdlib.h>
-
 #include "server/events/cron.h"
 #include "storage/base/codec.h"
+#include "tests/lib/suite.h"
 
 static int64_t instant(const char *text)
 {
@@ -125,9 +123,5 @@ int main(void)
     tcase_add_loop_test(t, test_invalid, 0, ARRAY_LEN(invalid));
     tcase_add_test(t, test_zone);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

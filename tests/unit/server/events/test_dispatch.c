@@ -1,26 +1,6 @@
 /* The dispatcher on a real store: nothing is lost, nothing waits for the wrong reason. */
 #include "fixture.h"
 
-#include "storage/index/rows.h"
-
-static char target_a[] = QUEUE_ARN "a", target_b[] = QUEUE_ARN "b";
-static char function_f[] = FUNCTION_ARN "f";
-
-static void set_one_rule(char *target)
-{
-    Kist__NotificationRule r = rule(target, ""), *rules[] = { &r };
-    set_rules(rules, 1);
-}
-
-static void put_many(const char *prefix, size_t count)
-{
-    char key[40];
-    for (size_t i = 0; i < count; i++) {
-        snprintf(key, sizeof(key), "%s%05zu", prefix, i);
-        put_object(key);
-    }
-}
-
 /* How often a key was delivered, with success or not. */
 static size_t times_seen(const char *key)
 {
@@ -211,18 +191,6 @@ START_TEST(retries_do_not_wait_for_all_new_ones)
 }
 END_TEST
 
-static enum event_outcome always_fails(const Kist__Event *event, unsigned attempt)
-{
-    (void)event, (void)attempt;
-    return EVENT_FAILED;
-}
-
-static bool copy_error(void *ctx, const struct event_item *item)
-{
-    snprintf(ctx, 256, "%s", item->event->error);
-    return true;
-}
-
 START_TEST(without_a_dead_letter_they_are_parked)
 {
     char error[256] = "";
@@ -251,12 +219,6 @@ START_TEST(a_rule_says_how_often)
     ck_assert_uint_eq(fix.seen_count, 1);
 }
 END_TEST
-
-static enum event_outcome refuses(const Kist__Event *event, unsigned attempt)
-{
-    (void)event, (void)attempt;
-    return EVENT_REFUSED;
-}
 
 START_TEST(refused_ones_are_not_tried_again)
 {
@@ -334,126 +296,6 @@ START_TEST(a_target_that_is_gone_parks_them)
 }
 END_TEST
 
-/* ---- dead letters ---- */
-
-static bool copy_key(void *ctx, struct bytes key, const Kist__Object *object)
-{
-    (void)object;
-    snprintf(ctx, 200, "%.*s", (int)key.len, (const char *)key.ptr);
-    return true;
-}
-
-static size_t list_letters(const char *bucket, char last[200])
-{
-    struct arena arena;
-    struct list_query query = { .prefix = BYTES_LIT("dead/"), .max = 1000 };
-    struct list_page page = { .each = copy_key, .ctx = last };
-    arena_init(&arena, 1 << 20);
-    last[0] = 0;
-    ck_assert_int_eq(store_list(fix.store, bytes_str(bucket), &query, &arena, &page), KIST_OK);
-    arena_release(&arena);
-    return last[0] != 0;
-}
-
-START_TEST(dead_letters_go_into_a_bucket)
-{
-    char key[200], text[8192];
-    create_bucket("letters");
-    fix.policy.dead_letter = "s3://letters/dead";
-    fix.answer = always_fails;
-    set_one_rule(function_f);
-    put_object("a b");
-    start_events(0);
-    wait_queues(0, 0);
-    ck_assert(list_letters("letters", key));
-    ck_assert_ptr_nonnull(strstr(key, "/f/"));
-    ck_assert_ptr_nonnull(strstr(key, fix.seen[0].id));
-    ck_assert(read_object("letters", key, text, sizeof(text)));
-    ck_assert_ptr_nonnull(strstr(text, "\"condition\":\"RetriesExhausted\""));
-    ck_assert_ptr_nonnull(strstr(text, "\"approximateInvokeCount\":3"));
-    ck_assert_ptr_nonnull(strstr(text, "\"functionArn\":\"" FUNCTION_ARN "f\""));
-    ck_assert_ptr_nonnull(strstr(text, "\"key\":\"a+b\""));
-    ck_assert_ptr_nonnull(strstr(text, "\"errorMessage\":\"the test says so\""));
-}
-END_TEST
-
-START_TEST(a_dead_letter_bucket_that_is_gone_parks_them)
-{
-    fix.policy.dead_letter = "s3://nowhere/dead";
-    fix.answer = always_fails;
-    set_one_rule(target_a);
-    put_many("x", 4);
-    start_events(0);
-    wait_queues(0, 4);
-}
-END_TEST
-
-static enum event_outcome f_fails(const Kist__Event *event, unsigned attempt)
-{
-    (void)attempt;
-    return strcmp(event->target, function_f) == 0 ? EVENT_REFUSED : EVENT_DELIVERED;
-}
-
-START_TEST(dead_letters_go_to_another_target)
-{
-    Kist__NotificationRule r = rule(function_f, ""), *rules[] = { &r };
-    r.dead_letter = target_b;
-    fix.answer = f_fails;
-    set_rules(rules, 1);
-    put_object("x");
-    start_events(0);
-    wait_seen(2);
-    wait_queues(0, 0);
-    ck_assert_str_eq(fix.seen[1].target, target_b);
-    ck_assert_ptr_nonnull(strstr(fix.payload, "\"condition\":\"Refused\""));
-}
-END_TEST
-
-START_TEST(success_is_told)
-{
-    fix.policy.on_success = target_b;
-    set_one_rule(function_f);
-    put_object("x");
-    start_events(0);
-    wait_seen(2);
-    pthread_mutex_lock(&fix.lock);
-    fix.policy.on_success = NULL; /* or b tells itself, until it counts as a loop */
-    pthread_mutex_unlock(&fix.lock);
-    events_target_changed(fix.events, bytes_str(target_b));
-    wait_queues(0, 0);
-    ck_assert_str_eq(fix.seen[1].target, target_b);
-    ck_assert_ptr_nonnull(strstr(fix.payload, "\"condition\":\"Success\""));
-    ck_assert_ptr_nonnull(strstr(fix.payload, "\"responsePayload\":{\"answer\":42}"));
-}
-END_TEST
-
-START_TEST(loops_end_after_sixteen_steps)
-{
-    set_one_rule(function_f);
-    put_object_of("b", "fifteen", 15);
-    put_object_of("b", "sixteen", 16);
-    start_events(0);
-    wait_queues(0, 1);
-    ck_assert_uint_eq(fix.seen_count, 1);
-    ck_assert_str_eq(fix.seen[0].key, "fifteen");
-}
-END_TEST
-
-/* A rule that tells a failing target of its own dead letters comes to an end. */
-START_TEST(dead_letters_about_dead_letters_end)
-{
-    Kist__NotificationRule r = rule(function_f, ""), *rules[] = { &r };
-    fix.policy.dead_letter = "s3://b/dead";
-    fix.policy.retries = 0;
-    fix.answer = refuses;
-    set_rules(rules, 1);
-    put_object("x");
-    start_events(0);
-    wait_queues(0, 1);
-    ck_assert_uint_eq(fix.seen_count, 16);
-}
-END_TEST
-
 /* ---- order ---- */
 
 static unsigned first_fails;
@@ -464,13 +306,6 @@ static enum event_outcome bad_fails_first(const Kist__Event *event, unsigned att
     (void)attempt;
     bool bad = event->key.len == 3 && memcmp(event->key.data, "bad", 3) == 0;
     return bad && first_fails && first_fails-- ? EVENT_FAILED : EVENT_DELIVERED;
-}
-
-static void set_ordered_rule(void)
-{
-    Kist__NotificationRule r = rule(target_a, ""), *rules[] = { &r };
-    r.ordered = true;
-    set_rules(rules, 1);
 }
 
 START_TEST(order_is_kept_over_failures)
@@ -548,205 +383,6 @@ START_TEST(ordered_ones_wait_for_an_absent_target)
 }
 END_TEST
 
-/* ---- hands ---- */
-
-static void pause_target(char *target, bool paused)
-{
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PauseEvents pause = KIST__PAUSE_EVENTS__INIT;
-    pause.target = target;
-    pause.paused = paused;
-    command.of_case = KIST__COMMAND__OF_PAUSE_EVENTS;
-    command.pause_events = &pause;
-    ck_assert_int_eq(store_commit(fix.store, &command), KIST_OK);
-}
-
-START_TEST(a_paused_target_gets_none)
-{
-    Kist__NotificationRule a = rule(target_a, ""), b = rule(target_b, ""), *rules[] = { &a, &b };
-    set_rules(rules, 2);
-    pause_target(target_a, true);
-    start_events(0);
-    put_many("x", 10);
-    wait_seen(10);
-    wait_queues(10, 0);
-    for (size_t i = 0; i < fix.seen_count; i++)
-        ck_assert_str_eq(fix.seen[i].target, target_b);
-    pause_target(target_a, false);
-    wait_queues(0, 0);
-    ck_assert_uint_eq(fix.seen_count, 20);
-}
-END_TEST
-
-/* All parked ones, again from the start: as kist events redrive does. */
-static bool collect_row(void *ctx, const struct event_item *item)
-{
-    Kist__ChangeEvents *c = ctx;
-    Kist__SettledEvent *s = calloc(1, sizeof(*s));
-    uint8_t *row = malloc(item->row.len);
-    ck_assert(s && row && c->n_settled < 100);
-    kist__settled_event__init(s);
-    memcpy(row, item->row.ptr, item->row.len);
-    s->row = schema_data(bytes_of(row, item->row.len));
-    s->how = KIST__SETTLEMENT__LATER;
-    s->due_ms = s->redriven_ms = env_real()->now_ms(env_real());
-    c->settled[c->n_settled++] = s;
-    return true;
-}
-
-static void redrive(const char *target)
-{
-    Kist__SettledEvent *list[100];
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__ChangeEvents change = KIST__CHANGE_EVENTS__INIT;
-    change.settled = list;
-    ck_assert_int_eq(store_list_later_events(fix.store, bytes_str(target), ROW_DUE_PARKED - 1,
-                                             ROW_DUE_PARKED, collect_row, &change),
-                     KIST_OK);
-    command.of_case = KIST__COMMAND__OF_CHANGE_EVENTS;
-    command.change_events = &change;
-    ck_assert_int_eq(store_commit(fix.store, &command), KIST_OK);
-    for (size_t i = 0; i < change.n_settled; i++) {
-        free(list[i]->row.data);
-        free(list[i]);
-    }
-    events_reread(fix.events);
-}
-
-START_TEST(too_old_until_redriven)
-{
-    char error[256] = "";
-    fix.age_ms = 7200000;
-    set_one_rule(target_a);
-    put_many("x", 20);
-    start_events(0);
-    wait_queues(0, 20);
-    ck_assert_uint_eq(fix.seen_count, 0);
-    ck_assert_int_eq(
-        store_list_later_events(fix.store, bytes_str(target_a), 0, INT64_MAX, copy_error, error),
-        KIST_OK);
-    ck_assert_str_eq(error, "EventAgeExceeded: too old to be delivered");
-    redrive(target_a);
-    wait_queues(0, 0);
-    ck_assert_uint_eq(fix.seen_count, 20);
-    ck_assert_uint_eq(fix.seen[0].attempt, 1);
-}
-END_TEST
-
-/* Ordered ones come back to their place, which the cursor has passed. */
-START_TEST(ordered_ones_are_redriven)
-{
-    fix.answer = refuses;
-    set_ordered_rule();
-    for (size_t i = 0; i < 50; i++)
-        put_object("bad");
-    start_events(0);
-    wait_queues(0, 50);
-    pthread_mutex_lock(&fix.lock);
-    fix.answer = NULL;
-    pthread_mutex_unlock(&fix.lock);
-    redrive(target_a);
-    wait_queues(0, 0);
-    ck_assert_uint_eq(fix.seen_count, 100);
-    for (size_t i = 0; i < 50; i++)
-        ck_assert_str_eq(fix.seen[i].id, fix.seen[50 + i].id);
-}
-END_TEST
-
-/* ---- replays ---- */
-
-static void begin_replay(const char *prefix)
-{
-    static char id[] = "replay-1", bucket[] = "b";
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutRecords put = KIST__PUT_RECORDS__INIT;
-    Kist__RecordChange change = KIST__RECORD_CHANGE__INIT, *changes[] = { &change };
-    Kist__Record record = KIST__RECORD__INIT;
-    Kist__EventReplay replay = KIST__EVENT_REPLAY__INIT;
-    struct buf body;
-    buf_init(&body, 4096);
-    replay.id = id;
-    replay.bucket = bucket;
-    replay.prefix = schema_data(bytes_str(prefix));
-    replay.target = target_a;
-    ck_assert_int_eq(schema_pack(&replay, &body), KIST_OK);
-    record.body = schema_data(buf_bytes(&body));
-    change.kind = RECORD_BACKFILL;
-    change.name = id;
-    change.record = &record;
-    put.n_changes = 1;
-    put.changes = changes;
-    command.of_case = KIST__COMMAND__OF_PUT_RECORDS;
-    command.put_records = &put;
-    ck_assert_int_eq(store_commit(fix.store, &command), KIST_OK);
-    buf_release(&body);
-}
-
-static bool replay_is_done(uint64_t *events)
-{
-    struct arena arena;
-    Kist__Record *record = NULL;
-    Kist__EventReplay *replay = NULL;
-    arena_init(&arena, 1 << 20);
-    ck_assert_int_eq(store_record(fix.store, RECORD_BACKFILL, BYTES_EMPTY, BYTES_LIT("replay-1"),
-                                  &arena, &record),
-                     KIST_OK);
-    ck_assert_int_eq(schema_unpack(&kist__event_replay__descriptor, schema_bytes(record->body),
-                                   &arena, &replay),
-                     KIST_OK);
-    bool done = replay->done;
-    *events = replay->events;
-    arena_release(&arena);
-    return done;
-}
-
-/* The dispatcher ends again and again; each object has its event all the same, and one. */
-START_TEST(a_replay_goes_on_where_it_was)
-{
-    uint64_t events = 0;
-    put_many("in/", 700);
-    put_many("out/", 10);
-    begin_replay("in/");
-    for (size_t i = 0; !replay_is_done(&events); i++) {
-        ck_assert_uint_lt(i, 10000);
-        start_events(0);
-        stop_events(0);
-    }
-    ck_assert_uint_eq(events, 700);
-    start_events(0);
-    wait_queues(0, 0);
-    char keys[700] = "";
-    for (size_t i = 0; i < fix.seen_count; i++) {
-        unsigned long n = strtoul(fix.seen[i].key + 3, NULL, 10);
-        ck_assert_int_eq(strncmp(fix.seen[i].key, "in/", 3), 0);
-        ck_assert_uint_lt(n, 700);
-        keys[n] = 1;
-    }
-    for (size_t i = 0; i < 700; i++)
-        ck_assert_int_eq(keys[i], 1);
-}
-END_TEST
-
-START_TEST(a_replay_of_a_bucket_that_is_gone_ends)
-{
-    static char bucket[] = "b";
-    uint64_t events = 0;
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__DeleteBucket drop = KIST__DELETE_BUCKET__INIT;
-    begin_replay("");
-    drop.name = bucket;
-    command.of_case = KIST__COMMAND__OF_DELETE_BUCKET;
-    command.delete_bucket = &drop;
-    ck_assert_int_eq(store_commit(fix.store, &command), KIST_OK);
-    for (size_t i = 0; !replay_is_done(&events); i++) {
-        ck_assert_uint_lt(i, 10000);
-        start_events(0);
-        stop_events(0);
-    }
-    ck_assert_uint_eq(events, 0);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("dispatch");
@@ -766,24 +402,9 @@ int main(void)
     tcase_add_test(c, an_absent_target_is_waited_for);
     tcase_add_test(c, throttled_ones_come_later);
     tcase_add_test(c, a_target_that_is_gone_parks_them);
-    tcase_add_test(c, dead_letters_go_into_a_bucket);
-    tcase_add_test(c, a_dead_letter_bucket_that_is_gone_parks_them);
-    tcase_add_test(c, dead_letters_go_to_another_target);
-    tcase_add_test(c, success_is_told);
-    tcase_add_test(c, loops_end_after_sixteen_steps);
-    tcase_add_test(c, dead_letters_about_dead_letters_end);
     tcase_add_test(c, order_is_kept_over_failures);
     tcase_add_test(c, one_of_a_key_at_a_time);
     tcase_add_test(c, ordered_ones_wait_for_an_absent_target);
-    tcase_add_test(c, a_paused_target_gets_none);
-    tcase_add_test(c, too_old_until_redriven);
-    tcase_add_test(c, ordered_ones_are_redriven);
-    tcase_add_test(c, a_replay_goes_on_where_it_was);
-    tcase_add_test(c, a_replay_of_a_bucket_that_is_gone_ends);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,9 +1,8 @@
 /* Documents that targets get, character by character. */
-#include <check.h>
 #include <jansson.h>
-#include <stdlib.h>
 
 #include "server/events/events.h"
+#include "tests/lib/suite.h"
 
 static char bucket[] = "photos", rule[] = "thumbs", principal[] = "AWS:AIDAEXAMPLE",
             address[] = "192.0.2.7", request[] = "0123456789ABCDEF",
@@ -265,9 +264,5 @@ int main(void)
     tcase_add_test(c, cloud_events);
     tcase_add_test(c, the_ceiling_is_told);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return run_suite(suite);
 }

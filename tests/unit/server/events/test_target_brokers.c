@@ -1,6 +1,5 @@
 /* Brokers that are none: whoever listens there says nothing, nonsense, or hangs up. Each ends,
  * and none delays another. */
-#include <arpa/inet.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -8,8 +7,6 @@
 
 enum manner { SILENT, NONSENSE, HANG_UP };
 static enum manner manner;
-static int listener = -1;
-static unsigned port;
 
 static const struct {
     const char *kind, *scheme;
@@ -49,33 +46,10 @@ static void *answer(void *arg)
     return NULL;
 }
 
-static void *accept_all(void *arg)
-{
-    (void)arg;
-    for (;;) {
-        int fd = accept(listener, NULL, NULL);
-        pthread_t thread;
-        if (fd < 0)
-            return NULL;
-        ck_assert_int_eq(pthread_create(&thread, NULL, answer, (void *)(intptr_t)fd), 0);
-        pthread_detach(thread);
-    }
-}
-
 static void setup_all(void)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET };
-    socklen_t len = sizeof(address);
-    pthread_t thread;
     setup();
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    listener = socket(AF_INET, SOCK_STREAM, 0);
-    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-    ck_assert_int_eq(listen(listener, 100), 0);
-    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &len), 0);
-    port = ntohs(address.sin_port);
-    ck_assert_int_eq(pthread_create(&thread, NULL, accept_all, NULL), 0);
-    pthread_detach(thread);
+    listen_with(answer);
 }
 
 static void send_to_all(struct parcel parcels[KINDS], bool private_network)
@@ -163,9 +137,5 @@ int main(void)
     tcase_add_test(tc, private_addresses);
     tcase_add_test(tc, stopping);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,8 +1,6 @@
 /* Where targets' connections may go, and what a target may look like. */
-#include <check.h>
-#include <stdlib.h>
-
 #include "server/events/target_internal.h"
+#include "tests/lib/suite.h"
 
 static struct target_guard guard;
 static struct arena arena;
@@ -167,9 +165,5 @@ int main(void)
     tcase_add_test(tc, listeners_that_are_none);
     tcase_add_test(tc, urls);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

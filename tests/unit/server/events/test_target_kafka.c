@@ -180,10 +180,6 @@ int main(void)
     tcase_add_test(tc, private_addresses);
     tcase_add_test(tc, stopping);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }
 #endif

@@ -1,5 +1,4 @@
 /* Webhooks through the sink, against a server in this process that answers as its path says. */
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
@@ -10,8 +9,6 @@
 
 /* ---- the receiver ---- */
 
-static int listener = -1;
-static unsigned port;
 static atomic_uint connections, requests;
 static pthread_mutex_t last_lock = PTHREAD_MUTEX_INITIALIZER;
 static char last_request[1 << 16]; /* header and body */
@@ -123,11 +120,12 @@ static bool read_request(int fd, char *text, size_t size)
     return true;
 }
 
-static void *serve_connection(void *arg)
+static void *serve(void *arg)
 {
     int fd = (int)(intptr_t)arg;
     char text[1 << 16];
     bool open = true;
+    atomic_fetch_add(&connections, 1);
     while (open && read_request(fd, text, sizeof(text))) {
         pthread_mutex_lock(&last_lock);
         memcpy(last_request, text, sizeof(text));
@@ -139,35 +137,10 @@ static void *serve_connection(void *arg)
     return NULL;
 }
 
-static void *accept_all(void *arg)
-{
-    (void)arg;
-    for (;;) {
-        int fd = accept(listener, NULL, NULL);
-        pthread_t thread;
-        if (fd < 0)
-            return NULL;
-        atomic_fetch_add(&connections, 1);
-        ck_assert_int_eq(pthread_create(&thread, NULL, serve_connection, (void *)(intptr_t)fd),
-                         0);
-        pthread_detach(thread);
-    }
-}
-
 static void setup_all(void)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET };
-    socklen_t len = sizeof(address);
-    pthread_t thread;
     setup();
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    listener = socket(AF_INET, SOCK_STREAM, 0);
-    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-    ck_assert_int_eq(listen(listener, 1000), 0);
-    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &len), 0);
-    port = ntohs(address.sin_port);
-    ck_assert_int_eq(pthread_create(&thread, NULL, accept_all, NULL), 0);
-    pthread_detach(thread);
+    listen_with(serve);
 }
 
 static char url_text[128];
@@ -493,9 +466,5 @@ int main(void)
     tcase_add_test(tc, whose_targets);
     tcase_add_test(tc, stopping);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

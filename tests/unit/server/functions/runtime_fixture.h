@@ -6,16 +6,15 @@
 
 #include <archive.h>
 #include <archive_entry.h>
-#include <check.h>
 #include <limits.h>
 #include <semaphore.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/functions/run.h"
 #include "storage/base/trace.h"
+#include "tests/lib/commands.h"
+#include "tests/lib/suite.h"
 
 #define UNUSED_OK __attribute__((unused))
 
@@ -129,11 +128,11 @@ UNUSED_OK static void put_function(const struct settings *s)
     snprintf(key, sizeof(key), "code/%s/%s/%u", ACCOUNT, s->name, s->revision);
     snprintf(revision, sizeof(revision), "r%u", s->revision);
     put_code(key, s->zip);
-    function.name = (char *)(uintptr_t)s->name;
+    function.name = mut(s->name);
     function.account = account;
     function.version = latest;
-    function.runtime = (char *)(uintptr_t)(s->runtime ? s->runtime : "provided.al2023");
-    function.handler = (char *)(uintptr_t)(s->handler ? s->handler : "none");
+    function.runtime = mut(s->runtime ? s->runtime : "provided.al2023");
+    function.handler = mut(s->handler ? s->handler : "none");
     function.timeout_s = s->timeout_s ? s->timeout_s : 10;
     function.memory_mb = s->memory_mb ? s->memory_mb : 128;
     function.reserved = s->reserved;
@@ -141,8 +140,8 @@ UNUSED_OK static void put_function(const struct settings *s)
     function.code_sha256 = (ProtobufCBinaryData){ sizeof(sha256), sha256 };
     function.code_key = key;
     function.revision = revision;
-    pair.name = (char *)(uintptr_t)s->env_name;
-    pair.value = (char *)(uintptr_t)s->env_value;
+    pair.name = mut(s->env_name);
+    pair.value = mut(s->env_value);
     function.n_environment = s->env_name != NULL;
     function.environment = environment;
     buf_init(&body, 1 << 20);
@@ -274,25 +273,6 @@ UNUSED_OK static unsigned served_of(const struct call *c)
 
 /* ---- the store and the pool ---- */
 
-static void create_account(void)
-{
-    static char id[] = ACCOUNT, name[] = "first";
-    char canonical[CANONICAL_ID_LEN + 1];
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutAccount put = KIST__PUT_ACCOUNT__INIT;
-    Kist__Account account = KIST__ACCOUNT__INIT;
-    memset(canonical, 'a', CANONICAL_ID_LEN);
-    canonical[CANONICAL_ID_LEN] = '\0';
-    account.id = id;
-    account.name = name;
-    account.canonical = canonical;
-    account.first = true;
-    put.account = &account;
-    command.of_case = KIST__COMMAND__OF_PUT_ACCOUNT;
-    command.put_account = &put;
-    ck_assert_int_eq(store_commit(store, &command), KIST_OK);
-}
-
 UNUSED_OK static void open_all(unsigned concurrency, unsigned idle_s)
 {
     struct store_config config = STORE_CONFIG_DEFAULT;
@@ -301,7 +281,8 @@ UNUSED_OK static void open_all(unsigned concurrency, unsigned idle_s)
     config.dir = dir;
     config.sync = false;
     ck_assert_int_eq(store_open(&config, &store), KIST_OK);
-    create_account();
+    ck_assert_int_eq(commit_account(store, ACCOUNT, CANONICAL_OF("aaaa"), "first", true, 0),
+                     KIST_OK);
     struct functions_config functions = { .store = store,
                                           .data_dir = dir,
                                           .region = "eu-central-1",
@@ -321,12 +302,10 @@ UNUSED_OK static void setup(void)
 
 UNUSED_OK static void teardown(void)
 {
-    char command[128];
     functions_stop(f);
     functions_close(f);
     store_close(store);
-    snprintf(command, sizeof(command), "rm -rf %s", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 UNUSED_OK static void put_c(const char *name)
@@ -354,7 +333,7 @@ UNUSED_OK static void compile_bootstrap(void)
 }
 
 /* A test's main(). */
-UNUSED_OK static int run_suite(int argc, char **argv, Suite *(*make)(void))
+UNUSED_OK static int run_runtime_suite(int argc, char **argv, Suite *(*make)(void))
 {
     if (argc > 1 && strcmp(argv[1], SANDBOX_ZYGOTE_COMMAND) == 0)
         return sandbox_zygote_main();
@@ -370,11 +349,7 @@ UNUSED_OK static int run_suite(int argc, char **argv, Suite *(*make)(void))
     }
     trace_setup(false, TRACE_WARN, NULL);
     compile_bootstrap();
-    SRunner *runner = srunner_create(make());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(make());
 }
 
 #endif

@@ -1,8 +1,6 @@
 /* Payloads are JSON or they are not: RFC 8259, by table. */
-#include <check.h>
-#include <stdlib.h>
-
 #include "server/functions/control.h"
+#include "tests/lib/suite.h"
 
 static const struct {
     const char *text;
@@ -85,9 +83,5 @@ int main(void)
     tcase_add_test(t, test_depth);
     tcase_add_test(t, test_nul_is_no_blank);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,11 +1,10 @@
 /* Functions as rows of a store: found by version and alias, listed in order, asked by services.
  */
-#include <check.h>
 #include <semaphore.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "server/functions/control.h"
+#include "tests/lib/commands.h"
+#include "tests/lib/suite.h"
 
 #define ACCOUNT "000000000001"
 
@@ -27,12 +26,10 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     registry_close(f.registry);
     store_close(f.store);
     arena_release(&arena);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 static void put(enum record_kind kind, const char *account, const char *name, const void *message)
@@ -46,8 +43,8 @@ static void put(enum record_kind kind, const char *account, const char *name, co
     ck_assert_int_eq(schema_pack(message, &packed), KIST_OK);
     record.body = schema_data(buf_bytes(&packed));
     change.kind = kind;
-    change.account = (char *)(uintptr_t)account;
-    change.name = (char *)(uintptr_t)name;
+    change.account = mut(account);
+    change.name = mut(name);
     change.any = true;
     change.record = &record;
     records.n_changes = 1;
@@ -62,9 +59,9 @@ static void put_function(const char *name, const char *version)
 {
     Kist__Function fn = KIST__FUNCTION__INIT;
     bool latest = strcmp(version, FN_LATEST) == 0;
-    fn.name = (char *)(uintptr_t)name;
-    fn.version = (char *)(uintptr_t)version;
-    fn.id = (char *)(uintptr_t)name;
+    fn.name = mut(name);
+    fn.version = mut(version);
+    fn.id = mut(name);
     put(latest ? RECORD_FUNCTION : RECORD_FUNCTION_VERSION, ACCOUNT,
         latest ? name : registry_version_row(&arena, bytes_str(name), bytes_str(version)), &fn);
 }
@@ -73,9 +70,9 @@ static void put_alias(const char *name, const char *alias, const char *version, 
                       double weight)
 {
     Kist__FunctionAlias a = KIST__FUNCTION_ALIAS__INIT;
-    a.name = (char *)(uintptr_t)alias;
-    a.version = (char *)(uintptr_t)version;
-    a.other_version = (char *)(uintptr_t)other;
+    a.name = mut(alias);
+    a.version = mut(version);
+    a.other_version = mut(other);
     a.other_weight = weight;
     put(RECORD_FUNCTION_ALIAS, ACCOUNT,
         registry_alias_row(&arena, bytes_str(name), bytes_str(alias)), &a);
@@ -306,41 +303,18 @@ static enum kist_err head(const char *key)
     return store_head(f.store, &id, &arena, &object);
 }
 
-static void put_account(void)
-{
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutAccount put_it = KIST__PUT_ACCOUNT__INIT;
-    Kist__Account account = KIST__ACCOUNT__INIT;
-    char canonical[CANONICAL_ID_LEN + 1];
-    memset(canonical, 'a', CANONICAL_ID_LEN);
-    canonical[CANONICAL_ID_LEN] = '\0';
-    account.id = (char *)(uintptr_t)ACCOUNT;
-    account.canonical = canonical;
-    account.name = (char *)(uintptr_t) "owner";
-    put_it.account = &account;
-    command.of_case = KIST__COMMAND__OF_PUT_ACCOUNT;
-    command.put_account = &put_it;
-    ck_assert_int_eq(store_commit(f.store, &command), KIST_OK);
-}
-
 /* Zips without a row go, unless they are so young that their row may be on its way. */
 START_TEST(test_sweep)
 {
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT;
     Kist__Function fn = KIST__FUNCTION__INIT;
     Kist__FunctionLayer layer = KIST__FUNCTION_LAYER__INIT;
     struct env *env = store_env(f.store);
-    bucket.name = (char *)(uintptr_t)FUNCTIONS_BUCKET;
-    create.bucket = &bucket;
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    ck_assert_int_eq(store_commit(f.store, &command), KIST_OK);
-    put_account();
-    fn.code_key = (char *)(uintptr_t) "code/1/kept";
+    ck_assert_int_eq(commit_bucket(f.store, FUNCTIONS_BUCKET, "", ""), KIST_OK);
+    ck_assert_int_eq(commit_account(f.store, ACCOUNT, CANONICAL_OF("aaaa"), "owner", true, 0),
+                     KIST_OK);
+    fn.code_key = mut("code/1/kept");
     put(RECORD_FUNCTION, ACCOUNT, "a", &fn);
-    layer.code_key = (char *)(uintptr_t) "layers/1/kept";
+    layer.code_key = mut("layers/1/kept");
     put(RECORD_LAYER_VERSION, ACCOUNT, "l", &layer);
     put_zip("code/1/kept", 1000);
     put_zip("code/1/lost", 1000);
@@ -374,9 +348,5 @@ int main(void)
     tcase_add_test(t, test_alarms);
     tcase_add_test(t, test_sweep);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

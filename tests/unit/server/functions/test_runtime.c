@@ -744,5 +744,5 @@ static Suite *suite(void)
 
 int main(int argc, char **argv)
 {
-    return run_suite(argc, argv, suite);
+    return run_runtime_suite(argc, argv, suite);
 }

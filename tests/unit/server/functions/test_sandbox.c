@@ -4,7 +4,6 @@
  * probe, it tries something and ends with 0 when that went as it should. Where the machine
  * refuses a protection, the tests of it say so and pass.
  */
-#include <check.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -12,6 +11,7 @@
 
 #include "storage/base/cleanup.h"
 #include "storage/base/env.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/server/functions/probes.h"
 
 /* Without a memory cgroup, RLIMIT_DATA leaves no room for the sanitizers' shadow memory; without
@@ -68,10 +68,8 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[PATH_MAX + 16];
     sandbox_host_close(host);
-    snprintf(command, sizeof(command), "rm -rf %s", base);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(base);
 }
 
 /* Whether the machine has it; otherwise says that the rest of a test is left out. */
@@ -592,10 +590,7 @@ int main(int argc, char **argv)
         tcase_add_test(c, server_killed);
         tcase_add_test(c, how_long_a_start_takes);
         suite_add_tcase(s, c);
-        SRunner *r = srunner_create(s);
-        srunner_run_all(r, CK_NORMAL);
-        failed += srunner_ntests_failed(r);
-        srunner_free(r);
+        failed += run_suite(s);
     }
     return failed ? 1 : 0;
 }

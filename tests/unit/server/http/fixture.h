@@ -12,19 +12,17 @@
 #define KIST_TESTS_HTTP_FIXTURE_H
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "server/http/server.h"
 #include "storage/base/env.h"
+#include "tests/lib/suite.h"
 
 #define UNUSED_OK __attribute__((unused))
 #define WAKERS 3
@@ -366,15 +364,6 @@ UNUSED_OK static struct answer ask(const char *request)
     struct answer a = get_answer(fd, strncmp(request, "HEAD", 4) == 0);
     close(fd);
     return a;
-}
-
-UNUSED_OK static int run_suite(Suite *suite)
-{
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 #endif

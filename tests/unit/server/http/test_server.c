@@ -328,8 +328,7 @@ START_TEST(tls)
     tls_hang_up(&a);
     tls_hang_up(&b);
     fixture_stop();
-    snprintf(command, sizeof(command), "rm -r %s", tls_dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(tls_dir);
 }
 END_TEST
 

@@ -1,8 +1,6 @@
 /* Target and Host splitting, by table. */
-#include <check.h>
-#include <stdlib.h>
-
 #include "server/http/target.h"
+#include "tests/lib/suite.h"
 
 struct target_case {
     const char *target;
@@ -93,9 +91,5 @@ int main(void)
     tcase_add_loop_test(c, split_target, 0, (int)ARRAY_LEN(targets));
     tcase_add_loop_test(c, split_host, 0, (int)ARRAY_LEN(hosts));
     suite_add_tcase(s, c);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

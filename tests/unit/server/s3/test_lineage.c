@@ -1,15 +1,14 @@
 /* What HEAD says of an object that a function wrote. The store is real and so is the server; the
  * object is written below S3, with the cause that a function's credentials would give it. */
 #include <arpa/inet.h>
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "auth/accounts.h"
 #include "server/http/server.h"
 #include "server/s3/s3.h"
+#include "tests/lib/commands.h"
+#include "tests/lib/suite.h"
 
 #define POLICY                                                                                   \
     "{\"Version\":\"2012-10-17\",\"Statement\":{\"Effect\":\"Allow\",\"Principal\":\"*\","       \
@@ -31,18 +30,9 @@ static void commit(Kist__Command *command)
 
 static void make_bucket(void)
 {
-    static char owner[] = "o", region[] = "us-east-1";
     Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT;
     Kist__PutBucketConfig policy = KIST__PUT_BUCKET_CONFIG__INIT;
-    bucket.name = bucket_name;
-    bucket.owner = owner;
-    bucket.region = region;
-    create.bucket = &bucket;
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    commit(&command);
+    ck_assert_int_eq(commit_bucket(store, bucket_name, "o", "us-east-1"), KIST_OK);
     policy.name = bucket_name;
     policy.kind = CONFIG_POLICY;
     policy.document = schema_data(BYTES_LIT(POLICY));
@@ -101,14 +91,12 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     http_server_stop(server, 1000);
     s3_service_close(service);
     auth_keyring_free(keyring);
     auth_user_store_free(users);
     store_close(store);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 /* The reply's head. */
@@ -183,9 +171,5 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, test_headers);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

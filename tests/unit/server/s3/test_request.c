@@ -1,9 +1,6 @@
 /* What requests say, without a request: ranges, versions, names, copy sources, conditions. */
-#include <check.h>
-
-#include <stdio.h>
-
 #include "server/s3/internal.h"
+#include "tests/lib/suite.h"
 
 static struct arena arena;
 
@@ -265,9 +262,5 @@ int main(void)
     tcase_add_test(tcase, test_etags);
     tcase_add_test(tcase, test_errors);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,7 +1,6 @@
 /* XML in: trees of plain documents, and nothing else. XML out: what must be escaped. */
-#include <check.h>
-
 #include "server/s3/internal.h"
+#include "tests/lib/suite.h"
 
 static struct arena arena;
 
@@ -136,9 +135,5 @@ int main(void)
     tcase_add_test(tcase, test_out);
     tcase_add_test(tcase, test_out_encoded);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,9 +1,9 @@
 /* Arenas: alignment, ceilings, what clearing keeps. */
-#include <check.h>
 #include <stdalign.h>
 #include <stdint.h>
 
 #include "storage/base/bytes.h"
+#include "tests/lib/suite.h"
 
 START_TEST(test_aligned_and_apart)
 {
@@ -92,9 +92,5 @@ int main(void)
     tcase_add_test(tcase, test_large);
     tcase_add_test(tcase, test_texts);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,7 +1,6 @@
 /* Slices and buffers. */
-#include <check.h>
-
 #include "storage/base/bytes.h"
+#include "tests/lib/suite.h"
 
 START_TEST(test_order)
 {
@@ -42,6 +41,16 @@ START_TEST(test_find)
     ck_assert_uint_eq(bytes_find(s, BYTES_EMPTY, 0), SIZE_MAX);
     ck_assert_uint_eq(bytes_find(s, BYTES_LIT("a"), 100), SIZE_MAX);
     ck_assert_uint_eq(bytes_find(BYTES_LIT("a\0b"), bytes_of("", 1), 0), 1);
+}
+END_TEST
+
+START_TEST(test_trim)
+{
+    ck_assert(bytes_equal(bytes_trim(BYTES_LIT(" \t a b\t"), " \t"), BYTES_LIT("a b")));
+    ck_assert(bytes_equal(bytes_trim(BYTES_LIT("\ta "), " "), BYTES_LIT("\ta")));
+    ck_assert(bytes_equal(bytes_trim(BYTES_LIT("\0 "), " "), bytes_of("", 1)));
+    ck_assert_uint_eq(bytes_trim(BYTES_LIT("  "), " ").len, 0);
+    ck_assert_uint_eq(bytes_trim(BYTES_EMPTY, " ").len, 0);
 }
 END_TEST
 
@@ -127,13 +136,10 @@ int main(void)
     tcase_add_test(tcase, test_order);
     tcase_add_test(tcase, test_equality);
     tcase_add_test(tcase, test_find);
+    tcase_add_test(tcase, test_trim);
     tcase_add_test(tcase, test_utf8);
     tcase_add_test(tcase, test_numbers);
     tcase_add_test(tcase, test_buffer);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,7 +1,6 @@
 /* Hexadecimal, base64 (RFC 4648's vectors), percent-encoding. */
-#include <check.h>
-
 #include "storage/base/codec.h"
+#include "tests/lib/suite.h"
 
 START_TEST(test_hex)
 {
@@ -100,6 +99,23 @@ START_TEST(test_uri)
 }
 END_TEST
 
+START_TEST(test_uri_copy)
+{
+    struct arena arena;
+    struct bytes out = BYTES_LIT("kept");
+    arena_init(&arena, 4096);
+    ck_assert_int_eq(uri_decode_copy(&arena, BYTES_LIT("%2"), true, &out), KIST_E_INVALID);
+    ck_assert(bytes_equal(out, BYTES_LIT("kept")));
+    ck_assert_int_eq(uri_decode_copy(&arena, BYTES_LIT("a+b%2F"), true, &out), KIST_OK);
+    ck_assert_str_eq((const char *)out.ptr, "a b/");
+    ck_assert_uint_eq(out.len, 4);
+    arena_release(&arena);
+    arena_init(&arena, 0);
+    ck_assert_int_eq(uri_decode_copy(&arena, BYTES_LIT("a"), true, &out), KIST_E_NOMEM);
+    arena_release(&arena);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("codec");
@@ -108,10 +124,7 @@ int main(void)
     tcase_add_test(tcase, test_base64);
     tcase_add_test(tcase, test_bad_base64);
     tcase_add_test(tcase, test_uri);
+    tcase_add_test(tcase, test_uri_copy);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,9 +1,7 @@
 /* Digests and CRCs: published values, pieces against the whole, combining. */
-#include <check.h>
-#include <stdlib.h>
-
 #include "storage/base/codec.h"
 #include "storage/base/digest.h"
+#include "tests/lib/suite.h"
 
 static void check_once(enum digest_kind kind, struct bytes in, const char *wanted)
 {
@@ -164,9 +162,5 @@ int main(void)
     tcase_add_test(tcase, test_crc_lengths);
     tcase_add_test(tcase, test_hmac);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

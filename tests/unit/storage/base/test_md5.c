@@ -1,11 +1,9 @@
 /* MD5 in lanes, against RFC 1321's vectors and OpenSSL. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "storage/base/digest.h"
 #include "storage/base/md5.h"
+#include "tests/lib/suite.h"
 
 static void value_of(const char *text, char hex[33])
 {
@@ -73,9 +71,5 @@ int main(void)
     tcase_add_loop_test(tc, vectors_of_the_rfc, 0, 4);
     tcase_add_loop_test(tc, lanes_do_not_mix, 1, MD5_LANES + 1);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

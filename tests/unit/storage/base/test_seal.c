@@ -1,10 +1,9 @@
 /* Sealed blocks: NIST's vector, tampering, lengths. */
-#include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "storage/base/codec.h"
 #include "storage/base/seal.h"
+#include "tests/lib/suite.h"
 
 static const uint8_t key[SEAL_KEY_BYTES] = { 1, 2, 3 };
 
@@ -103,9 +102,5 @@ int main(void)
     tcase_add_test(c, wrapping);
     tcase_add_test(c, lengths);
     suite_add_tcase(suite, c);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

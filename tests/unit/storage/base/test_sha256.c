@@ -1,12 +1,10 @@
 /* SHA-256 in pairs, against FIPS 180-4's example and OpenSSL. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "storage/base/codec.h"
 #include "storage/base/digest.h"
 #include "storage/base/sha256.h"
+#include "tests/lib/suite.h"
 
 #define STREAMS 5
 
@@ -64,9 +62,5 @@ int main(void)
     tcase_add_test(tc, example_of_the_standard);
     tcase_add_loop_test(tc, streams_do_not_mix, 1, STREAMS + 1);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

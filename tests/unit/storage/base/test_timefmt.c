@@ -1,7 +1,6 @@
 /* Dates, out and in. */
-#include <check.h>
-
 #include "storage/base/codec.h"
+#include "tests/lib/suite.h"
 
 #define NOV_23 ((int64_t)1795463460000) /* 2026-11-23T19:51:00Z */
 
@@ -93,9 +92,5 @@ int main(void)
     tcase_add_test(tcase, test_amz);
     tcase_add_test(tcase, test_iso);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,10 +1,8 @@
 /* Dates against libc's calendar. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 #include "storage/base/codec.h"
+#include "tests/lib/suite.h"
 
 static void texts_of(time_t t, char http[TIME_HTTP_LEN], char amz[TIME_AMZ_LEN])
 {
@@ -69,9 +67,5 @@ int main(void)
     tcase_add_test(tc, fractions_and_bounds);
     tcase_add_loop_test(tc, not_dates, 0, 10);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

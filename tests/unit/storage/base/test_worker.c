@@ -1,10 +1,9 @@
 /* The pool of workers: every job runs once, and closing waits for all. */
-#include <check.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 
 #include "storage/base/worker.h"
+#include "tests/lib/suite.h"
 
 #define JOBS 5000
 
@@ -114,9 +113,5 @@ int main(void)
     tcase_add_test(tcase, test_side_by_side);
     tcase_add_test(tcase, test_in_order);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,11 +1,9 @@
 /* Packs: where bytes are reserved, what reads find, what a reopened store knows. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "storage/chunk/pack.h"
+#include "tests/lib/suite.h"
 
 static char dir[] = "/tmp/kist-unit-XXXXXX";
 static struct pack_store *store;
@@ -27,10 +25,8 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     pack_store_close(store);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 struct place {
@@ -277,9 +273,5 @@ int main(void)
     tcase_add_test(tcase, test_strange_lanes_file);
     tcase_add_test(tcase, test_many_packs);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

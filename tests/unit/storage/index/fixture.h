@@ -3,13 +3,11 @@
 #ifndef KIST_TESTS_UNIT_STORAGE_INDEX_FIXTURE_H
 #define KIST_TESTS_UNIT_STORAGE_INDEX_FIXTURE_H
 
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "storage/index/trie.h"
+#include "tests/lib/suite.h"
 
 /* ---- random numbers ---- */
 
@@ -196,14 +194,10 @@ static inline void dir_remove(void)
     ck_assert_int_eq(rmdir(dir), 0);
 }
 
-static inline int run_suite(Suite *suite)
+static inline int run_seeded_suite(Suite *suite)
 {
     seed_start();
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }
 
 #endif

@@ -1,10 +1,9 @@
 /* Rows and commands as lines of JSON. */
-#include <check.h>
-
 #include "storage/index/apply.h"
 #include "storage/index/dump.h"
 #include "storage/index/rows.h"
 #include "storage/schema/schema.h"
+#include "tests/lib/suite.h"
 
 static struct buf out, packed;
 
@@ -132,9 +131,5 @@ int main(void)
     tcase_add_test(tcase, test_damage);
     tcase_add_test(tcase, test_command);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

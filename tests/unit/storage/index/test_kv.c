@@ -558,5 +558,5 @@ int main(void)
     tcase_add_test(tc, readers_are_bounded);
     tcase_add_test(tc, two_maps_at_once);
     suite_add_tcase(suite, tc);
-    return run_suite(suite);
+    return run_seeded_suite(suite);
 }

@@ -222,5 +222,5 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, all_at_once);
     suite_add_tcase(suite, tc);
-    return run_suite(suite);
+    return run_seeded_suite(suite);
 }

@@ -250,5 +250,5 @@ int main(void)
     tcase_add_test(tc, readers_need_no_lock);
     tcase_add_test(tc, insertions_before_what_is_sought);
     suite_add_tcase(suite, tc);
-    return run_suite(suite);
+    return run_seeded_suite(suite);
 }

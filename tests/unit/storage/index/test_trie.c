@@ -275,5 +275,5 @@ int main(void)
     tcase_add_test(tc, damaged_pointers);
     tcase_add_test(tc, errors_of_lmdb);
     suite_add_tcase(suite, tc);
-    return run_suite(suite);
+    return run_seeded_suite(suite);
 }

@@ -1,8 +1,6 @@
 /* The log's disk format: what is sealed is read back, what is damaged is not. */
-#include <check.h>
-#include <stdlib.h>
-
 #include "storage/log/format.h"
+#include "tests/lib/suite.h"
 
 #define GENERATION 7
 
@@ -156,9 +154,5 @@ int main(void)
     tcase_add_test(tcase, test_lying_lengths);
     tcase_add_test(tcase, test_segment_header);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

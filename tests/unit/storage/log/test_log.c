@@ -1,13 +1,11 @@
 /* The log over real files: order, verdicts, replay, torn ends, damage, recycled segments. */
-#include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "storage/log/format.h"
+#include "tests/lib/suite.h"
 
 #define SEGMENT_BYTES ((size_t)64 << 10)
 
@@ -77,12 +75,10 @@ static void setup(void)
 
 static void teardown(void)
 {
-    char command[64];
     log_close(log_);
     buf_release(&applied);
     buf_release(&stored);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 static void check(struct buf *b, const char *wanted)
@@ -442,9 +438,5 @@ int main(void)
     tcase_add_test(tcase, test_missing_segment);
     tcase_add_test(tcase, test_recycled);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

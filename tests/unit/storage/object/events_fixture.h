@@ -2,41 +2,19 @@
 #ifndef KIST_TESTS_UNIT_STORAGE_OBJECT_EVENTS_FIXTURE_H
 #define KIST_TESTS_UNIT_STORAGE_OBJECT_EVENTS_FIXTURE_H
 
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "storage/index/rows.h"
 #include "storage/object/store_internal.h"
+#include "tests/unit/storage/object/store_fixture.h"
 
 #define ALL_KINDS (~(uint64_t)0)
 
-static char dir[] = "/tmp/kist-unit-XXXXXX";
-static struct store *store;
-static struct arena arena;
-static char bucket_name[] = "b", target[] = "arn:aws:sqs:r:123456789012:q";
+static char target[] = "arn:aws:sqs:r:123456789012:q";
 static char other_target[] = "arn:aws:sqs:r:123456789012:other", rule_id[] = "rule";
 static struct apply_result result; /* of the last command */
 
 /* ---- commands ---- */
 
-static inline void on_done(struct store_op *op)
-{
-    *(bool *)op->user = true;
-}
-
 static Kist__Cause cause;
-
-static inline enum kist_err finish(struct store_op *op, const bool *done)
-{
-    while (!*done && store_step(store))
-        continue;
-    ck_assert(*done);
-    enum kist_err err = op->err;
-    result = op->result;
-    store_op_release(op);
-    return err;
-}
 
 static inline enum kist_err commit(Kist__Command *command)
 {
@@ -45,20 +23,16 @@ static inline enum kist_err commit(Kist__Command *command)
     command->cause = &cause;
     store_op_init(&op, on_done, &done);
     store_submit(store, &op, command);
-    return finish(&op, &done);
+    return finish(&op, &done, &result);
 }
 
 static inline enum kist_err commit_body(Kist__Command *command, const char *body)
 {
-    bool done = false;
-    struct store_op op;
     struct object_writer *w = NULL;
     command->cause = &cause;
     ck_assert_int_eq(object_writer_open(store, strlen(body), 0, NULL, NULL, &w), KIST_OK);
     ck_assert_int_eq(object_writer_write(w, bytes_str(body)), KIST_OK);
-    store_op_init(&op, on_done, &done);
-    store_put(store, &op, command, w);
-    return finish(&op, &done);
+    return commit_written(command, w, &result);
 }
 
 static inline ProtobufCBinaryData data_of(const char *text)
@@ -120,7 +94,7 @@ static inline enum kist_err delete_many(size_t n, const char *const *names, uint
         keys[i] = &one[i];
         one[i].key = data_of(names[i]);
         one[i].version = version;
-        wanted[i] = etags ? (char *)(uintptr_t)etags[i] : NULL;
+        wanted[i] = etags ? mut(etags[i]) : NULL;
         conditions[i].n_etags = wanted[i] != NULL;
         conditions[i].etags = &wanted[i];
         one[i].condition = &conditions[i];

@@ -1,55 +1,16 @@
 /* Accounts in the state machine: who owns what, and what old directories hold. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "storage/index/rows.h"
-#include "storage/object/store.h"
+#include "tests/unit/storage/object/store_fixture.h"
 
 #define FIRST "000000000001"
 #define OTHER "000000000002"
-#define CANONICAL(c) c c c c c c c c c c c c c c c c
-#define FIRST_ID CANONICAL("aaaa")
-#define OTHER_ID CANONICAL("bbbb")
-
-static char dir[] = "/tmp/kist-unit-XXXXXX";
-static struct store *store;
-static struct arena arena;
-
-static void setup(void)
-{
-    struct store_config config = STORE_CONFIG_DEFAULT;
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    config.dir = dir;
-    config.manual = true;
-    ck_assert_int_eq(store_open(&config, &store), KIST_OK);
-    arena_init(&arena, 1 << 20);
-}
-
-static void teardown(void)
-{
-    char command[64];
-    store_close(store);
-    arena_release(&arena);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
-}
+#define FIRST_ID CANONICAL_OF("aaaa")
+#define OTHER_ID CANONICAL_OF("bbbb")
 
 static enum kist_err put_account(const char *id, const char *canonical, const char *name,
                                  bool first, uint64_t expected)
 {
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutAccount put = KIST__PUT_ACCOUNT__INIT;
-    Kist__Account account = KIST__ACCOUNT__INIT;
-    command.of_case = KIST__COMMAND__OF_PUT_ACCOUNT;
-    command.put_account = &put;
-    put.account = &account;
-    put.expected = expected;
-    account.id = (char *)(uintptr_t)id;
-    account.canonical = (char *)(uintptr_t)canonical;
-    account.name = (char *)(uintptr_t)name;
-    account.first = first;
-    return store_commit(store, &command);
+    return commit_account(store, id, canonical, name, first, expected);
 }
 
 static enum kist_err delete_account(const char *id)
@@ -58,30 +19,7 @@ static enum kist_err delete_account(const char *id)
     Kist__DeleteAccount c = KIST__DELETE_ACCOUNT__INIT;
     command.of_case = KIST__COMMAND__OF_DELETE_ACCOUNT;
     command.delete_account = &c;
-    c.id = (char *)(uintptr_t)id;
-    return store_commit(store, &command);
-}
-
-static enum kist_err create_bucket(const char *name, const char *owner)
-{
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT;
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    create.bucket = &bucket;
-    bucket.name = (char *)(uintptr_t)name;
-    bucket.owner = (char *)(uintptr_t)owner;
-    return store_commit(store, &command);
-}
-
-static enum kist_err delete_bucket(const char *name)
-{
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__DeleteBucket c = KIST__DELETE_BUCKET__INIT;
-    command.of_case = KIST__COMMAND__OF_DELETE_BUCKET;
-    command.delete_bucket = &c;
-    c.name = (char *)(uintptr_t)name;
+    c.id = mut(id);
     return store_commit(store, &command);
 }
 
@@ -97,8 +35,8 @@ static enum kist_err put_user(const char *account, const char *name, bool remove
     put.n_changes = 1;
     put.changes = list;
     change.kind = IAM_USER;
-    change.account = (char *)(uintptr_t)account;
-    change.name = user.name = (char *)(uintptr_t)name;
+    change.account = mut(account);
+    change.name = user.name = mut(name);
     change.expected = expected;
     change.entity = remove ? NULL : &user;
     return store_commit(store, &command);
@@ -200,15 +138,11 @@ int main(void)
 {
     Suite *suite = suite_create("accounts");
     TCase *t = tcase_create("rows");
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, start_store, stop_store);
     tcase_add_test(t, test_old_rows_keep_their_keys);
     tcase_add_test(t, test_unknown_owners_are_the_first_account);
     tcase_add_test(t, test_names_and_ids_are_unique);
     tcase_add_test(t, test_delete_only_what_owns_nothing);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

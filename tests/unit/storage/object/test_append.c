@@ -1,63 +1,12 @@
 /* Appending and renaming below the S3 layer: what readers hold, and what rows are left. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "storage/index/rows.h"
-#include "storage/object/store.h"
-
-static char dir[] = "/tmp/kist-unit-XXXXXX";
-static struct store *store;
-static struct arena arena;
-static char bucket_name[] = "b";
-
-static enum kist_err create_bucket(void)
-{
-    static char owner[] = "o", region[] = "r";
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT;
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    create.bucket = &bucket;
-    bucket.name = bucket_name;
-    bucket.owner = owner;
-    bucket.region = region;
-    return store_commit(store, &command);
-}
-
-static void setup(void)
-{
-    struct store_config config = STORE_CONFIG_DEFAULT;
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    config.dir = dir;
-    config.manual = true;
-    ck_assert_int_eq(store_open(&config, &store), KIST_OK);
-    ck_assert_int_eq(create_bucket(), KIST_OK);
-    arena_init(&arena, 64 << 20);
-}
-
-static void teardown(void)
-{
-    char command[64];
-    store_close(store);
-    arena_release(&arena);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
-}
+#include "tests/unit/storage/object/store_fixture.h"
 
 /* ---- commands ---- */
-
-static void on_done(struct store_op *op)
-{
-    *(bool *)op->user = true;
-}
 
 /* `length` bytes of this letter at the offset. */
 static enum kist_err append(const char *key, uint64_t offset, char letter, size_t length)
 {
-    bool done = false;
-    struct store_op op;
     struct object_writer *w = NULL;
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__AppendObject request = KIST__APPEND_OBJECT__INIT;
@@ -77,14 +26,7 @@ static enum kist_err append(const char *key, uint64_t offset, char letter, size_
     request.part = &part;
     request.object = &object;
     request.mtime_ms = 1;
-    store_op_init(&op, on_done, &done);
-    store_put(store, &op, &command, w);
-    while (!done && store_step(store))
-        continue;
-    ck_assert(done);
-    enum kist_err err = op.err;
-    store_op_release(&op);
-    return err;
+    return commit_written(&command, w, NULL);
 }
 
 static enum kist_err rename_object(const char *from, const char *to, const char *token,
@@ -97,34 +39,13 @@ static enum kist_err rename_object(const char *from, const char *to, const char 
     request.bucket = bucket_name;
     request.source_key = schema_data(bytes_str(from));
     request.key = schema_data(bytes_str(to));
-    request.token = (char *)(uintptr_t)token;
+    request.token = mut(token);
     request.request = request.key;
     request.now_ms = now_ms;
     return store_commit(store, &command);
 }
 
-static enum kist_err delete_object(const char *key)
-{
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__DeleteObjects request = KIST__DELETE_OBJECTS__INIT;
-    Kist__DeleteKey one = KIST__DELETE_KEY__INIT, *keys[] = { &one };
-    command.of_case = KIST__COMMAND__OF_DELETE_OBJECTS;
-    command.delete_objects = &request;
-    request.bucket = bucket_name;
-    request.n_keys = 1;
-    request.keys = keys;
-    one.key = schema_data(bytes_str(key));
-    return store_commit(store, &command);
-}
-
 /* ---- what is there ---- */
-
-static struct object_reader *open_reader(const char *key)
-{
-    struct object_reader *r = NULL;
-    struct object_id id = { bytes_str(bucket_name), bytes_str(key), VERSION_CURRENT };
-    return object_reader_open(store, &id, &arena, &r, NULL) == KIST_OK ? r : NULL;
-}
 
 /* Reads all; true when it is so many of the letter. */
 static bool reads(struct object_reader *r, char letter, uint64_t length)
@@ -144,21 +65,6 @@ static bool reads(struct object_reader *r, char letter, uint64_t length)
     return true;
 }
 
-static void tell(void *ctx, const char *finding)
-{
-    (void)ctx;
-    printf("fsck: %s\n", finding);
-}
-
-static struct fsck_report checked(void)
-{
-    struct fsck_report report = { 0 };
-    ck_assert_int_eq(store_reclaim(store), KIST_OK);
-    ck_assert_int_eq(store_fsck(store, tell, NULL, &report), KIST_OK);
-    ck_assert_uint_eq(report.problems, 0);
-    return report;
-}
-
 /* Small bodies own their extent, large ones are chunks: both move below a manifest. */
 START_TEST(test_readers_from_before_keep_their_bytes)
 {
@@ -167,7 +73,7 @@ START_TEST(test_readers_from_before_keep_their_bytes)
     struct object_reader *before = open_reader("k");
     ck_assert_int_eq(append("k", length, 'x', 500), KIST_OK);
     struct object_reader *after = open_reader("k");
-    ck_assert_int_eq(delete_object("k"), KIST_OK);
+    ck_assert_int_eq(delete_key("k"), KIST_OK);
     ck_assert_int_eq(store_reclaim(store), KIST_OK);
     ck_assert(reads(after, 'x', length + 500));
     object_reader_close(after);
@@ -213,14 +119,10 @@ int main(void)
 {
     Suite *suite = suite_create("append");
     TCase *t = tcase_create("store");
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, start_store_and_bucket, stop_store);
     tcase_add_loop_test(t, test_readers_from_before_keep_their_bytes, 0, 2);
     tcase_add_test(t, test_refused_bytes_are_given_back);
     tcase_add_test(t, test_tokens_are_forgotten);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,11 +1,9 @@
 /* Bodies large enough to be hashed and written beside their threads, many at once. */
-#include <check.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#include "storage/object/store.h"
+#include "tests/lib/commands.h"
+#include "tests/lib/suite.h"
 
 #define MIB ((size_t)1 << 20)
 #define THREADS 6
@@ -45,28 +43,16 @@ static void open_store(void)
 
 static void setup(void)
 {
-    static char owner[] = "o", region[] = "r";
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT;
     snprintf(dir, sizeof(dir), "/var/tmp/kist-unit-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(dir));
     open_store();
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    create.bucket = &bucket;
-    bucket.name = bucket_name;
-    bucket.owner = owner;
-    bucket.region = region;
-    ck_assert_int_eq(store_commit(store, &command), KIST_OK);
+    ck_assert_int_eq(commit_bucket(store, bucket_name, "o", "r"), KIST_OK);
 }
 
 static void teardown(void)
 {
-    char command[64];
     store_close(store);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
+    remove_dir(dir);
 }
 
 static void post(void *sem)
@@ -246,9 +232,5 @@ int main(void)
     tcase_add_test(tc, idle_neighbours);
     tcase_add_test(tc, dropped_in_the_middle);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

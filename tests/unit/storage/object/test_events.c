@@ -127,37 +127,18 @@ static uint64_t problems(char last[256])
 
 static void setup(void)
 {
-    static char owner[] = "o", region[] = "r", request_id[] = "request";
-    struct store_config config = STORE_CONFIG_DEFAULT;
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT;
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    config.dir = dir;
-    config.manual = true;
-    ck_assert_int_eq(store_open(&config, &store), KIST_OK);
-    arena_init(&arena, 64 << 20);
+    static char request_id[] = "request";
+    start_store_and_bucket();
     kist__cause__init(&cause);
     cause.request_id = request_id;
     cause.time_ms = 5;
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    create.bucket = &bucket;
-    bucket.name = bucket_name;
-    bucket.owner = owner;
-    bucket.region = region;
-    ck_assert_int_eq(commit(&command), KIST_OK);
     one_rule(rule_of(target, ALL_KINDS, "", ""));
 }
 
 static void teardown(void)
 {
-    char text[256];
-    ck_assert_uint_eq(problems(text), 0);
-    store_close(store);
-    arena_release(&arena);
-    snprintf(text, sizeof(text), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(text), 0);
+    (void)checked();
+    stop_store();
 }
 
 /* ---- changes ---- */
@@ -579,9 +560,5 @@ int main(void)
     tcase_add_test(t, test_pause);
     tcase_add_test(t, test_fsck);
     suite_add_tcase(suite, t);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

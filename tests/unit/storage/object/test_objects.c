@@ -1,54 +1,9 @@
 /* Writers, readers and listings over a store without threads. */
-#include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-#include "storage/object/store.h"
-
-static char dir[] = "/tmp/kist-unit-XXXXXX";
-static struct store *store;
-static struct arena arena;
-static char bucket_name[] = "b";
-
-static enum kist_err create_bucket(void)
-{
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT;
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    create.bucket = &bucket;
-    bucket.name = bucket_name;
-    return store_commit(store, &command);
-}
-
-static void open_store(void)
-{
-    struct store_config config = STORE_CONFIG_DEFAULT;
-    config.dir = dir;
-    config.manual = true;
-    ck_assert_int_eq(store_open(&config, &store), KIST_OK);
-}
-
-static void setup(void)
-{
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    open_store();
-    ck_assert_int_eq(create_bucket(), KIST_OK);
-    arena_init(&arena, 64 << 20);
-}
-
-static void teardown(void)
-{
-    char command[64];
-    store_close(store);
-    arena_release(&arena);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
-}
+#include "tests/unit/storage/object/store_fixture.h"
 
 /* ---- putting ---- */
 
@@ -79,16 +34,9 @@ static struct object_writer *write_all(uint64_t seed, size_t length, size_t piec
     return w;
 }
 
-static void on_done(struct store_op *op)
-{
-    *(bool *)op->user = true;
-}
-
 static enum kist_err put_writer(const char *key, struct object_writer *w,
                                 Kist__Condition *condition)
 {
-    bool done = false;
-    struct store_op op;
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__PutObject request = KIST__PUT_OBJECT__INIT;
     Kist__Object object = KIST__OBJECT__INIT;
@@ -99,14 +47,7 @@ static enum kist_err put_writer(const char *key, struct object_writer *w,
     request.object = &object;
     request.condition = condition;
     object.mtime_ms = 1000;
-    store_op_init(&op, on_done, &done);
-    store_put(store, &op, &command, w);
-    while (!done && store_step(store))
-        continue;
-    ck_assert(done);
-    enum kist_err err = op.err;
-    store_op_release(&op);
-    return err;
+    return commit_written(&command, w, NULL);
 }
 
 static enum kist_err put(const char *key, uint64_t seed, size_t length)
@@ -114,30 +55,7 @@ static enum kist_err put(const char *key, uint64_t seed, size_t length)
     return put_writer(key, write_all(seed, length, 70000, 0), NULL);
 }
 
-static enum kist_err delete_key(const char *key)
-{
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__DeleteObjects request = KIST__DELETE_OBJECTS__INIT;
-    Kist__DeleteKey one = KIST__DELETE_KEY__INIT, *keys[] = { &one };
-    command.of_case = KIST__COMMAND__OF_DELETE_OBJECTS;
-    command.delete_objects = &request;
-    request.bucket = bucket_name;
-    request.n_keys = 1;
-    request.keys = keys;
-    one.key = schema_data(bytes_str(key));
-    return store_commit(store, &command);
-}
-
 /* ---- looking ---- */
-
-static struct object_reader *open_reader(const char *key)
-{
-    struct object_reader *r = NULL;
-    struct object_id id = { bytes_str(bucket_name), bytes_str(key), VERSION_CURRENT };
-    enum kist_err err = object_reader_open(store, &id, &arena, &r, NULL);
-    ck_assert(err == KIST_OK || err == KIST_E_NO_KEY);
-    return r;
-}
 
 /* From every of some positions to the end. */
 static void check_reads(const char *key, uint64_t seed, size_t length)
@@ -163,21 +81,6 @@ static void check_reads(const char *key, uint64_t seed, size_t length)
     object_reader_close(r);
     free(wanted);
     free(found);
-}
-
-static void tell(void *ctx, const char *finding)
-{
-    (void)ctx;
-    printf("fsck: %s\n", finding);
-}
-
-static struct fsck_report checked(void)
-{
-    struct fsck_report report = { 0 };
-    ck_assert_int_eq(store_reclaim(store), KIST_OK);
-    ck_assert_int_eq(store_fsck(store, tell, NULL, &report), KIST_OK);
-    ck_assert_uint_eq(report.problems, 0);
-    return report;
 }
 
 /* Around every threshold: empty, riding in the log, chunks, several blocks and chunks. */
@@ -385,7 +288,7 @@ int main(void)
 {
     Suite *suite = suite_create("objects");
     TCase *tcase = tcase_create("objects");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, start_store_and_bucket, stop_store);
     tcase_add_test(tcase, test_lengths);
     tcase_add_test(tcase, test_digests);
     tcase_add_test(tcase, test_nothing_is_left);
@@ -394,9 +297,5 @@ int main(void)
     tcase_add_test(tcase, test_list);
     tcase_add_test(tcase, test_list_over_both_places);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,62 +1,14 @@
 /* Requests, transfer and invocations, as apply() adds them up. */
-#include <check.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "storage/object/store.h"
+#include "tests/unit/storage/object/store_fixture.h"
 
 #define ACCOUNT "000000000001"
 
-static char dir[] = "/tmp/kist-unit-XXXXXX";
-static struct store *store;
-static struct arena arena;
-
-static void setup(void)
-{
-    struct store_config config = STORE_CONFIG_DEFAULT;
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    config.dir = dir;
-    config.manual = true;
-    ck_assert_int_eq(store_open(&config, &store), KIST_OK);
-    arena_init(&arena, 1 << 20);
-}
-
-static void teardown(void)
-{
-    char command[64];
-    store_close(store);
-    arena_release(&arena);
-    snprintf(command, sizeof(command), "rm -r '%s'", dir);
-    ck_assert_int_eq(system(command), 0);
-}
-
-static char *text(const char *s)
-{
-    return (char *)(uintptr_t)s;
-}
-
 static uint64_t make_bucket(const char *name)
 {
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
-    Kist__Bucket bucket = KIST__BUCKET__INIT, *made = NULL;
-    command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
-    command.create_bucket = &create;
-    create.bucket = &bucket;
-    bucket.name = text(name);
-    ck_assert_int_eq(store_commit(store, &command), KIST_OK);
+    Kist__Bucket *made = NULL;
+    ck_assert_int_eq(create_bucket(name, ""), KIST_OK);
     ck_assert_int_eq(store_bucket(store, bytes_str(name), &arena, &made), KIST_OK);
     return made->id;
-}
-
-static void drop_bucket(const char *name)
-{
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__DeleteBucket c = KIST__DELETE_BUCKET__INIT;
-    command.of_case = KIST__COMMAND__OF_DELETE_BUCKET;
-    command.delete_bucket = &c;
-    c.name = text(name);
-    ck_assert_int_eq(store_commit(store, &command), KIST_OK);
 }
 
 struct delta {
@@ -78,11 +30,11 @@ static enum kist_err add(const struct delta *d, uint32_t first_day)
     c.n_deltas = 1;
     c.deltas = list;
     delta.usage = &usage;
-    delta.account = text(d->account);
-    delta.who = text(d->who);
+    delta.account = mut(d->account);
+    delta.who = mut(d->who);
     delta.bucket_id = d->bucket_id;
     delta.day = d->day;
-    usage.bucket = text(d->bucket);
+    usage.bucket = mut(d->bucket);
     usage.requests = d->requests;
     usage.bytes_in = d->in;
     usage.bytes_out = d->out;
@@ -173,8 +125,8 @@ static enum kist_err add_function(const char *name, uint32_t day, uint64_t bucke
     c.deltas = list;
     delta.usage = &usage;
     delta.function = true;
-    delta.account = text(ACCOUNT);
-    delta.who = text(name);
+    delta.account = mut(ACCOUNT);
+    delta.who = mut(name);
     delta.bucket_id = bucket_id;
     delta.day = day;
     usage.invocations = 2;
@@ -231,7 +183,7 @@ START_TEST(test_a_bucket_that_went)
     uint64_t id = make_bucket("b");
     struct delta d = { ACCOUNT, "root", "b", id, 100, 1, 0, 0 };
     ck_assert_int_eq(add(&d, 0), KIST_OK);
-    drop_bucket("b");
+    ck_assert_int_eq(delete_bucket("b"), KIST_OK);
     ck_assert_uint_eq(bucket_requests(id), 0);
     uint64_t next = make_bucket("b");
     ck_assert_int_eq(add(&d, 0), KIST_OK);
@@ -256,16 +208,12 @@ int main(void)
 {
     Suite *suite = suite_create("usage");
     TCase *tcase = tcase_create("usage");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, start_store, stop_store);
     tcase_add_test(tcase, test_adds_up);
     tcase_add_test(tcase, test_old_days_go);
     tcase_add_test(tcase, test_functions);
     tcase_add_test(tcase, test_a_bucket_that_went);
     tcase_add_test(tcase, test_refused);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,7 +1,6 @@
 /* Records as lines of JSON: every kind of field, and what is hidden. */
-#include <check.h>
-
 #include "storage/schema/json.h"
+#include "tests/lib/suite.h"
 
 static struct buf out;
 
@@ -135,9 +134,5 @@ int main(void)
     tcase_add_test(tcase, test_secrets);
     tcase_add_test(tcase, test_ceiling);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }
