@@ -46,6 +46,7 @@ void control_reply(struct control_request *r, json_t *json)
 void control_fail(struct control_request *r, unsigned status, const char *type,
                   const char *message)
 {
+    message = arena_utf8(r->call->arena, message ? message : "");
     struct bytes body = error_body(r->call->arena, type, message ? message : "");
     set_type(r->call->x);
     exchange_reply_bytes(r->call->x, status, body);

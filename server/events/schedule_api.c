@@ -26,7 +26,8 @@ void schedule_fail(struct schedule_work *w, unsigned status, const char *type,
 {
     exchange_clear_headers(w->call->x);
     (void)!exchange_add_header(w->call->x, "x-amzn-ErrorType", bytes_str(type));
-    schedule_reply(w, status, json_pack("{s:s}", "Message", message));
+    message = arena_utf8(w->call->arena, message);
+    schedule_reply(w, status, json_pack("{s:s}", "Message", message ? message : ""));
 }
 
 void schedule_fail_err(struct schedule_work *w, enum kist_err err)

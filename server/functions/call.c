@@ -17,6 +17,9 @@ void fn_add_header(struct fn_call *c, const char *name, const char *value)
 
 struct bytes fn_error_body(struct arena *arena, unsigned status, const char *message)
 {
+    message = arena_utf8(arena, message);
+    if (!message)
+        return BYTES_EMPTY;
     json_t *json = json_pack("{s:s, s:s, s:s}", "Type", status < 500 ? "User" : "Service",
                              "Message", message, "message", message);
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;

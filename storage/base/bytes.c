@@ -70,25 +70,48 @@ static int utf8_lead(uint8_t c, uint32_t *code, uint32_t *least)
     return more;
 }
 
+/* Bytes of the character that s begins with; 0: none. */
+static size_t utf8_first(struct bytes s)
+{
+    uint32_t code, least;
+    if (s.ptr[0] < 0x80)
+        return 1;
+    int more = utf8_lead(s.ptr[0], &code, &least);
+    if (more < 0 || s.len <= (size_t)more)
+        return 0;
+    for (int i = 1; i <= more; i++) {
+        if ((s.ptr[i] & 0xC0) != 0x80)
+            return 0;
+        code = code << 6 | (s.ptr[i] & 0x3FU);
+    }
+    if (code < least || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF))
+        return 0;
+    return (size_t)more + 1;
+}
+
 bool bytes_is_utf8(struct bytes s)
 {
-    for (size_t i = 0; i < s.len;) {
-        uint32_t code, least;
-        uint8_t c = s.ptr[i++];
-        if (c < 0x80)
-            continue;
-        int more = utf8_lead(c, &code, &least);
-        if (more < 0 || s.len - i < (size_t)more)
+    while (s.len) {
+        size_t n = utf8_first(s);
+        if (n == 0)
             return false;
-        for (; more; more--, i++) {
-            if ((s.ptr[i] & 0xC0) != 0x80)
-                return false;
-            code = code << 6 | (s.ptr[i] & 0x3FU);
-        }
-        if (code < least || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF))
-            return false;
+        s = bytes_of(s.ptr + n, s.len - n);
     }
     return true;
+}
+
+char *arena_utf8(struct arena *a, const char *text)
+{
+    char *out = arena_strdup(a, text);
+    struct bytes s = bytes_str(out ? out : "");
+    while (s.len) {
+        size_t n = utf8_first(s);
+        if (n == 0)
+            out[s.ptr - (const uint8_t *)out] = '?';
+        n += n == 0;
+        s = bytes_of(s.ptr + n, s.len - n);
+    }
+    return out;
 }
 
 enum kist_err bytes_to_u64(struct bytes s, uint64_t max, uint64_t *out)

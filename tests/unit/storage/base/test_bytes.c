@@ -81,6 +81,14 @@ START_TEST(test_utf8)
         ck_assert_msg(bytes_is_utf8(bytes_str(good[i])), "good %zu", i);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         ck_assert_msg(!bytes_is_utf8(bytes_str(bad[i])), "bad %zu", i);
+    struct arena arena;
+    arena_init(&arena, 1 << 16);
+    for (size_t i = 0; i < ARRAY_LEN(good); i++)
+        ck_assert_str_eq(arena_utf8(&arena, good[i]), good[i]);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        ck_assert_msg(bytes_is_utf8(bytes_str(arena_utf8(&arena, bad[i]))), "bad %zu", i);
+    ck_assert_str_eq(arena_utf8(&arena, "\xc3\xa4 \xe2\x82 \xc3("), "\xc3\xa4 ?? ?(");
+    arena_release(&arena);
 }
 END_TEST
 
