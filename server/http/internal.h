@@ -211,6 +211,8 @@ _Static_assert(sizeof(struct adopted) <= sizeof(struct sockaddr_storage), "MHD c
 enum kist_err listen_open(const char *listen_text, int *fd, char *address, size_t address_size,
                           const char **reason) MUST_CHECK;
 void peer_text(const struct sockaddr *addr, char *out, size_t size);
+/* A smaller send buffer for a peer on this machine. */
+void shorten_loopback(int fd, const char *peer);
 void raise_file_limit(unsigned connections_max);
 
 /* tls.c */

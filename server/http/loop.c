@@ -65,6 +65,7 @@ static void on_connection_start(struct http_server *server, struct MHD_Connectio
         memcpy(conn->peer, adopted.peer, sizeof(conn->peer));
     } else {
         peer_text(addr, conn->peer, sizeof(conn->peer));
+        shorten_loopback(conn->fd, conn->peer);
     }
     deadlines_add(server->deadlines, conn);
     if (!server->tls)
