@@ -93,6 +93,8 @@ UNUSED_OK static void put_code(char *key, struct bytes body)
     request.bucket = bucket;
     request.key = schema_data(bytes_str(key));
     request.object = &object;
+    /* Else the sweep of a pool that has just started may take it before its function is there. */
+    object.mtime_ms = env_real()->now_ms(env_real());
     command.of_case = KIST__COMMAND__OF_PUT_OBJECT;
     command.put_object = &request;
     store_op_init(&op, op_done, &sem);

@@ -2,7 +2,6 @@
  * interpreters. */
 #include <sched.h>
 
-#include "server/functions/logs_internal.h"
 #include "tests/unit/server/functions/runtime_fixture.h"
 
 /* ---- tests ---- */
@@ -115,160 +114,6 @@ START_TEST(test_answers)
     /* All by one process, which none of it has harmed. */
     invoke(&c, "answers", "{}");
     ck_assert_uint_eq(served_of(&c), 6);
-}
-END_TEST
-
-static bool add_piece(struct fn_invocation *in, struct bytes type, struct bytes piece)
-{
-    struct call *c = in->user;
-    size_t len = strlen(c->pieces);
-    (void)type;
-    copy(c->pieces + len, sizeof(c->pieces) - len, piece);
-    c->piece_count++;
-    return true;
-}
-
-START_TEST(test_pieces)
-{
-    struct call c;
-    put_c("pieces");
-    prepare(&c, "pieces", "\"stream\"");
-    c.in.piece = add_piece;
-    functions_invoke(f, &c.in);
-    end(&c);
-    ck_assert_int_eq(c.end, FN_OK);
-    ck_assert_str_eq(c.pieces, "streamed!");
-    ck_assert_uint_gt(c.piece_count, 1);
-    ck_assert_uint_eq(c.payload_len, 0);
-}
-END_TEST
-
-/* A run that ends on another connection than the one it streams on is no longer that one's. */
-START_TEST(test_pieces_of_no_run)
-{
-    struct call c;
-    put_c("both");
-    for (int i = 0; i < 3; i++) {
-        prepare(&c, "both", "\"both\"");
-        c.in.piece = add_piece;
-        functions_invoke(f, &c.in);
-        end(&c);
-        ck_assert_int_eq(c.end, FN_ERROR);
-        expect(c.payload, "\"errorType\":\"Mine\"");
-        ck_assert_ptr_null(strstr(c.pieces, "after"));
-    }
-}
-END_TEST
-
-struct slow {
-    struct call call; /* first */
-    pthread_mutex_t lock;
-    pthread_cond_t held;
-    uint64_t got;  /* bytes */
-    unsigned owed; /* functions_more(): one for each false */
-};
-
-static bool hold_piece(struct fn_invocation *in, struct bytes type, struct bytes piece)
-{
-    struct slow *s = in->user;
-    (void)type;
-    pthread_mutex_lock(&s->lock);
-    bool hold = s->got / 1000000 != (s->got + piece.len) / 1000000;
-    s->got += piece.len;
-    s->owed += hold;
-    pthread_cond_signal(&s->held);
-    pthread_mutex_unlock(&s->lock);
-    return !hold;
-}
-
-/* Each false holds the process until functions_more(), even when that comes first. */
-START_TEST(test_held_pieces)
-{
-    const uint64_t all = 256 << 16;
-    struct slow s = { .got = 0 };
-    pthread_mutex_init(&s.lock, NULL);
-    pthread_cond_init(&s.held, NULL);
-    put_c("much");
-    prepare(&s.call, "much", "\"much\"");
-    s.call.in.piece = hold_piece;
-    functions_invoke(f, &s.call.in);
-    pthread_mutex_lock(&s.lock);
-    for (uint64_t holds = 0; holds < all / 1000000; holds++) {
-        while (!s.owed)
-            pthread_cond_wait(&s.held, &s.lock);
-        s.owed--;
-        ck_assert_uint_lt(s.got, (holds + 1) * 1000000 + WIRE_HEAD_MAX);
-        functions_more(&s.call.in);
-    }
-    pthread_mutex_unlock(&s.lock);
-    end(&s.call);
-    ck_assert_int_eq(s.call.end, FN_OK);
-    ck_assert_uint_eq(s.got, all);
-    pthread_cond_destroy(&s.held);
-    pthread_mutex_destroy(&s.lock);
-}
-END_TEST
-
-struct seen_lines {
-    char text[8192];
-    size_t len;
-    uint64_t cursor;
-};
-
-static bool add_line(void *ctx, const struct fn_log_line *line)
-{
-    struct seen_lines *s = ctx;
-    ck_assert(line->cursor > s->cursor);
-    s->cursor = line->cursor;
-    int n = snprintf(s->text + s->len, sizeof(s->text) - s->len, "%s|%.*s\n", line->request_id,
-                     (int)line->text.len, (const char *)line->text.ptr);
-    s->len += (size_t)n;
-    return true;
-}
-
-static void wake(void *ctx)
-{
-    sem_post(ctx);
-}
-
-START_TEST(test_logs)
-{
-    struct call c;
-    struct seen_lines seen = { .len = 0 }, again = { .len = 0 };
-    struct fn_log_query query = { .account = BYTES_LIT(ACCOUNT), .name = BYTES_LIT("logs") };
-    struct fn_log_watch *watch;
-    sem_t woken;
-    put_c("logs");
-    invoke(&c, "logs", "\"print\"");
-    expect(c.tail, "\na line\nand another\nEND");
-    ck_assert_int_eq(functions_logs_read(f, &query, add_line, &seen), KIST_OK);
-    expect(seen.text, "11111111-2222-3333-4444-");
-    expect(seen.text, "|a line\n");
-    expect(seen.text, "|REPORT RequestId: ");
-    /* Behind the last line is nothing until there is more. */
-    sem_init(&woken, 0, 0);
-    query.cursor = seen.cursor;
-    ck_assert_int_eq(
-        functions_logs_watch(f, query.account, query.name, seen.cursor, wake, &woken, &watch),
-        KIST_OK);
-    ck_assert_int_ne(sem_trywait(&woken), 0);
-    invoke(&c, "logs", "\"print\"");
-    while (sem_wait(&woken) != 0)
-        continue;
-    functions_logs_unwatch(f, watch);
-    ck_assert_int_eq(functions_logs_read(f, &query, add_line, &again), KIST_OK);
-    expect(again.text, c.id);
-    sem_destroy(&woken);
-    /* And all of it from the store, by another server. */
-    struct functions_config config = f->config;
-    functions_close(f);
-    ck_assert_int_eq(functions_open(&config, &f), KIST_OK);
-    struct seen_lines stored = { .len = 0 };
-    query.cursor = 0;
-    ck_assert_int_eq(functions_logs_read(f, &query, add_line, &stored), KIST_OK);
-    expect(stored.text, "|a line\n");
-    expect(stored.text, c.id);
-    ck_assert_uint_ge(stored.len, seen.len + again.len);
 }
 END_TEST
 
@@ -436,33 +281,6 @@ START_TEST(test_memory_for_others)
     invoke(&c, "giant", "{}");
     ck_assert_int_eq(c.end, FN_BROKEN);
     expect(c.why, "more than all functions may have");
-}
-END_TEST
-
-/* Old logs go when their function says so, and no others. */
-START_TEST(test_log_retention)
-{
-    struct seen_lines seen = { .len = 0 };
-    struct fn_log_query query = { .account = BYTES_LIT(ACCOUNT), .name = BYTES_LIT("old") };
-    struct settings s = { .name = "old", .zip = c_zip(), .log_days = 3 };
-    uint64_t now_us = (uint64_t)env_real()->now_ms(env_real()) * 1000, day_us = 86400000000;
-    put_function(&s);
-    for (unsigned days = 10; days > 0; days -= days == 10 ? 9 : 1) {
-        char key[LOG_KEY_MAX], line[128];
-        uint64_t at = now_us - days * day_us;
-        log_key(key, ACCOUNT, "old", at, at);
-        int len =
-            snprintf(line, sizeof(line), "%016llx - - %u days\n", (unsigned long long)at, days);
-        put_code(key, bytes_of(line, (size_t)len));
-    }
-    ck_assert_int_eq(functions_logs_read(f, &query, add_line, &seen), KIST_OK);
-    expect(seen.text, "|10 days\n");
-    expect(seen.text, "|1 days\n");
-    logs_retain(f->logs);
-    seen = (struct seen_lines){ .len = 0 };
-    ck_assert_int_eq(functions_logs_read(f, &query, add_line, &seen), KIST_OK);
-    ck_assert_ptr_null(strstr(seen.text, "10 days"));
-    expect(seen.text, "|1 days\n");
 }
 END_TEST
 
@@ -715,11 +533,6 @@ static Suite *suite(void)
     tcase_add_test(t, test_timeout);
     tcase_add_test(t, test_memory);
     tcase_add_test(t, test_answers);
-    tcase_add_test(t, test_pieces);
-    tcase_add_test(t, test_pieces_of_no_run);
-    tcase_add_test(t, test_held_pieces);
-    tcase_add_test(t, test_logs);
-    tcase_add_test(t, test_log_retention);
     tcase_add_test(t, test_init);
     tcase_add_test(t, test_change);
     tcase_add_test(t, test_concurrency);
