@@ -96,8 +96,8 @@ void *arena_zalloc(struct arena *a, size_t size) __attribute__((malloc));
 /* A NUL-terminated copy, or NULL. */
 char *arena_strndup(struct arena *a, const void *s, size_t len);
 char *arena_strdup(struct arena *a, const char *s);
-/* A copy in which each byte that is no part of a UTF-8 character is '?': for messages, which quote
- * what others sent and may have cut it in the middle of a character. */
+/* A copy in which each byte that is no part of a UTF-8 character is '?': for messages, which
+ * quote what others sent and may have cut it in the middle of a character. */
 char *arena_utf8(struct arena *a, const char *text);
 char *arena_printf(struct arena *a, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
