@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "storage/base/hash_both.h"
 #include "storage/object/store_internal.h"
 
 /* How long a newcomer may wait to join, in 64-byte blocks; it stays in the nearest cache for the
@@ -57,23 +58,20 @@ static void job_end(struct hash_line *l)
 
 static void step(struct hash_line *const *active, size_t count)
 {
-    struct md5 *md5[MD5_LANES] = { NULL };
-    struct sha256 *sha[MD5_LANES];
-    const uint8_t *from[MD5_LANES] = { NULL }, *chunk_from[MD5_LANES];
-    size_t blocks = STEP_BLOCKS, chunks = 0;
+    struct hash_both both = { .md5_count = count };
+    size_t blocks = STEP_BLOCKS;
     assert(count > 0 && count <= MD5_LANES);
     for (size_t i = 0; i < count; i++) {
-        md5[i] = &active[i]->md5;
-        from[i] = active[i]->at;
+        both.md5[i] = &active[i]->md5;
+        both.md5_from[i] = active[i]->at;
         if (active[i]->first->of_chunk) {
-            sha[chunks] = &active[i]->chunk;
-            chunk_from[chunks++] = active[i]->at;
+            both.sha[both.sha_count] = &active[i]->chunk;
+            both.sha_from[both.sha_count++] = active[i]->at;
         }
         if (active[i]->left_blocks < blocks)
             blocks = active[i]->left_blocks;
     }
-    md5_blocks(md5, from, count, blocks);
-    sha256_blocks(sha, chunk_from, chunks, blocks);
+    hash_both_blocks(&both, blocks);
     for (size_t i = 0; i < count; i++) {
         active[i]->at += blocks * MD5_BLOCK_BYTES;
         active[i]->left_blocks -= blocks;
