@@ -118,9 +118,9 @@ void peer_text(const struct sockaddr *addr, char *out, size_t size)
         inet_ntop(AF_INET, &in4->sin_addr, out, (socklen_t)size);
 }
 
-/* A window of 256 KiB is more than loopback's round trip asks for; and what is sent is still in the
- * processor's cache when it is read. Left alone, the kernel grows the buffer to megabytes: a large
- * GET then costs 0.45 s of processor time per GB, both sides together, instead of 0.27. */
+/* A window of 256 KiB is more than loopback's round trip asks for; and what is sent is still in
+ * the processor's cache when it is read. Left alone, the kernel grows the buffer to megabytes: a
+ * large GET then costs 0.45 s of processor time per GB, both sides together, instead of 0.27. */
 #define LOOPBACK_BUFFER_BYTES (256 << 10)
 
 void shorten_loopback(int fd, const char *peer)
