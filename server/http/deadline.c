@@ -203,12 +203,8 @@ enum kist_err deadlines_open(const struct http_config *config, struct deadlines 
     if (!d)
         return KIST_E_NOMEM;
     configure(d, config);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&d->lock, NULL);
-    pthread_cond_init(&d->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    mono_cond_init(&d->changed);
     if (pthread_create(&d->thread, NULL, run, d) != 0) {
         pthread_cond_destroy(&d->changed);
         pthread_mutex_destroy(&d->lock);

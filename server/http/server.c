@@ -28,11 +28,7 @@ static void make_identity(struct http_server *server)
 
 static void init_locks(struct http_server *server)
 {
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&server->drained, &attr);
-    pthread_condattr_destroy(&attr);
+    mono_cond_init(&server->drained);
     pthread_mutex_init(&server->drain_lock, NULL);
     pthread_rwlock_init(&server->wakers, NULL);
 }
