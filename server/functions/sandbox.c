@@ -437,12 +437,12 @@ int sandbox_take_port(struct sandbox *box, size_t i)
 
 void sandbox_kill(struct sandbox *box)
 {
-    /* The init sees the end of its socket, and kills what it has where there is no namespace that
-     * does it. */
+    /* The init sees the end of its socket, and where there are no namespaces that do it, kills
+     * what it has and removes its files. */
     if (box->control >= 0)
         (void)shutdown(box->control, SHUT_WR);
-    unsigned how = SANDBOX_PID_NS | SANDBOX_BUBBLEWRAP; /* then the pidfd is bubblewrap's */
-    if (box->pidfd >= 0 && (box->features & how) == SANDBOX_PID_NS)
+    unsigned how = SANDBOX_ENDS_ITSELF | SANDBOX_BUBBLEWRAP; /* then the pidfd is bubblewrap's */
+    if (box->pidfd >= 0 && (box->features & how) == SANDBOX_ENDS_ITSELF)
         (void)syscall(SYS_pidfd_send_signal, box->pidfd, SIGKILL, NULL, 0);
     /* Frozen processes of version 1 die when they thaw. */
     if (box->features & SANDBOX_CGROUP_FREEZER && box->cgroup.host)

@@ -50,6 +50,8 @@ enum sandbox_feature {
     SANDBOX_CGROUP_V2 = 1 << 13,      /* some of the three are version 2 */
     SANDBOX_BUBBLEWRAP = 1 << 14,     /* namespaces are made by bwrap */
 };
+/* With both, nothing is left when the sandbox's first process dies. */
+#define SANDBOX_ENDS_ITSELF (SANDBOX_PID_NS | SANDBOX_MOUNT_NS)
 
 struct sandbox_config {
     const char *zygote_exe; /* a program that knows SANDBOX_ZYGOTE_COMMAND; NULL: this one */

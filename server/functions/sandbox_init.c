@@ -136,17 +136,19 @@ static void remove_files(int dir, int depth)
     closedir(d);
 }
 
-/* The namespace's processes die with this one; without it, this one waits for them. */
+/* A namespace's processes die with this one, and its /tmp with them; without, this one waits for
+ * them, and removes what they leave. */
 static _Noreturn void end(struct init *init)
 {
-    if (!(init->plan->request->features & SANDBOX_PID_NS)) {
+    unsigned features = init->plan->request->features;
+    if ((features & SANDBOX_ENDS_ITSELF) != SANDBOX_ENDS_ITSELF) {
         for (;;) {
             signal_all(init, SIGKILL);
             if (waitpid(-1, NULL, 0) < 0 && errno == ECHILD)
                 break;
         }
     }
-    if (!(init->plan->request->features & SANDBOX_MOUNT_NS)) {
+    if (!(features & SANDBOX_MOUNT_NS)) {
         int dir = open(init->plan->tmp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (dir >= 0)
             remove_files(dir, 64);

@@ -301,7 +301,8 @@ static int probe_descendants(char **args)
             return sleep_forever();
         }
     }
-    printf("started\n");
+    const char *tmp = getenv("TMPDIR");
+    printf("started %s\n", tmp ? tmp : "");
     fflush(stdout);
     return sleep_forever();
 }

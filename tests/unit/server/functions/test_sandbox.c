@@ -347,9 +347,12 @@ END_TEST
 
 START_TEST(kill_ends_all)
 {
-    char text[64];
+    char text[64], tmp[64] = "";
     struct sandbox *box = start_with(SPEC(0), ARGS("descendants"));
-    read_output(box, text, sizeof(text), "started");
+    read_output(box, text, sizeof(text), "\n");
+    (void)sscanf(text, "started %63s", tmp);
+    bool shared = !(sandbox_features(host) & SANDBOX_MOUNT_NS);
+    ck_assert(shared == (access(tmp[0] ? tmp : "/nothing", F_OK) == 0));
     struct pollfd p = { .fd = sandbox_pidfd(box), .events = POLLIN };
     ck_assert_int_eq(poll(&p, 1, 0), 0);
     sandbox_kill(box);
@@ -359,6 +362,7 @@ START_TEST(kill_ends_all)
     read_output(box, text, sizeof(text), NULL);
     struct sandbox_exit end = finish(box);
     ck_assert(end.status == -1 && end.signal == SIGKILL);
+    ck_assert(!tmp[0] || access(tmp, F_OK) != 0);
 }
 END_TEST
 
@@ -548,6 +552,7 @@ static const struct sandbox_config cases[] = {
     { .without = 0 },
     { .prefer_bubblewrap = true },
     { .without = SANDBOX_CGROUP_MEMORY | SANDBOX_CGROUP_PIDS | SANDBOX_CGROUP_FREEZER },
+    { .without = SANDBOX_MOUNT_NS }, /* as in a chroot */
     { .without = SANDBOX_USER_NS | SANDBOX_NET_NS | SANDBOX_LANDLOCK | SANDBOX_CGROUP_V2 },
     { .without = SANDBOX_USER_NS | SANDBOX_PID_NS | SANDBOX_NET_NS | SANDBOX_CGROUP_FREEZER },
     { .without = SANDBOX_USER_NS | SANDBOX_MOUNT_NS | SANDBOX_PID_NS | SANDBOX_NET_NS |

@@ -54,7 +54,7 @@ END_TEST
 int main(void)
 {
     if (!sha256_is_here()) {
-        printf("no SHA instructions here\n");
+        printf("skipped: this processor has no SHA instructions\n");
         return EXIT_SUCCESS;
     }
     Suite *suite = suite_create("sha256");
