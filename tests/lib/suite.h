@@ -7,6 +7,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* The zygote of sandboxes clones itself in ways that ThreadSanitizer does not survive. */
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER true
+#endif
+#endif
+#ifndef THREAD_SANITIZER
+#define THREAD_SANITIZER false
+#endif
+
 /* The exit status of a main(). CK_VERBOSITY says how much is told, CK_RUN_CASE what runs. */
 static inline int run_suite(Suite *suite)
 {

@@ -18,16 +18,6 @@
 
 #define UNUSED_OK __attribute__((unused))
 
-/* A zygote clones itself in ways that ThreadSanitizer does not survive. */
-#ifdef __has_feature
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZER true
-#endif
-#endif
-#ifndef THREAD_SANITIZER
-#define THREAD_SANITIZER false
-#endif
-
 #define ACCOUNT "123456789012"
 #define ARN "arn:aws:lambda:eu-central-1:" ACCOUNT ":function:"
 
