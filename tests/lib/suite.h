@@ -4,6 +4,7 @@
 #define KIST_TESTS_LIB_SUITE_H
 
 #include <check.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
