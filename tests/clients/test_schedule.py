@@ -127,6 +127,7 @@ class Schedules(unittest.TestCase):
         self.fails("ValidationException", self.api.create_schedule, Name="theirs",
                    Target=self.target(Arn=other), **more)
 
+    @kist_server.needs_sandboxes
     def test_invokes_a_function(self):
         api = aws_client("lambda", self.server)
         code = package({"app.py": "def handler(event, context):\n    return event\n"})
