@@ -77,7 +77,7 @@ enum kist_err checkpoint_start(struct store *s)
     if (s->config.manual)
         return KIST_OK;
     s->checkpoint.dirty = true; /* what was replayed */
-    return upkeep_start(&s->checkpoint, checkpoint_main, s);
+    return upkeep_start(&s->checkpoint, "checkpoint", checkpoint_main, s);
 }
 
 /* Not needed for safety: it makes the next start short. A first call may only flush what an

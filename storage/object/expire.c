@@ -191,7 +191,7 @@ static void *expire_main(void *arg)
 
 enum kist_err expire_start(struct store *s)
 {
-    return s->config.manual ? KIST_OK : upkeep_start(&s->expire, expire_main, s);
+    return s->config.manual ? KIST_OK : upkeep_start(&s->expire, "expire", expire_main, s);
 }
 
 void expire_note(struct store *s)

@@ -255,7 +255,9 @@ static void *reclaim_main(void *arg)
 
 enum kist_err reclaim_start(struct store *s)
 {
-    return s->config.manual ? sweep_packs(s) : upkeep_start(&s->reclaim, reclaim_main, s);
+    if (s->config.manual)
+        return sweep_packs(s);
+    return upkeep_start(&s->reclaim, "reclaim", reclaim_main, s);
 }
 
 static void wake(struct upkeep *u, size_t more, size_t least)

@@ -238,5 +238,5 @@ enum kist_err scrub_start(struct store *s)
 {
     if (s->config.manual || !s->config.scrub_days)
         return KIST_OK;
-    return upkeep_start(&s->scrub, scrub_main, s);
+    return upkeep_start(&s->scrub, "scrub", scrub_main, s);
 }

@@ -177,7 +177,8 @@ struct store {
 
 /* upkeep.c: a background thread's life. init before start; stop joins; release last. */
 void upkeep_init(struct upkeep *u);
-enum kist_err upkeep_start(struct upkeep *u, void *(*run)(void *), struct store *s) MUST_CHECK;
+enum kist_err upkeep_start(struct upkeep *u, const char *name, void *(*run)(void *),
+                           struct store *s) MUST_CHECK;
 void upkeep_stop(struct upkeep *u);
 void upkeep_release(struct upkeep *u);
 
