@@ -60,7 +60,6 @@ static void *checkpoint_main(void *arg)
         u->dirty = u->urgent = false;
         pthread_mutex_unlock(&u->lock);
         enum kist_err err = store_checkpoint(s);
-        reclaim_checkpointed(s);
         pthread_mutex_lock(&u->lock);
         if (err != KIST_OK && err != u->flush_error)
             TRACE(TRACE_ERROR, "index", "checkpoint failed: %s", kist_err_text(err));
