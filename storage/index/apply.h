@@ -27,6 +27,13 @@ void version_text(uint64_t version, char out[VERSION_TEXT_LEN + 1]);
 /* False: made up. "null" is VERSION_NULL. */
 bool version_parse(struct bytes text, uint64_t *out);
 
+/* Kist__Freed.stage: part of the disk format. */
+enum freed_stage {
+    FREED_ALL,    /* of commands from before there were stages: E and F rows go */
+    FREED_BEFORE, /* E rows go: the extents are about to be punched */
+    FREED_AFTER   /* F rows go: they are */
+};
+
 /* Kinds of BucketConfig rows: part of the disk format. */
 enum bucket_config {
     CONFIG_POLICY,
@@ -155,8 +162,9 @@ struct apply_result {
     uint64_t version; /* as Kist__Object.version */
     /* DeleteObjects: one per key, given by the caller; may be NULL. */
     struct delete_result *deletes;
-    /* The command freed data: the reclaimer has work. */
+    /* The command freed data, of about so many bytes: the reclaimer has work. */
     bool made_garbage;
+    uint64_t garbage_bytes;
     /* A lifecycle row was written: something may be due sooner than was known. */
     bool made_due;
     /* An event was written, or may be delivered sooner than was known. */

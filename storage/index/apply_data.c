@@ -18,6 +18,7 @@ static void extent_key(struct row_key *key, enum row_table table, const Kist__Ex
     row_extent(key, table, e->pack, e->offset);
 }
 
+/* Its E row stays until it is punched: then those of neighbours go together. */
 static enum kist_err extent_free(struct apply *a, const Kist__Extent *e)
 {
     struct row_key key;
@@ -25,10 +26,9 @@ static enum kist_err extent_free(struct apply *a, const Kist__Extent *e)
     freed.pack = e->pack;
     freed.offset = e->offset;
     freed.length = e->length;
-    extent_key(&key, ROW_EXTENT, e);
-    apply_drop(a, &key);
     extent_key(&key, ROW_FREED, e);
     a->result->made_garbage = true;
+    a->result->garbage_bytes += e->length;
     return apply_set(a, &key, &freed);
 }
 
@@ -179,6 +179,7 @@ enum kist_err apply_discard(struct apply *a, const Kist__Data *data, uint64_t by
     garbage.bytes = bytes;
     row_garbage(&key, a->input->index, a->garbage_count++);
     a->result->made_garbage = true;
+    a->result->garbage_bytes += bytes;
     return apply_set(a, &key, &garbage);
 }
 
@@ -334,8 +335,12 @@ enum kist_err apply_freed(struct apply *a, const Kist__Freed *c)
 {
     for (size_t i = 0; i < c->n_extents; i++) {
         struct row_key key;
+        extent_key(&key, ROW_EXTENT, c->extents[i]);
+        if (c->stage != FREED_AFTER)
+            apply_drop(a, &key);
         extent_key(&key, ROW_FREED, c->extents[i]);
-        apply_drop(a, &key);
+        if (c->stage != FREED_BEFORE)
+            apply_drop(a, &key);
     }
     return KIST_OK;
 }

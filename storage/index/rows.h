@@ -20,7 +20,7 @@
  *   P data-id part-number        Part of an upload, or of a completed object's manifest
  *   M data-id                    ManifestRefs: absent means one reference
  *   C sha-256                    Chunk
- *   E pack offset                ExtentOwner: every live extent
+ *   E pack offset                ExtentOwner: every live extent, and dead ones with an F row
  *   F pack offset                Extent that is dead but not yet punched out of its pack
  *   X k bucket-id token          RenameToken
  *   X t time bucket-id token     (nothing): the same, by age

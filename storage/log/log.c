@@ -247,6 +247,8 @@ enum kist_err log_open(const struct log_config *config, const struct log_ops *op
     if (err == KIST_OK && !config->manual) {
         err = pthread_create(&log->thread, NULL, log_main, log) == 0 ? KIST_OK : KIST_E_NOMEM;
         log->thread_started = err == KIST_OK;
+        if (log->thread_started)
+            pthread_setname_np(log->thread, "log");
     }
     if (err != KIST_OK) {
         log_close(log);

@@ -60,7 +60,6 @@ static void *checkpoint_main(void *arg)
         u->dirty = u->urgent = false;
         pthread_mutex_unlock(&u->lock);
         enum kist_err err = store_checkpoint(s);
-        reclaim_checkpointed(s);
         pthread_mutex_lock(&u->lock);
         if (err != KIST_OK && err != u->flush_error)
             TRACE(TRACE_ERROR, "index", "checkpoint failed: %s", kist_err_text(err));
@@ -77,7 +76,7 @@ enum kist_err checkpoint_start(struct store *s)
     if (s->config.manual)
         return KIST_OK;
     s->checkpoint.dirty = true; /* what was replayed */
-    return upkeep_start(&s->checkpoint, checkpoint_main, s);
+    return upkeep_start(&s->checkpoint, "checkpoint", checkpoint_main, s);
 }
 
 /* Not needed for safety: it makes the next start short. A first call may only flush what an

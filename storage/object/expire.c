@@ -26,7 +26,7 @@ static int64_t now_ms(struct store *s)
     return s->env->now_ms(s->env) + s->config.lifecycle_offset_ms;
 }
 
-static enum kist_err commit(struct store *s, const Kist__Command *command, bool *garbage)
+static enum kist_err commit(struct store *s, const Kist__Command *command)
 {
     struct buf packed;
     struct apply_result result = { 0 };
@@ -35,7 +35,8 @@ static enum kist_err commit(struct store *s, const Kist__Command *command, bool 
     if (err == KIST_OK)
         err = log_commit(s->log, buf_bytes(&packed), BYTES_EMPTY, &result);
     buf_release(&packed);
-    *garbage = *garbage || result.made_garbage;
+    if (result.made_garbage)
+        reclaim_note(s, result.garbage_bytes);
     if (result.made_event)
         events_note(s);
     return err;
@@ -83,7 +84,7 @@ static enum kist_err gather(struct store *s, struct expiry *e, int64_t until_ms)
     return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
 
-static enum kist_err expire_round(struct store *s, struct expiry *e, bool *garbage)
+static enum kist_err expire_round(struct store *s, struct expiry *e)
 {
     int64_t now = now_ms(s);
     for (;;) { /* until nothing is due: what was done may have made more so */
@@ -97,7 +98,7 @@ static enum kist_err expire_round(struct store *s, struct expiry *e, bool *garba
         expire.now_ms = now;
         command.of_case = KIST__COMMAND__OF_EXPIRE;
         command.expire = &expire;
-        TRY(commit(s, &command, garbage));
+        TRY(commit(s, &command));
     }
 }
 
@@ -115,7 +116,7 @@ static enum kist_err backfill_bucket(struct store *s, uint64_t *bucket_id)
     return err;
 }
 
-static enum kist_err backfill(struct store *s, bool *garbage)
+static enum kist_err backfill(struct store *s)
 {
     uint64_t bucket_id;
     enum kist_err err = KIST_OK;
@@ -129,7 +130,7 @@ static enum kist_err backfill(struct store *s, bool *garbage)
         step.rows_max = BACKFILL_ROWS;
         command.of_case = KIST__COMMAND__OF_BACKFILL_STEP;
         command.backfill_step = &step;
-        err = commit(s, &command, garbage);
+        err = commit(s, &command);
     }
     return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
@@ -138,19 +139,16 @@ static enum kist_err backfill(struct store *s, bool *garbage)
 static enum kist_err expire_all(struct store *s, int64_t *next_ms)
 {
     struct expiry *e = calloc(1, sizeof(*e));
-    bool garbage = false;
     if (!e)
         return KIST_E_NOMEM;
     arena_init(&e->arena, (size_t)4 << 20);
     e->next_ms = INT64_MAX;
-    enum kist_err err = backfill(s, &garbage);
+    enum kist_err err = backfill(s);
     if (err == KIST_OK)
-        err = expire_round(s, e, &garbage);
+        err = expire_round(s, e);
     *next_ms = e->next_ms;
     arena_release(&e->arena);
     free(e);
-    if (garbage)
-        reclaim_note(s);
     return err;
 }
 
@@ -191,7 +189,7 @@ static void *expire_main(void *arg)
 
 enum kist_err expire_start(struct store *s)
 {
-    return s->config.manual ? KIST_OK : upkeep_start(&s->expire, expire_main, s);
+    return s->config.manual ? KIST_OK : upkeep_start(&s->expire, "expire", expire_main, s);
 }
 
 void expire_note(struct store *s)

@@ -86,6 +86,14 @@ static void __attribute__((format(printf, 2, 3))) problem(struct fsck *f, const 
     f->report(f->ctx, text);
 }
 
+static bool is_freed(struct fsck *f, uint32_t pack, uint64_t offset)
+{
+    struct row_key key;
+    struct bytes ignored;
+    row_extent(&key, ROW_FREED, pack, offset);
+    return kv_get(&f->read, row_bytes(&key), &ignored) == KIST_OK;
+}
+
 static void check_extent(struct fsck *f, const Kist__Extent *e, const char *what)
 {
     struct row_key key;
@@ -97,6 +105,8 @@ static void check_extent(struct fsck *f, const Kist__Extent *e, const char *what
         problem(f, "%s: no extent row at %08x:%" PRIu64, what, e->pack, e->offset);
     else if (owner->length != e->length)
         problem(f, "%s: extent at %08x:%" PRIu64 " has another length", what, e->pack, e->offset);
+    else if (is_freed(f, e->pack, e->offset))
+        problem(f, "%s: extent at %08x:%" PRIu64 " is freed", what, e->pack, e->offset);
 }
 
 static enum kist_err check_data(struct fsck *f, const Kist__Data *d, uint64_t size, bool sealed,
@@ -338,6 +348,8 @@ static enum kist_err on_extent(struct fsck *f, struct bytes key, struct bytes va
         problem(f, "extents overlap at %08x:%" PRIu64, pack, offset);
     f->pack = pack;
     f->pack_end = offset + e->length;
+    if (is_freed(f, pack, offset))
+        return KIST_OK; /* not punched yet */
     f->out.extents++;
     f->out.live_bytes += e->length;
     if (e->chunk.len != 32) {
@@ -354,13 +366,15 @@ static enum kist_err on_extent(struct fsck *f, struct bytes key, struct bytes va
 
 static enum kist_err on_freed(struct fsck *f, struct bytes key, struct bytes value)
 {
-    struct row_key live;
-    struct bytes ignored;
-    (void)value;
+    struct row_key owned;
+    Kist__ExtentOwner *owner;
+    Kist__Extent *freed;
     f->out.freed++;
-    row_extent(&live, ROW_EXTENT, row_read_u32(key.ptr + 1), row_read_u64(key.ptr + 5));
-    if (kv_get(&f->read, row_bytes(&live), &ignored) == KIST_OK)
-        problem(f, "an extent is both live and freed");
+    TRY(schema_unpack(&kist__extent__descriptor, value, &f->arena, &freed));
+    row_extent(&owned, ROW_EXTENT, row_read_u32(key.ptr + 1), row_read_u64(key.ptr + 5));
+    if (lookup(&f->read, &owned, &kist__extent_owner__descriptor, &f->arena, &owner) == KIST_OK &&
+        owner->length != freed->length)
+        problem(f, "a freed extent has another length");
     return KIST_OK;
 }
 

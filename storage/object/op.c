@@ -32,7 +32,7 @@ static void finish(struct store_op *op, enum kist_err err)
     writer_free(op->writer, keep);
     op->writer = NULL;
     if (op->result.made_garbage)
-        reclaim_note(s);
+        reclaim_note(s, op->result.garbage_bytes);
     if (op->result.made_due)
         expire_note(s);
     if (op->result.made_event)

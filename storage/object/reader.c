@@ -100,7 +100,7 @@ void object_reader_close(struct object_reader *r)
     if (!r)
         return;
     if (r->pin && pin_drop(&r->store->pins, r->pin))
-        reclaim_now(r->store);
+        reclaim_note(r->store, 0);
     sealer_close(r->own);
     sealer_close(r->of_part);
     OPENSSL_cleanse(r->wrapping_key, sizeof(r->wrapping_key));

@@ -105,6 +105,8 @@ static bool still_live(struct store *s, const struct scrub_row *row)
         return true;
     row_extent(&key, ROW_EXTENT, row->pack, row->offset);
     bool live = kv_get(&read, row_bytes(&key), &value) == KIST_OK;
+    row_extent(&key, ROW_FREED, row->pack, row->offset);
+    live = live && kv_get(&read, row_bytes(&key), &value) != KIST_OK;
     kv_read_end(&read);
     return live;
 }
@@ -238,5 +240,5 @@ enum kist_err scrub_start(struct store *s)
 {
     if (s->config.manual || !s->config.scrub_days)
         return KIST_OK;
-    return upkeep_start(&s->scrub, scrub_main, s);
+    return upkeep_start(&s->scrub, "scrub", scrub_main, s);
 }

@@ -136,11 +136,12 @@ struct upkeep {
     pthread_cond_t room; /* the log's thread: the overlay was flushed */
     pthread_t thread;
     bool started, stop;
-    bool dirty;                /* the overlay holds something */
-    bool urgent;               /* it is half full: do not wait for the second */
-    bool garbage;              /* the reclaimer has work */
-    size_t garbage_rows;       /* about so much, since it last began */
-    enum kist_err flush_error; /* of the last checkpoint */
+    bool dirty;  /* the overlay holds something */
+    bool urgent; /* it is half full: do not wait for the second */
+    /* the reclaimer's: garbage since it last began, about */
+    size_t garbage_rows;
+    uint64_t garbage_bytes, garbage_bytes_max; /* more is not waited for */
+    enum kist_err flush_error;                 /* of the last checkpoint */
 };
 
 struct store {
@@ -177,7 +178,8 @@ struct store {
 
 /* upkeep.c: a background thread's life. init before start; stop joins; release last. */
 void upkeep_init(struct upkeep *u);
-enum kist_err upkeep_start(struct upkeep *u, void *(*run)(void *), struct store *s) MUST_CHECK;
+enum kist_err upkeep_start(struct upkeep *u, const char *name, void *(*run)(void *),
+                           struct store *s) MUST_CHECK;
 void upkeep_stop(struct upkeep *u);
 void upkeep_release(struct upkeep *u);
 
@@ -194,19 +196,16 @@ void checkpoint_note(struct store *s);
 
 /* reclaim.c */
 enum kist_err reclaim_start(struct store *s) MUST_CHECK;
-/* Garbage was made: some time within the next checkpoint's. */
-void reclaim_note(struct store *s);
-void reclaim_checkpointed(struct store *s);
-/* Nothing else may follow that would have it looked at. */
-void reclaim_now(struct store *s);
+/* A command made garbage of so many bytes, or what had to wait for readers need not any more. */
+void reclaim_note(struct store *s, uint64_t bytes);
 /* sweep.c: packs after a crash */
 enum kist_err sweep_resume_lanes(struct store *s) MUST_CHECK;
 enum kist_err sweep_packs(struct store *s) MUST_CHECK;
 /* Punches [start, end) widened to whole pages where the neighbours are dead, too. */
 enum kist_err sweep_punch(struct store *s, uint32_t pack, uint64_t start,
                           uint64_t end) MUST_CHECK;
-/* Removes the pack file when nothing lives in it. */
-enum kist_err sweep_remove_empty(struct store *s, uint32_t pack) MUST_CHECK;
+/* Removes the pack file when nothing lives in it; offset: where to look first. */
+enum kist_err sweep_remove_empty(struct store *s, uint32_t pack, uint64_t offset) MUST_CHECK;
 
 /* expire.c: lifecycle */
 enum kist_err expire_start(struct store *s) MUST_CHECK;

@@ -6,9 +6,10 @@
  */
 #include "storage/object/store_internal.h"
 
-/* The row of `table` with the greatest offset below `offset` in the pack. KIST_E_NOT_FOUND. */
+/* Where the extent ends that has the greatest offset below `offset`, but not below `lowest`, in
+ * the pack. KIST_E_NOT_FOUND. */
 static enum kist_err last_before(struct kv_read *read, enum row_table table, uint32_t pack,
-                                 uint64_t offset, uint64_t *end)
+                                 uint64_t lowest, uint64_t offset, uint64_t *end)
 {
     struct row_key key, floor;
     uint8_t found_buf[KV_KEY_MAX];
@@ -16,7 +17,7 @@ static enum kist_err last_before(struct kv_read *read, enum row_table table, uin
     struct arena arena;
     uint32_t length = 0;
     row_extent(&key, table, pack, offset);
-    row_extent(&floor, table, pack, 0);
+    row_extent(&floor, table, pack, lowest);
     TRY(kv_find_before(read, row_bytes(&key), row_bytes(&floor), found_buf, &found, &value));
     arena_init(&arena, 1 << 20);
     enum kist_err err;
@@ -38,10 +39,10 @@ static enum kist_err last_before(struct kv_read *read, enum row_table table, uin
 static enum kist_err pack_end(struct kv_read *read, uint32_t pack, uint64_t *end)
 {
     uint64_t live = 0, freed = 0;
-    enum kist_err err = last_before(read, ROW_EXTENT, pack, UINT64_MAX, &live);
+    enum kist_err err = last_before(read, ROW_EXTENT, pack, 0, UINT64_MAX, &live);
     if (err != KIST_OK && err != KIST_E_NOT_FOUND)
         return err;
-    err = last_before(read, ROW_FREED, pack, UINT64_MAX, &freed);
+    err = last_before(read, ROW_FREED, pack, 0, UINT64_MAX, &freed);
     if (err != KIST_OK && err != KIST_E_NOT_FOUND)
         return err;
     *end = live > freed ? live : freed;
@@ -86,25 +87,31 @@ static enum kist_err first_from(struct kv_read *read, enum row_table table, uint
     return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
 
-/* Widens [start, end) to whole pages, less what live neighbours have of them. */
+/* Only bodies that rode in one batch share pages. Further back than they are long we need not
+ * look for one that ends in ours: over the tombstones of all that died there. */
+#define SHARERS_BYTES (2 * (uint64_t)SMALL_BODY_MAX)
+
+/* Widens [start, end) to whole pages; of one that is shared with a live neighbour, nothing. */
 static enum kist_err dead_pages(struct store *s, uint32_t pack, uint64_t start, uint64_t end,
                                 uint64_t *low, uint64_t *high)
 {
     uint64_t before = 0, after = UINT64_MAX;
+    uint64_t floor = start > SHARERS_BYTES ? start - SHARERS_BYTES : 0;
     struct kv_read read;
-    TRY(kv_read_begin(s->kv, &read));
-    enum kist_err err = last_before(&read, ROW_EXTENT, pack, start, &before);
-    if (err == KIST_OK || err == KIST_E_NOT_FOUND)
-        err = first_from(&read, ROW_EXTENT, pack, end, &after);
-    kv_read_end(&read);
+    enum kist_err err = KIST_OK;
     *low = start & ~(PACK_ALIGN - 1);
     *high = (end + PACK_ALIGN - 1) & ~(PACK_ALIGN - 1);
-    *low = before > *low ? before : *low;
-    *high = after < *high ? after : *high;
-    /* Only whole pages are punched: of a page that is shared, nothing. */
-    *low = (*low + PACK_ALIGN - 1) & ~(PACK_ALIGN - 1);
-    *high &= ~(PACK_ALIGN - 1);
-    return err;
+    TRY(kv_read_begin(s->kv, &read));
+    if (end != *high)
+        err = first_from(&read, ROW_EXTENT, pack, end, &after);
+    if (after < *high)
+        *high -= PACK_ALIGN;
+    if (err == KIST_OK && start != *low && *low < *high)
+        err = last_before(&read, ROW_EXTENT, pack, floor, start, &before);
+    kv_read_end(&read);
+    if (before > *low)
+        *low += PACK_ALIGN;
+    return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
 
 /* The write lock keeps a batch from being half applied here: rows of all extents that share our
@@ -123,28 +130,31 @@ enum kist_err sweep_punch(struct store *s, uint32_t pack, uint64_t start, uint64
     return low < high ? pack_punch(s->packs, pack, low, high - low) : KIST_OK;
 }
 
-static enum kist_err holds_nothing(struct store *s, uint32_t pack, bool *nothing)
+static enum kist_err holds_nothing(struct store *s, uint32_t pack, uint64_t offset, bool *nothing)
 {
     uint64_t live = UINT64_MAX, freed = UINT64_MAX;
     struct kv_read read;
     TRY(kv_read_begin(s->kv, &read));
-    enum kist_err err = first_from(&read, ROW_EXTENT, pack, 0, &live);
+    enum kist_err err = first_from(&read, ROW_EXTENT, pack, offset, &live);
     if (err == KIST_OK && live == UINT64_MAX)
-        err = first_from(&read, ROW_FREED, pack, 0, &freed);
+        err = first_from(&read, ROW_FREED, pack, offset, &freed);
     kv_read_end(&read);
     *nothing = live == UINT64_MAX && freed == UINT64_MAX;
     return err;
 }
 
-/* Most packs are not empty: that much shows without the lock. */
-enum kist_err sweep_remove_empty(struct store *s, uint32_t pack)
+/* Most packs are not empty: that much shows without the lock, and behind `offset` without a walk
+ * over what has just gone. */
+enum kist_err sweep_remove_empty(struct store *s, uint32_t pack, uint64_t offset)
 {
     bool empty;
-    TRY(holds_nothing(s, pack, &empty));
+    TRY(holds_nothing(s, pack, offset, &empty));
+    if (empty && offset)
+        TRY(holds_nothing(s, pack, 0, &empty));
     if (!empty)
         return KIST_OK;
     kv_write_lock(s->kv);
-    enum kist_err err = holds_nothing(s, pack, &empty);
+    enum kist_err err = holds_nothing(s, pack, 0, &empty);
     kv_write_unlock(s->kv);
     TRY(err);
     return empty ? pack_remove(s->packs, pack) : KIST_OK;
@@ -160,7 +170,7 @@ static enum kist_err sweep_pack(struct store *s, uint32_t pack, uint64_t limit)
         TRY(kv_read_begin(s->kv, &read));
         enum kist_err err = first_from(&read, ROW_EXTENT, pack, at, &next);
         if (err == KIST_OK && next != UINT64_MAX)
-            err = last_before(&read, ROW_EXTENT, pack, next + 1, &end);
+            err = last_before(&read, ROW_EXTENT, pack, next, next + 1, &end);
         kv_read_end(&read);
         TRY(err);
         uint64_t gap_end = next < limit ? next : limit;
@@ -170,7 +180,7 @@ static enum kist_err sweep_pack(struct store *s, uint32_t pack, uint64_t limit)
             break;
         at = end;
     }
-    return sweep_remove_empty(s, pack);
+    return sweep_remove_empty(s, pack, 0);
 }
 
 /* A pack that a lane goes on appending to is swept only below where it resumed. */

@@ -8,10 +8,12 @@ void upkeep_init(struct upkeep *u)
     mono_cond_init(&u->room);
 }
 
-enum kist_err upkeep_start(struct upkeep *u, void *(*run)(void *), struct store *s)
+enum kist_err upkeep_start(struct upkeep *u, const char *name, void *(*run)(void *),
+                           struct store *s)
 {
     if (pthread_create(&u->thread, NULL, run, s) != 0)
         return KIST_E_NOMEM;
+    pthread_setname_np(u->thread, name);
     u->started = true;
     return KIST_OK;
 }
