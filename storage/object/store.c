@@ -19,7 +19,8 @@
 
 #include "storage/base/cleanup.h"
 
-#define DATA_REVISION 1
+/* 2: an extent that is freed keeps its E row until it is punched. */
+#define DATA_REVISION 2
 #define WORKERS 4
 
 /* ---- what the log asks of us ---- */
@@ -126,7 +127,10 @@ static enum kist_err check_format(struct store *s)
         return kist_err_from_errno(errno);
     if (!f || fscanf(f, "kist-data %d%c", &revision, &end) != 2)
         return write_format(path);
-    return revision > DATA_REVISION ? KIST_E_NEWER_FORMAT : KIST_OK;
+    if (revision > DATA_REVISION)
+        return KIST_E_NEWER_FORMAT;
+    /* From here on an older program must not open it: not before anything new is written. */
+    return revision < DATA_REVISION ? write_format(path) : KIST_OK;
 }
 
 static enum kist_err open_log(struct store *s)
