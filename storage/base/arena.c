@@ -59,6 +59,19 @@ void arena_clear(struct arena *a)
     a->used_bytes = 0;
 }
 
+struct arena_mark arena_mark(const struct arena *a)
+{
+    return (struct arena_mark){ a->head, a->head ? a->head->used : 0, a->used_bytes };
+}
+
+void arena_rewind(struct arena *a, struct arena_mark mark)
+{
+    drop(a, mark.head);
+    if (a->head)
+        a->head->used = mark.used;
+    a->used_bytes = mark.used_bytes;
+}
+
 static size_t block_size(const struct arena *a, size_t wanted)
 {
     if (ONE_BLOCK_EACH)

@@ -89,6 +89,14 @@ void arena_init(struct arena *a, size_t max_bytes);
 void arena_release(struct arena *a);
 /* Keeps one block for reuse; all earlier allocations become invalid. */
 void arena_clear(struct arena *a);
+/* What is allocated from here on goes again with arena_rewind(): for steps of a long walk. No
+ * arena_clear() between the two. */
+struct arena_mark {
+    struct arena_block *head;
+    size_t used, used_bytes;
+};
+struct arena_mark arena_mark(const struct arena *a);
+void arena_rewind(struct arena *a, struct arena_mark mark);
 /* Uninitialised memory aligned for any type, or NULL. */
 void *arena_alloc(struct arena *a, size_t size) __attribute__((malloc));
 /* Zeroed memory, or NULL. */

@@ -173,7 +173,8 @@ static enum kist_err schedule_kept(struct apply *a, const Kist__Bucket *bucket, 
     if (err == KIST_E_NOT_FOUND)
         return KIST_OK;
     TRY(err);
-    while (err == KIST_OK && newer <= most) {
+    struct arena_mark mark = arena_mark(&a->arena);
+    for (; err == KIST_OK && newer <= most; arena_rewind(&a->arena, mark)) {
         Kist__Object *o = NULL;
         err = schema_unpack(&kist__object__descriptor, h.value, &a->arena, &o);
         if (err != KIST_OK)
@@ -356,8 +357,10 @@ static enum kist_err backfill_table(struct apply *a, const Kist__Bucket *bucket,
         row_add(&start, bytes_of("", 1));
     }
     TRY(kv_cursor_open(&a->read, &cursor));
+    struct arena_mark mark = arena_mark(&a->arena);
     enum kist_err err = kv_cursor_seek(cursor, row_bytes(&start), &row, &value);
     while (err == KIST_OK && *left && bytes_starts_with(row, bytes_of(start.data, prefix))) {
+        arena_rewind(&a->arena, mark);
         last->len = 0;
         row_add(last, row);
         err = backfill_row(a, bucket, row, value);
@@ -498,7 +501,8 @@ static enum kist_err expire_object(struct apply *a, const Kist__Bucket *bucket,
 
 enum kist_err apply_expire(struct apply *a, const Kist__Expire *c)
 {
-    for (size_t i = 0; i < c->n_due_keys; i++) {
+    struct arena_mark mark = arena_mark(&a->arena);
+    for (size_t i = 0; i < c->n_due_keys; i++, arena_rewind(&a->arena, mark)) {
         struct row_key row = { .len = 0 };
         struct due d;
         Kist__Due *due = NULL;

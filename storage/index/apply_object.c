@@ -139,12 +139,14 @@ enum kist_err apply_put_object(struct apply *a, Kist__PutObject *c)
     return apply_replace(a, bucket, c->key, current, c->object);
 }
 
-/* One verdict per key: a failed condition of one does not hold back the others. */
+/* One verdict per key: a failed condition of one does not hold back the others. Nor must memory
+ * run out between two writes of a key: rows may be large, and each key begins with all of it. */
 enum kist_err apply_delete_objects(struct apply *a, const Kist__DeleteObjects *c)
 {
     Kist__Bucket *bucket;
     TRY(apply_bucket(a, c->bucket, &bucket));
-    for (size_t i = 0; i < c->n_keys; i++) {
+    struct arena_mark mark = arena_mark(&a->arena);
+    for (size_t i = 0; i < c->n_keys; i++, arena_rewind(&a->arena, mark)) {
         struct delete_result one = { .versioned = bucket->versioning != VERSIONING_NEVER };
         one.err = apply_delete_key(a, bucket, c->keys[i], c, &one);
         if (one.err == KIST_E_CORRUPT || one.err == KIST_E_IO)

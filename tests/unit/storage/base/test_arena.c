@@ -83,6 +83,30 @@ START_TEST(test_texts)
 }
 END_TEST
 
+/* What was there before the mark stays, in every kind of block. */
+START_TEST(test_rewind)
+{
+    struct arena a;
+    arena_init(&a, 1 << 20);
+    struct arena_mark nothing = arena_mark(&a);
+    char *kept = arena_strdup(&a, "kept");
+    struct arena_mark mark = arena_mark(&a);
+    for (int round = 0; round < 100; round++) {
+        char *small = arena_strdup(&a, "gone");
+        uint8_t *large = arena_alloc(&a, 900000);
+        ck_assert_ptr_nonnull(small);
+        ck_assert_ptr_nonnull(large);
+        memset(large, round, 900000);
+        arena_rewind(&a, mark);
+        ck_assert_str_eq(kept, "kept");
+    }
+    arena_rewind(&a, nothing);
+    ck_assert_uint_eq(a.used_bytes, 0);
+    ck_assert_ptr_nonnull(arena_alloc(&a, 1000000));
+    arena_release(&a);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("arena");
@@ -91,6 +115,7 @@ int main(void)
     tcase_add_test(tcase, test_ceiling);
     tcase_add_test(tcase, test_large);
     tcase_add_test(tcase, test_texts);
+    tcase_add_test(tcase, test_rewind);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }

@@ -1,0 +1,131 @@
+/* Commands that touch a great many large rows: memory is that of one row, and all is done. */
+#include "tests/unit/storage/object/events_fixture.h"
+
+#define LARGE_BYTES 70000
+#define KEYS 1000
+#define VERSIONS 130
+
+static char *large;
+
+static void setup(void)
+{
+    (void)target, (void)other_target;
+    kist__cause__init(&cause);
+    start_store_and_bucket();
+    large = malloc(LARGE_BYTES + 1);
+    ck_assert_ptr_nonnull(large);
+    memset(large, 'x', LARGE_BYTES);
+    large[LARGE_BYTES] = '\0';
+}
+
+static void teardown(void)
+{
+    free(large);
+    stop_store();
+}
+
+/* An object with a header of so many bytes. */
+static void put_large(const char *key, size_t header_bytes)
+{
+    static char name[] = "Content-Disposition";
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__PutObject request = KIST__PUT_OBJECT__INIT;
+    Kist__Object object = KIST__OBJECT__INIT;
+    Kist__Pair header = KIST__PAIR__INIT, *headers[] = { &header };
+    command.of_case = KIST__COMMAND__OF_PUT_OBJECT;
+    command.put_object = &request;
+    request.bucket = bucket_name;
+    request.key = data_of(key);
+    request.object = &object;
+    object.mtime_ms = 1000;
+    object.n_headers = 1;
+    object.headers = headers;
+    header.name = name;
+    header.value = large + LARGE_BYTES - header_bytes;
+    ck_assert_int_eq(commit_body(&command, "some bytes"), KIST_OK);
+}
+
+static void delete_all(struct delete_result *results)
+{
+    static char names[KEYS][8];
+    static Kist__DeleteKey keys[KEYS], *list[KEYS];
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__DeleteObjects request = KIST__DELETE_OBJECTS__INIT;
+    struct store_op op;
+    bool done = false;
+    for (size_t i = 0; i < KEYS; i++) {
+        kist__delete_key__init(&keys[i]);
+        snprintf(names[i], sizeof(names[i]), "k%zu", i);
+        keys[i].key = data_of(names[i]);
+        list[i] = &keys[i];
+    }
+    command.of_case = KIST__COMMAND__OF_DELETE_OBJECTS;
+    command.delete_objects = &request;
+    request.bucket = bucket_name;
+    request.n_keys = KEYS;
+    request.keys = list;
+    request.now_ms = 2000;
+    store_op_init(&op, on_done, &done);
+    op.result.deletes = results;
+    store_submit(store, &op, &command);
+    ck_assert_int_eq(finish(&op, &done, NULL), KIST_OK);
+}
+
+/* _i: the bucket's versioning */
+START_TEST(test_delete_of_many_large_rows)
+{
+    static struct delete_result results[KEYS];
+    char key[8];
+    if (_i != VERSIONING_NEVER)
+        set_versioning((enum versioning)_i);
+    for (int i = 0; i < KEYS; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        put_large(key, LARGE_BYTES);
+    }
+    delete_all(results);
+    for (int i = 0; i < KEYS; i++) {
+        ck_assert_int_eq(results[i].err, KIST_OK);
+        snprintf(key, sizeof(key), "k%d", i);
+        struct object_reader *r = NULL;
+        struct object_id id = { bytes_str(bucket_name), bytes_str(key), VERSION_CURRENT };
+        enum kist_err err = object_reader_open(store, &id, &arena, &r, NULL);
+        ck_assert_int_eq(err, _i == VERSIONING_NEVER ? KIST_E_NO_KEY : KIST_E_DELETE_MARKER);
+        arena_clear(&arena);
+    }
+    (void)checked();
+}
+END_TEST
+
+/* Every version of a key looks at as many others as the rule keeps. */
+START_TEST(test_rules_for_many_versions)
+{
+    static char id[] = "keep";
+    Kist__Lifecycle lifecycle = KIST__LIFECYCLE__INIT;
+    Kist__LifecycleRule rule = KIST__LIFECYCLE_RULE__INIT, *rules[] = { &rule };
+    set_versioning(VERSIONING_ENABLED);
+    for (int i = 0; i < VERSIONS; i++)
+        put_large("k", 10000);
+    rule.id = id;
+    rule.noncurrent_days = 1;
+    rule.noncurrent_keep = 100;
+    lifecycle.day_ms = 1;
+    lifecycle.n_rules = 1;
+    lifecycle.rules = rules;
+    set_config(CONFIG_LIFECYCLE, &lifecycle, 0, NULL);
+    ck_assert_int_eq(store_expire(store), KIST_OK);
+    ck_assert_uint_eq(checked().versions, 100);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("batches");
+    TCase *t = tcase_create("batches");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_loop_test(t, test_delete_of_many_large_rows, VERSIONING_NEVER,
+                        VERSIONING_ENABLED + 1);
+    tcase_add_test(t, test_rules_for_many_versions);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}
