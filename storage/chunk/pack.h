@@ -57,11 +57,11 @@ void pack_replay_done(struct pack_store *s);
 size_t pack_sweep_count(struct pack_store *s);
 uint32_t pack_sweep_at(struct pack_store *s, size_t i);
 
-/* While held, a pack is not removed, and stays in the lanes file. */
-enum kist_err pack_hold(struct pack_store *s, uint32_t pack) MUST_CHECK;
+/* While held, a pack is not removed, and stays in the lanes file: see pack_reserve(). */
 void pack_unhold(struct pack_store *s, uint32_t pack);
 
-/* Finds room for bytes (at most PACK_BYTES_MAX) in one piece. Only I/O when a pack is begun. */
+/* Finds room for bytes (at most PACK_BYTES_MAX) in one piece, in a pack that the caller then
+ * holds. Only I/O when a pack is begun. */
 enum kist_err pack_reserve(struct pack_store *s, unsigned lane, uint64_t bytes, uint32_t *pack,
                            uint64_t *offset) MUST_CHECK;
 /* A lane for the next upload: spreads uploads over the streaming lanes. */

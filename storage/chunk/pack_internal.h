@@ -61,6 +61,8 @@ enum kist_err pack_get(struct pack_store *s, uint32_t id, bool create,
 void pack_put(struct pack_store *s, struct pack *p);
 /* A descriptor that goes past the page cache, or -1. */
 int pack_direct_fd(struct pack_store *s, struct pack *p);
+/* One more hold, which pack_unhold() gives back. */
+enum kist_err pack_hold(struct pack_store *s, uint32_t pack) MUST_CHECK;
 /* The ids of held packs, appended as uint32_t. */
 enum kist_err pack_files_held(struct pack_store *s, struct buf *out) MUST_CHECK;
 void pack_files_close(struct pack_store *s);

@@ -105,6 +105,8 @@ static enum kist_err lane_begin_pack(struct pack_store *s, struct pack_lane *lan
     return err;
 }
 
+/* Held while it is still the lane's: once the lane has left it, an empty pack may be removed, and
+ * the lanes file forgets it. */
 enum kist_err pack_reserve(struct pack_store *s, unsigned lane_number, uint64_t bytes,
                            uint32_t *pack, uint64_t *offset)
 {
@@ -116,6 +118,8 @@ enum kist_err pack_reserve(struct pack_store *s, unsigned lane_number, uint64_t 
         err = lane_begin_pack(s, lane);
         lane->resumed = lane->resumed || err == KIST_OK;
     }
+    if (err == KIST_OK)
+        err = pack_hold(s, lane->pack);
     if (err == KIST_OK) {
         *pack = lane->pack;
         *offset = lane->end;

@@ -32,7 +32,6 @@ static enum kist_err on_place(void *ctx, size_t bytes, uint32_t *pack, uint64_t 
         pack_unhold(s->packs, s->held_pack);
     s->held_pack = 0;
     TRY(pack_reserve(s->packs, PACK_LANE_LOG, bytes, pack, offset));
-    TRY(pack_hold(s->packs, *pack));
     s->held_pack = *pack;
     return KIST_OK;
 }

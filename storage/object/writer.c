@@ -93,17 +93,17 @@ static void budget_return(struct object_writer *w)
         budget_give(&w->store->budget, bytes);
 }
 
-static enum kist_err hold_pack(struct object_writer *w, uint32_t pack)
+/* Each reservation holds its pack; one hold is kept for all that follow each other. */
+static enum kist_err keep_hold(struct object_writer *w, uint32_t pack)
 {
     size_t n = w->held.len / sizeof(pack);
     uint32_t last = 0;
     if (n)
         memcpy(&last, w->held.ptr + (n - 1) * sizeof(last), sizeof(last));
-    if (last == pack)
-        return KIST_OK;
-    TRY(buf_reserve(&w->held, sizeof(pack)));
-    TRY(pack_hold(w->store->packs, pack));
-    return buf_append(&w->held, &pack, sizeof(pack));
+    enum kist_err err = last == pack ? KIST_OK : buf_append(&w->held, &pack, sizeof(pack));
+    if (last == pack || err != KIST_OK)
+        pack_unhold(w->store->packs, pack);
+    return err;
 }
 
 /* The first chunk's address is the whole body's SHA-256 so far. */
@@ -131,7 +131,7 @@ static enum kist_err chunk_open(struct object_writer *w)
     uint64_t bytes = rest < CHUNK_BYTES ? rest : CHUNK_BYTES;
     memset(&w->current, 0, sizeof(w->current));
     TRY(pack_reserve(w->store->packs, w->lane, bytes, &w->current.pack, &w->current.offset));
-    TRY(hold_pack(w, w->current.pack));
+    TRY(keep_hold(w, w->current.pack));
     w->current_max = (uint32_t)bytes;
     if (whole_is_chunk(w))
         w->current_hash = HASH_WHOLE;
