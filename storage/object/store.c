@@ -31,6 +31,7 @@ static enum kist_err on_place(void *ctx, size_t bytes, uint32_t *pack, uint64_t 
     if (s->held_pack) /* of a batch that failed before it was applied */
         pack_unhold(s->packs, s->held_pack);
     s->held_pack = 0;
+    TRY(store_take_space(s, bytes));
     TRY(pack_reserve(s->packs, PACK_LANE_LOG, bytes, pack, offset));
     s->held_pack = *pack;
     return KIST_OK;
@@ -269,14 +270,26 @@ void store_measure_free(struct store *s)
         s->free_bytes = (uint64_t)v.f_bavail * v.f_frsize;
 }
 
+static bool has_room(const struct store *s, uint64_t bytes)
+{
+    uint64_t free_bytes = s->free_bytes, spoken_for = s->config.reserve_bytes + s->filling_bytes;
+    return free_bytes >= spoken_for && free_bytes - spoken_for >= bytes;
+}
+
 enum kist_err store_admit(struct store *s, uint64_t bytes)
 {
-    uint64_t free_bytes = s->free_bytes;
-    if (free_bytes < s->config.reserve_bytes || free_bytes - s->config.reserve_bytes < bytes)
+    if (!has_room(s, bytes))
         store_measure_free(s); /* the cached figure says no: ask again before refusing */
-    free_bytes = s->free_bytes;
-    if (free_bytes < s->config.reserve_bytes || free_bytes - s->config.reserve_bytes < bytes)
-        return KIST_E_NOSPC;
+    return has_room(s, bytes) ? KIST_OK : KIST_E_NOSPC;
+}
+
+enum kist_err store_take_space(struct store *s, uint64_t bytes)
+{
+    TRY(store_admit(s, bytes));
+    uint64_t before = s->free_bytes;
+    while (before >= bytes &&
+           !atomic_compare_exchange_weak(&s->free_bytes, &before, before - bytes))
+        continue;
     return KIST_OK;
 }
 

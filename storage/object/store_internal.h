@@ -162,7 +162,8 @@ struct store {
     struct upkeep scrub;
     struct upkeep expire;
     _Atomic bool stopping;
-    _Atomic uint64_t free_bytes;
+    _Atomic uint64_t free_bytes;   /* as last measured, less what was taken since */
+    _Atomic uint64_t filling_bytes; /* of chunks that are being filled */
     _Atomic uint64_t reads_damaged, scrubbed_bytes, reclaimed_bytes;
     struct {
         uint32_t pack;
@@ -185,6 +186,10 @@ void upkeep_release(struct upkeep *u);
 
 /* Unless new data must be refused: KIST_E_NOSPC. */
 enum kist_err store_admit(struct store *s, uint64_t bytes) MUST_CHECK;
+/* The same, and counts them as taken until the next measurement: what is about to be written.
+ * Bodies were admitted when they began; since then others have grown, and of some nobody knew the
+ * length. */
+enum kist_err store_take_space(struct store *s, uint64_t bytes) MUST_CHECK;
 void store_measure_free(struct store *s);
 
 /* checkpoint.c */

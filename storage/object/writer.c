@@ -130,6 +130,7 @@ static enum kist_err chunk_open(struct object_writer *w)
     uint64_t rest = stored_rest(w);
     uint64_t bytes = rest < CHUNK_BYTES ? rest : CHUNK_BYTES;
     memset(&w->current, 0, sizeof(w->current));
+    TRY(store_take_space(w->store, bytes));
     TRY(pack_reserve(w->store->packs, w->lane, bytes, &w->current.pack, &w->current.offset));
     TRY(keep_hold(w, w->current.pack));
     w->current_max = (uint32_t)bytes;
@@ -140,7 +141,14 @@ static enum kist_err chunk_open(struct object_writer *w)
     if (w->current_hash == HASH_HERE)
         digest_set_restart(&w->chunk_hash, DIGEST_SHA256);
     w->open = true;
+    w->store->filling_bytes += bytes;
     return KIST_OK;
+}
+
+static void chunk_close(struct object_writer *w)
+{
+    w->open = false;
+    w->store->filling_bytes -= w->current_max;
 }
 
 static enum kist_err chunk_seal(struct object_writer *w)
@@ -153,7 +161,7 @@ static enum kist_err chunk_seal(struct object_writer *w)
              !digest_set_peek(&w->whole, DIGEST_SHA256, w->current.hash))
         return KIST_E_NOMEM;
     TRY(buf_append(&w->chunks, &w->current, sizeof(w->current)));
-    w->open = false;
+    chunk_close(w);
     if (!stores_aside(w))
         pack_write_hint(w->store->packs, w->current.pack, w->current.offset, w->current.length);
     return KIST_OK;
@@ -404,8 +412,10 @@ static void drop(void *user)
     size_t count = writer_chunks(w, &chunks);
     for (size_t i = 0; i < count && !w->keep; i++)
         punch(w, &chunks[i]);
-    if (w->open)
+    if (w->open) {
         punch(w, &w->current);
+        chunk_close(w);
+    }
     for (size_t at = 0; at < w->held.len; at += sizeof(uint32_t)) {
         uint32_t pack;
         memcpy(&pack, w->held.ptr + at, sizeof(pack));

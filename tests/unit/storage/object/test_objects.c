@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "storage/object/store_internal.h"
 #include "tests/unit/storage/object/store_fixture.h"
 
 /* ---- putting ---- */
@@ -284,6 +285,29 @@ START_TEST(test_list_over_both_places)
 }
 END_TEST
 
+/* Of a body nobody knows how long it gets: it ends where the reserve begins, and what it has
+ * taken comes back. */
+START_TEST(test_reserve_is_kept)
+{
+    static uint8_t piece[65536];
+    static const size_t most = 64 << 20;
+    struct object_writer *w = NULL;
+    struct store_stats stats;
+    enum kist_err err = KIST_OK;
+    store_stats(store, &stats);
+    store->config.reserve_bytes = stats.free_bytes - (16 << 20);
+    ck_assert_int_eq(object_writer_open(store, UINT64_MAX, 0, NULL, NULL, &w), KIST_OK);
+    for (size_t at = 0; at < most && err == KIST_OK; at += sizeof(piece))
+        err = object_writer_write(w, bytes_of(piece, sizeof(piece)));
+    ck_assert_int_eq(err, KIST_E_NOSPC);
+    object_writer_abort(w);
+    ck_assert_uint_eq(store->filling_bytes, 0);
+    store->config.reserve_bytes = 0;
+    ck_assert_int_eq(put("k", 1, 5 << 20), KIST_OK);
+    ck_assert_uint_eq(store->filling_bytes, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("objects");
@@ -296,6 +320,7 @@ int main(void)
     tcase_add_test(tcase, test_damaged_bytes_are_not_sent);
     tcase_add_test(tcase, test_list);
     tcase_add_test(tcase, test_list_over_both_places);
+    tcase_add_test(tcase, test_reserve_is_kept);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
