@@ -196,23 +196,40 @@ static void delete_many_done(struct s3_request *r)
     s3_xml_reply(r, &x, "DeleteResult");
 }
 
-/* An object's conditions: ETag, Size, LastModifiedTime. */
-static bool object_condition(struct s3_request *r, const struct s3_xml_node *node,
-                             Kist__DeleteKey *key)
+static bool etag_condition(struct s3_request *r, struct bytes etag, Kist__Condition *c)
 {
-    struct bytes etag = s3_xml_child_text(node, "ETag");
-    if (!etag.len)
-        return true;
-    Kist__Condition *c = arena_alloc(r->arena, sizeof(*c));
     char **etags = arena_alloc(r->arena, sizeof(*etags));
-    if (!c || !etags)
+    if (!etags)
         return false;
-    kist__condition__init(c);
-    if (etag.len >= 2 && etag.ptr[0] == '"')
+    if (etag.len >= 2 && etag.ptr[0] == '"' && etag.ptr[etag.len - 1] == '"')
         etag = bytes_of(etag.ptr + 1, etag.len - 2);
     etags[0] = s3_str(r, etag);
     c->n_etags = 1;
     c->etags = etags;
+    return true;
+}
+
+/* An object's conditions: ETag, Size, LastModifiedTime. What cannot be read must not delete. */
+static bool object_condition(struct s3_request *r, const struct s3_xml_node *node,
+                             Kist__DeleteKey *key)
+{
+    struct bytes etag = s3_xml_child_text(node, "ETag");
+    struct bytes size = s3_xml_child_text(node, "Size");
+    struct bytes mtime = s3_xml_child_text(node, "LastModifiedTime");
+    uint64_t bytes = 0;
+    if (!etag.ptr && !size.ptr && !mtime.ptr)
+        return true;
+    Kist__Condition *c = arena_alloc(r->arena, sizeof(*c));
+    if (!c)
+        return false;
+    kist__condition__init(c);
+    if ((etag.ptr && !etag_condition(r, etag, c)) ||
+        (size.ptr && bytes_to_u64(size, INT64_MAX - 1, &bytes) != KIST_OK) ||
+        (mtime.ptr && time_parse_http(mtime, &c->mtime_ms) != KIST_OK &&
+         time_parse_iso(mtime, &c->mtime_ms) != KIST_OK))
+        return false;
+    if (size.ptr)
+        c->size = (int64_t)bytes + 1;
     key->condition = c;
     return true;
 }

@@ -185,6 +185,31 @@ class Objects(Semantics):
         self.assertNotIn("Deleted", reply)
         self.fails("NoSuchKey", 404, self.get, keys[1])
 
+    def test_delete_many_on_conditions(self):
+        self.put("conditional", b"four")
+        right = self.s3.head_object(Bucket=self.bucket, Key="conditional")["LastModified"]
+        etag = self.get("conditional")["ETag"]
+
+        def delete(**condition):
+            said = "".join(f"<{k}>{v}</{k}>" for k, v in condition.items())
+            body = f"<Delete><Object><Key>conditional</Key>{said}</Object></Delete>".encode()
+            reply = self.raw.request("POST", f"/{self.bucket}?delete", body=body)
+            return re.findall(r"<Code>(\w+)", reply.body.decode())
+
+        def http(date):
+            return date.strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+        other = http(right - datetime.timedelta(days=1))
+        for wrong in ({"Size": 5}, {"LastModifiedTime": other}, {"ETag": etag, "Size": 3},
+                      {"ETag": '"x"'}):
+            with self.subTest(**wrong):
+                self.assertEqual(delete(**wrong), ["PreconditionFailed"])
+        for bad in ({"Size": "much"}, {"LastModifiedTime": "yesterday"}):
+            self.assertEqual(delete(**bad), ["MalformedXML"])
+        self.assertEqual(self.body("conditional"), b"four")
+        self.assertEqual(delete(ETag=etag, Size=4, LastModifiedTime=http(right)), [])
+        self.assertEqual(delete(Size=4), ["NoSuchKey"])
+
     def test_delete_many_limits(self):
         over = {"Objects": [{"Key": str(n)} for n in range(1001)]}
         self.fails("MalformedXML", 400, self.s3.delete_objects, Bucket=self.bucket, Delete=over)
