@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+import urllib.parse
 import urllib.request
 from email.utils import formatdate
 from pathlib import Path
@@ -126,6 +127,16 @@ class Raw(unittest.TestCase):
         for code, text, headers, more in cases:
             with self.subTest(code):
                 self.assertEqual(self.send(text, headers, **more).code, code)
+
+    def test_sub_resources_are_signed(self):
+        """Who holds a URL cannot make it one of another resource."""
+        expires = str(int(time.time()) + 600)
+        base = f"/sigv2-none?AWSAccessKeyId={ACCESS_KEY}&Expires={expires}&Signature="
+        sign = urllib.parse.quote(signature(f"GET\n\n\n{expires}\n/sigv2-none"), safe="")
+        self.assertEqual(self.client.anonymous("GET", base + sign).code, "NoSuchBucket")
+        for name in ("quota", "site", "policy"):
+            self.assertEqual(self.client.anonymous("GET", f"{base}{sign}&{name}").code,
+                             "SignatureDoesNotMatch")
 
     def test_content_md5_holds(self):
         now = formatdate(usegmt=True)
