@@ -147,23 +147,25 @@ static enum kist_err refused(struct judge *j, const char *op, const char *name, 
     return KIST_E_DENIED;
 }
 
-static struct bytes value_of(struct judge *j, const char *name)
+static bool value_fits(const char *op, struct bytes value, struct bytes wanted)
 {
-    struct bytes value = BYTES_EMPTY;
-    for (size_t i = 0; i < j->form->count; i++)
-        if (bytes_equal_nocase(j->form->fields[i].name, bytes_str(name))) {
-            if (!value.ptr)
-                value = j->form->fields[i].value;
-            j->covered[i] = true;
-        }
-    return strcmp(name, "bucket") == 0 ? j->form->bucket : value;
+    return strcmp(op, "eq") == 0 ? bytes_equal(value, wanted) : bytes_starts_with(value, wanted);
 }
 
+/* All fields of that name; without one, nothing is its value. */
 static enum kist_err match(struct judge *j, const char *op, const char *dollar_name,
                            const char *wanted)
 {
-    struct bytes value = value_of(j, dollar_name + 1), text = bytes_str(wanted);
-    bool ok = strcmp(op, "eq") == 0 ? bytes_equal(value, text) : bytes_starts_with(value, text);
+    struct bytes name = bytes_str(dollar_name + 1), text = bytes_str(wanted);
+    bool is_bucket = bytes_equal(name, BYTES_LIT("bucket")), found = is_bucket;
+    bool ok = !is_bucket || value_fits(op, j->form->bucket, text);
+    for (size_t i = 0; i < j->form->count; i++) {
+        if (!bytes_equal_nocase(j->form->fields[i].name, name))
+            continue;
+        j->covered[i] = found = true;
+        ok = ok && (is_bucket || value_fits(op, j->form->fields[i].value, text));
+    }
+    ok = ok && (found || value_fits(op, BYTES_EMPTY, text));
     return ok ? KIST_OK : refused(j, op, dollar_name, wanted);
 }
 

@@ -47,6 +47,17 @@ static void fail(struct post *p, enum s3_error error, const char *message)
 
 /* ---- the file begins: may they, and under which name? ---- */
 
+/* Without a policy the request's own signature would count; but what a header says of the form's
+ * bytes is not checked here, where they are a form already. */
+static bool is_unsigned(struct post *p)
+{
+    if (p->r->who.payload == AUTH_PAYLOAD_UNSIGNED)
+        return true;
+    fail(p, S3_INVALID_REQUEST,
+         "A form is signed by its policy: x-amz-content-sha256 must be UNSIGNED-PAYLOAD.");
+    return false;
+}
+
 static bool identify(struct post *p)
 {
     struct s3_request *r = p->r;
@@ -54,7 +65,8 @@ static bool identify(struct post *p)
     struct auth_result who;
     enum kist_err err = post_verify(&form, r->service->config.keyring, r->arena, &who);
     if (err == KIST_E_DENIED && who.anonymous)
-        return true; /* nobody, as before */
+        return is_unsigned(p); /* nobody, as before */
+    credential_drop(r->who.hold);
     r->who = who;
     if (err != KIST_OK) {
         r->body->failed = true;
