@@ -57,8 +57,30 @@ static void create_commit(struct s3_request *r)
     s3_commit(r, &command, create_done);
 }
 
+/* What headers add to the operation, as if it were done afterwards. Lists for nobody else are
+ * nothing. https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html */
+static bool extras_allowed(struct s3_request *r)
+{
+    static const char *const extras[][2] = {
+        { "x-amz-object-ownership", "s3:PutBucketOwnershipControls" },
+        { "x-amz-bucket-object-lock-enabled", "s3:PutBucketObjectLockConfiguration" },
+        { "x-amz-bucket-object-lock-enabled", "s3:PutBucketVersioning" },
+    };
+    bool closed = bytes_equal(s3_header(r, "x-amz-acl"), BYTES_LIT("private"));
+    bool allowed = !s3_acl_said(r) || closed ||
+                   s3_allowed(r, "s3:PutBucketAcl", BYTES_EMPTY, VERSION_CURRENT);
+    for (size_t i = 0; i < ARRAY_LEN(extras) && allowed; i++)
+        allowed = !s3_header(r, extras[i][0]).len ||
+                  s3_allowed(r, extras[i][1], BYTES_EMPTY, VERSION_CURRENT);
+    if (!allowed)
+        s3_fail(r, S3_ACCESS_DENIED);
+    return allowed;
+}
+
 void s3_create_bucket(struct s3_request *r)
 {
+    if (!extras_allowed(r))
+        return;
     if (!s3_bucket_name_valid(r->bucket))
         s3_fail(r, S3_INVALID_BUCKET_NAME);
     else if (s3_refuse_offset(r))

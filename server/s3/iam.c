@@ -157,7 +157,7 @@ static bool context(void *ctx, struct bytes key, struct policy_values *out)
     return value.len > 0;
 }
 
-bool iam_is_allowed(struct s3_request *r, const char *action, const char *arn)
+static bool decide(struct s3_request *r, const char *action, const char *arn, bool named)
 {
     const struct auth_identity *who = r->who.identity;
     struct policy_request request = { .principal = { .account = who->account,
@@ -173,14 +173,25 @@ bool iam_is_allowed(struct s3_request *r, const char *action, const char *arn)
                                  .identity_count = who->policy_count,
                                  .session = who->session,
                                  .is_account_root = who->is_root,
-                                 .same_account = true };
+                                 .same_account = true,
+                                 .acl_group = named };
     return access_is_allowed(&q);
+}
+
+bool iam_is_allowed(struct s3_request *r, const char *action, const char *arn)
+{
+    return decide(r, action, arn, false);
 }
 
 bool iam_allowed(struct s3_request *r, const char *action, const char *arn)
 {
+    return iam_allowed_or_named(r, action, arn, false);
+}
+
+bool iam_allowed_or_named(struct s3_request *r, const char *action, const char *arn, bool named)
+{
     const struct auth_identity *who = r->who.identity;
-    if (iam_is_allowed(r, action, arn))
+    if (decide(r, action, arn, named))
         return true;
     iam_fail(r, 403, "AccessDenied",
              arena_printf(r->arena, "User: %s is not authorized to perform: %s on resource: %s",

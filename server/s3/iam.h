@@ -34,6 +34,8 @@ void iam_fail_err(struct s3_request *r, enum kist_err err);
 bool iam_is_allowed(struct s3_request *r, const char *action, const char *arn);
 /* The same; false after an error reply. */
 bool iam_allowed(struct s3_request *r, const char *action, const char *arn);
+/* named: the thing's own policy names the caller, and allows it unless something denies it. */
+bool iam_allowed_or_named(struct s3_request *r, const char *action, const char *arn, bool named);
 /* A required parameter that fits the field's rules; false after an error reply. */
 bool iam_name(struct s3_request *r, const char *param, struct bytes *out);
 /* A policy document's parameter, judged; NULL after an error reply. */

@@ -107,7 +107,8 @@ enum kist_err sts_find_role(struct s3_request *r, struct bytes arn, struct sts_r
 }
 
 /* The trust policy must let the caller in; his own policies must too, unless the trust policy of
- * a role of his own account names him and not the account. */
+ * a role of his own account names him and not the account. Even then they may deny it, and a
+ * session's must allow it. */
 static bool trusts(struct s3_request *r, const struct sts_role *role)
 {
     const struct auth_identity *who = r->who.identity;
@@ -125,10 +126,9 @@ static bool trusts(struct s3_request *r, const struct sts_role *role)
                    policy_evaluate(trust, &request) == POLICY_ALLOW;
     if (allowed) {
         request.principal.account = BYTES_LIT("000000000000"); /* by name only */
-        if (!who->is_root && bytes_equal(role->account, who->account) &&
-            policy_evaluate(trust, &request) == POLICY_ALLOW)
-            return true;
-        return iam_allowed(r, "sts:AssumeRole", role->arn);
+        bool named = !who->is_root && bytes_equal(role->account, who->account) &&
+                     policy_evaluate(trust, &request) == POLICY_ALLOW;
+        return iam_allowed_or_named(r, "sts:AssumeRole", role->arn, named);
     }
     iam_fail(r, 403, "AccessDenied",
              arena_printf(r->arena,

@@ -234,6 +234,58 @@ class Iam(Identities):
         self.denied(sts.assume_role, RoleArn=role_arn, RoleSessionName="any")
         self.denied(sts.assume_role, RoleArn=role_arn + "x", RoleSessionName="any")
 
+    def test_roles_of_who_is_bounded(self):
+        """A trust policy that names somebody does not lift what denies or bounds him."""
+        key, _ = self.user("denied-actor", {"Version": "2012-10-17", "Statement": {
+            "Effect": "Deny", "Action": "sts:AssumeRole", "Resource": "*"}})
+        everything = {"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": "*", "Resource": "*"}}
+
+        def role(name, principal):
+            trust = {"Version": "2012-10-17", "Statement": {
+                "Effect": "Allow", "Principal": {"AWS": principal}, "Action": "sts:AssumeRole"}}
+            made = self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+            self.iam.put_role_policy(RoleName=name, PolicyName="p",
+                                     PolicyDocument=json.dumps(everything))
+            return made["Role"]["Arn"]
+
+        users = [self.iam.get_user(UserName="denied-actor")["User"]["Arn"]]
+        first = role("bound-first", users + [self.iam_user_arn("free-actor")])
+        second = role("bound-second", first)
+        sts = self.client("sts", key["AccessKeyId"], key["SecretAccessKey"])
+        self.denied(sts.assume_role, RoleArn=first, RoleSessionName="session")
+        key = self.keys["free-actor"]
+        sts = self.client("sts", key["AccessKeyId"], key["SecretAccessKey"])
+
+        def second_by(**bounds):
+            given = sts.assume_role(RoleArn=first, RoleSessionName="session", **bounds)["Credentials"]
+            again = self.client("sts", given["AccessKeyId"], given["SecretAccessKey"],
+                                given["SessionToken"])
+            return again.assume_role(RoleArn=second, RoleSessionName="session")
+
+        second_by()
+        self.denied(second_by, Policy=json.dumps(ALLOW_READ))
+
+    def iam_user_arn(self, name):
+        """A new user's, who may do nothing by himself."""
+        self.keys = {name: self.user(name)[0]}
+        return self.iam.get_user(UserName=name)["User"]["Arn"]
+
+    def test_create_bucket_with_more(self):
+        key, s3 = self.user("founder", {"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": "s3:CreateBucket", "Resource": "*"}})
+        for more in ({"ACL": "public-read", "ObjectOwnership": "ObjectWriter"},
+                     {"ObjectOwnership": "ObjectWriter"}, {"ObjectLockEnabledForBucket": True}):
+            self.denied(s3.create_bucket, Bucket="founded-more", **more)
+        s3.create_bucket(Bucket="founded", ACL="private")
+        self.iam.put_user_policy(UserName="founder", PolicyName="more", PolicyDocument=json.dumps(
+            {"Version": "2012-10-17", "Statement": {
+                "Effect": "Allow", "Resource": "*", "Action": [
+                    "s3:PutBucketAcl", "s3:PutBucketOwnershipControls", "s3:PutBucketVersioning",
+                    "s3:PutBucketObjectLockConfiguration"]}}))
+        s3.create_bucket(Bucket="founded-more", ACL="public-read", ObjectOwnership="ObjectWriter",
+                         ObjectLockEnabledForBucket=True)
+
     def test_bad_requests(self):
         self.fails("ValidationError", 400, self.iam.create_user, UserName="no spaces")
         self.fails("NoSuchEntity", 404, self.iam.delete_user, UserName="nobody")
