@@ -162,7 +162,7 @@ struct store {
     struct upkeep scrub;
     struct upkeep expire;
     _Atomic bool stopping;
-    _Atomic uint64_t free_bytes;   /* as last measured, less what was taken since */
+    _Atomic uint64_t free_bytes;    /* as last measured, less what was taken since */
     _Atomic uint64_t filling_bytes; /* of chunks that are being filled */
     _Atomic uint64_t reads_damaged, scrubbed_bytes, reclaimed_bytes;
     struct {
