@@ -20,6 +20,11 @@ static enum kist_err consume(void *ctx, const void *data, size_t len)
 {
     struct s3_body *b = ctx;
     struct bytes piece = bytes_of(data, len);
+    if (b->writer && object_writer_size(b->writer) + len > b->max_bytes) {
+        b->failed = true; /* it came without a length */
+        s3_fail(b->request, S3_ENTITY_TOO_LARGE);
+        return KIST_E_TOO_LARGE;
+    }
     return b->writer ? object_writer_write(b->writer, piece) : buf_append_bytes(&b->xml, piece);
 }
 
@@ -48,7 +53,7 @@ static void on_piece(struct exchange *x, void *ctx, struct bytes piece, size_t *
     }
     enum kist_err err = b->chunked ? chunked_feed(&b->decoder, piece, consume, b)
                                    : consume(b, piece.ptr, piece.len);
-    if (err != KIST_OK)
+    if (err != KIST_OK && !b->failed)
         body_fail_err(b->request, err);
 }
 
@@ -306,6 +311,7 @@ void s3_read_object(struct s3_request *r, uint64_t max_bytes, void (*then)(struc
     struct s3_body *b = body_begin(r, max_bytes, then);
     if (!b)
         return;
+    b->max_bytes = max_bytes;
     want_digests(r);
     if (r->who.payload == AUTH_PAYLOAD_SIGNED_SHA256 ||
         r->who.payload == AUTH_PAYLOAD_SIGNED_DEFERRED)

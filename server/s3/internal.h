@@ -61,6 +61,7 @@ struct s3_body {
     struct buf xml; /* XML bodies */
     size_t xml_max_bytes;
     struct object_writer *writer; /* object bodies */
+    uint64_t max_bytes;           /* of those */
     uint64_t length;              /* decoded; UINT64_MAX: unknown */
     unsigned digests;             /* DIGEST_BIT()s wanted */
     uint8_t md5[16];              /* Content-MD5 */
