@@ -161,7 +161,7 @@ static bool range_still_holds(struct s3_request *r, const Kist__Object *o)
     return bytes_equal(validator, s3_etag(r->arena, schema_bytes(o->etag), o->part_count));
 }
 
-static bool choose_part(struct s3_request *r, const Kist__Object *o, struct get_state *g)
+static bool choose_part(struct s3_request *r, struct get_state *g)
 {
     uint64_t number;
     struct part_info part;
@@ -183,7 +183,7 @@ static bool choose_part(struct s3_request *r, const Kist__Object *o, struct get_
     }
     g->part = part.number;
     g->range = (struct s3_range){ part.start, part.size };
-    g->status = o->size ? 206 : 200;
+    g->status = part.size ? 206 : 200; /* no range names nothing */
     return true;
 }
 
@@ -197,7 +197,7 @@ static bool choose_range(struct s3_request *r, const Kist__Object *o, struct get
                             "Cannot specify both Range header and partNumber query parameter");
             return false;
         }
-        return choose_part(r, o, g);
+        return choose_part(r, g);
     }
     if (!header.ptr || !range_still_holds(r, o))
         return true;
