@@ -60,8 +60,33 @@ static bool give_tag_names(struct question *q, size_t n, Kist__Pair **tags,
     return n > 0;
 }
 
+/* Of a form: a document. One that is none has no tags, and is refused by its handler. */
+static void read_form_tags(struct s3_request *r)
+{
+    struct s3_xml_node *root = NULL;
+    struct bytes xml = s3_header(r, "x-amz-tagging");
+    struct s3_asked *asked = &r->asked;
+    asked->known = true;
+    if (!xml.len || s3_xml_parse(xml, r->arena, &root) != KIST_OK)
+        return;
+    size_t count = 0;
+    const struct s3_xml_node *set = s3_xml_child(root, "TagSet");
+    for (const struct s3_xml_node *n = set ? set->child : NULL; n; n = n->next)
+        count++;
+    asked->tags = arena_alloc(r->arena, count * sizeof(*asked->tags) + 1);
+    for (const struct s3_xml_node *n = set ? set->child : NULL; asked->tags && n; n = n->next) {
+        Kist__Pair *tag = arena_alloc(r->arena, sizeof(*tag));
+        if (!tag)
+            return;
+        kist__pair__init(tag);
+        tag->name = s3_str(r, s3_xml_child_text(n, "Key"));
+        tag->value = s3_str(r, s3_xml_child_text(n, "Value"));
+        asked->tags[asked->n_tags++] = tag;
+    }
+}
+
 /* x-amz-tagging, decoded; the handler judges it once more and replies. */
-static bool request_tag(struct question *q, struct bytes name, struct policy_values *out)
+static bool header_tag(struct question *q, struct bytes name, struct policy_values *out)
 {
     struct bytes header = s3_header(q->r, "x-amz-tagging");
     size_t count = 0;
@@ -86,10 +111,41 @@ static bool request_tag(struct question *q, struct bytes name, struct policy_val
     return !name.len && count > 0;
 }
 
+/* name empty: the names of all. */
+static bool request_tag(struct question *q, struct bytes name, struct policy_values *out)
+{
+    struct s3_asked *asked = &q->r->asked;
+    if (q->r->is_form && !asked->known)
+        read_form_tags(q->r);
+    if (!asked->known)
+        return header_tag(q, name, out);
+    return name.len ? give_tag(q, name, asked->n_tags, asked->tags, out)
+                    : give_tag_names(q, asked->n_tags, asked->tags, out);
+}
+
+static struct bytes lock_until(const struct s3_request *r)
+{
+    return r->asked.known && !r->is_form ? r->asked.lock_until
+                                         : s3_header(r, "x-amz-object-lock-retain-until-date");
+}
+
+static bool lock_key(struct question *q, struct bytes name, struct policy_values *out)
+{
+    const struct s3_asked *asked = &q->r->asked;
+    if (!asked->known || q->r->is_form)
+        return false;
+    if (bytes_equal_nocase(name, BYTES_LIT("object-lock-mode")))
+        return give(q, asked->lock_mode, out);
+    if (bytes_equal_nocase(name, BYTES_LIT("object-lock-retain-until-date")))
+        return give(q, asked->lock_until, out);
+    return bytes_equal_nocase(name, BYTES_LIT("object-lock-legal-hold")) &&
+           give(q, asked->hold, out);
+}
+
 static bool remaining_days(struct question *q, struct policy_values *out)
 {
     int64_t until;
-    struct bytes date = s3_header(q->r, "x-amz-object-lock-retain-until-date");
+    struct bytes date = lock_until(q->r);
     if (!date.ptr || time_parse_iso(date, &until) != KIST_OK)
         return false;
     int64_t days = (until - s3_now(q->r)) / 86400000;
@@ -161,6 +217,12 @@ static bool plain_key(struct question *q, struct bytes name, struct policy_value
         { "object-lock-mode", NULL, "x-amz-object-lock-mode" },
         { "object-lock-retain-until-date", NULL, "x-amz-object-lock-retain-until-date" },
         { "object-lock-legal-hold", NULL, "x-amz-object-lock-legal-hold" },
+        { "x-amz-grant-full-control", NULL, "x-amz-grant-full-control" },
+        { "x-amz-grant-read", NULL, "x-amz-grant-read" },
+        { "x-amz-grant-read-acp", NULL, "x-amz-grant-read-acp" },
+        { "x-amz-grant-write", NULL, "x-amz-grant-write" },
+        { "x-amz-grant-write-acp", NULL, "x-amz-grant-write-acp" },
+        { "x-amz-object-ownership", NULL, "x-amz-object-ownership" },
         { "if-match", NULL, "if-match" },
         { "if-none-match", NULL, "if-none-match" },
     };
@@ -206,7 +268,7 @@ static bool s3_key(struct question *q, struct bytes name, struct policy_values *
         return q->r->who.identity->id.len &&
                give(q, q->r->who.version_2 ? BYTES_LIT("AWS") : BYTES_LIT("AWS4-HMAC-SHA256"),
                     out);
-    return plain_key(q, name, out);
+    return lock_key(q, name, out) || plain_key(q, name, out);
 }
 
 static bool context(void *ctx, struct bytes key, struct policy_values *out)
@@ -231,6 +293,16 @@ static const Kist__Object *existing_object(void *ctx)
     return existing(ctx);
 }
 
+/* "The root user of the account that owns a bucket can always use this operation, even if the
+ * policy explicitly denies": nobody locks himself out.
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketPolicy.html */
+static bool is_about_policy(const char *action)
+{
+    return strcmp(action, "s3:GetBucketPolicy") == 0 ||
+           strcmp(action, "s3:PutBucketPolicy") == 0 ||
+           strcmp(action, "s3:DeleteBucketPolicy") == 0;
+}
+
 /* Without a bucket (ListBuckets, CreateBucket) the account itself is asked about. */
 static bool is_own_bucket(struct s3_request *r, const Kist__Bucket *bucket,
                           struct bytes *owner_id)
@@ -252,7 +324,8 @@ static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s
     bool lists = bucket && bucket->ownership != OWNERSHIP_ENFORCED && s3_acl_is_of_object(action);
     const struct auth_identity *who = r->who.identity;
     struct question q = { .r = r, .bucket = bucket, .id = *id };
-    if (own && !lists && who->is_root && !who->session && (!rules || !rules->policy))
+    if (own && !lists && who->is_root && !who->session &&
+        (!rules || !rules->policy || is_about_policy(action)))
         return true; /* nothing can deny */
     struct policy_request request = {
         .principal = { .anonymous = !who->id.len,
@@ -295,7 +368,7 @@ static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s
 }
 
 /* Of an operation that names a version, the action has another name. */
-static const char *versioned_action(const struct s3_request *r, const char *action)
+static const char *versioned_action(uint64_t version, const char *action)
 {
     static const char *const names[][2] = {
         { "s3:GetObject", "s3:GetObjectVersion" },
@@ -307,7 +380,7 @@ static const char *versioned_action(const struct s3_request *r, const char *acti
         { "s3:DeleteObject", "s3:DeleteObjectVersion" },
         { "s3:DeleteObjectTagging", "s3:DeleteObjectVersionTagging" },
     };
-    for (size_t i = 0; r->version != VERSION_CURRENT && i < ARRAY_LEN(names); i++)
+    for (size_t i = 0; version != VERSION_CURRENT && i < ARRAY_LEN(names); i++)
         if (strcmp(action, names[i][0]) == 0)
             return names[i][1];
     return action;
@@ -319,15 +392,13 @@ bool s3_allowed(struct s3_request *r, const char *action, struct bytes key, uint
     return ask(r, r->bucket_row, r->rules, action, &id);
 }
 
-bool s3_allowed_source(struct s3_request *r, const Kist__Bucket *bucket,
+bool s3_allowed_source(struct s3_request *r, const Kist__Bucket *bucket, const char *action,
                        const struct object_id *id)
 {
     struct s3_rules *rules = NULL;
     if (s3_rules_get(r->service, bucket, &rules) != KIST_OK)
         return false;
-    bool allowed =
-        ask(r, bucket, rules,
-            id->version == VERSION_CURRENT ? "s3:GetObject" : "s3:GetObjectVersion", id);
+    bool allowed = ask(r, bucket, rules, versioned_action(id->version, action), id);
     s3_rules_drop(rules);
     return allowed;
 }
@@ -387,12 +458,33 @@ static bool payer_agrees(struct s3_request *r)
     return agrees && r->who.identity->id.len;
 }
 
+static bool action_allowed(struct s3_request *r, const char *action)
+{
+    return s3_allowed(r, versioned_action(r->version, action), r->key, r->version);
+}
+
+/* Their conditions may speak of the body: the question comes again with it. */
+static bool is_asked_again(const struct s3_request *r)
+{
+    void (*handle)(struct s3_request *) = s3_operations[r->op_index].handle;
+    return handle == s3_put_object_tagging || handle == s3_put_object_retention ||
+           handle == s3_put_object_legal_hold;
+}
+
+bool s3_authorize_body(struct s3_request *r)
+{
+    bool allowed = action_allowed(r, s3_operations[r->op_index].action);
+    if (!allowed)
+        s3_fail(r, S3_ACCESS_DENIED);
+    return allowed;
+}
+
 bool s3_authorize(struct s3_request *r)
 {
     const char *action = s3_operations[r->op_index].action;
-    bool allowed = payer_agrees(r);
-    if (action && allowed)
-        allowed = s3_allowed(r, versioned_action(r, action), r->key, r->version);
+    bool later = is_asked_again(r) && r->who.identity->id.len, allowed = payer_agrees(r);
+    if (action && allowed && !later)
+        allowed = action_allowed(r, action);
     if (allowed && r->scope == S3_SCOPE_OBJECT)
         allowed = extras_allowed(r);
     if (!allowed)

@@ -15,7 +15,16 @@ static struct store *store_of(const struct s3_request *r)
     return r->service->config.store;
 }
 
-bool s3_open_copy_source(struct s3_request *r, struct object_id *source)
+/* Who must not list the source's bucket must not learn either what is missing there. */
+static enum kist_err hide_absence(struct s3_request *r, const Kist__Bucket *bucket,
+                                  const struct object_id *source, enum kist_err err)
+{
+    struct object_id all = { source->bucket, BYTES_EMPTY, VERSION_CURRENT };
+    bool absent = err == KIST_E_NO_KEY || err == KIST_E_NO_VERSION || err == KIST_E_DELETE_MARKER;
+    return absent && !s3_allowed_source(r, bucket, "s3:ListBucket", &all) ? KIST_E_DENIED : err;
+}
+
+bool s3_open_copy_source(struct s3_request *r, struct object_id *source, Kist__Bucket **out)
 {
     Kist__Object *marker = NULL;
     Kist__Bucket *bucket = NULL;
@@ -38,10 +47,13 @@ bool s3_open_copy_source(struct s3_request *r, struct object_id *source)
         err = s3_owner_find(r, bucket->owner, &owner);
     if (err == KIST_OK && !s3_owner_expected(r, "x-amz-source-expected-bucket-owner", &owner))
         return false;
-    if (err == KIST_OK && !s3_allowed_source(r, bucket, source))
+    if (err == KIST_OK && !s3_allowed_source(r, bucket, "s3:GetObject", source))
         err = KIST_E_DENIED;
     if (err == KIST_OK)
-        err = object_reader_open(store_of(r), source, r->arena, &r->reader, &marker);
+        err =
+            hide_absence(r, bucket, source,
+                         object_reader_open(store_of(r), source, r->arena, &r->reader, &marker));
+    *out = bucket;
     if (err != KIST_OK) {
         if (err == KIST_E_NO_BUCKET)
             r->bucket = source->bucket;
@@ -143,6 +155,8 @@ struct copy_state {
     struct s3_meta meta;
     Kist__Condition *condition;
     struct object_id source;
+    Kist__Bucket *from;
+    Kist__Checksum *checksum;
 };
 
 static void copy_reply(struct s3_request *r)
@@ -152,8 +166,8 @@ static void copy_reply(struct s3_request *r)
     s3_xml_begin(&x, "CopyObjectResult");
     s3_xml_etag(&x, bytes_of(result->etag, 16), result->part_count);
     s3_xml_time(&x, "LastModified", result->mtime_ms);
-    const Kist__Object *o = object_reader_object(r->reader);
-    s3_xml_checksum(&x, r->arena, o->checksum, o->part_count, true);
+    const struct copy_state *c = r->state;
+    s3_xml_checksum(&x, r->arena, c->checksum, result->part_count, true);
     s3_version_header(r, result->versioned, result->version);
     s3_seal_headers(r, s3_seal_record(r));
     s3_xml_reply(r, &x, "CopyObjectResult");
@@ -164,7 +178,23 @@ static void fill_object(struct s3_request *r, Kist__Object *o)
     struct copy_state *c = r->state;
     o->mtime_ms = s3_now(r);
     s3_meta_fill(&c->meta, o);
-    o->checksum = object_reader_object(r->reader)->checksum;
+    o->checksum = c->checksum;
+}
+
+/* Parts' checksums composed say nothing about an object that is one piece: it gets its own. */
+static Kist__Checksum *whole_checksum(struct s3_request *r)
+{
+    Kist__Checksum *had = object_reader_object(r->reader)->checksum;
+    Kist__Checksum *c = had && had->composite ? arena_alloc(r->arena, sizeof(*c)) : NULL;
+    uint8_t *value = c ? arena_alloc(r->arena, DIGEST_MAX_LEN) : NULL;
+    if (!value)
+        return had && had->composite ? NULL : had;
+    kist__checksum__init(c);
+    c->algorithm = had->algorithm;
+    object_writer_digest(r->body->writer, (enum digest_kind)had->algorithm, value);
+    c->value = (ProtobufCBinaryData){ .len = digest_len((enum digest_kind)had->algorithm),
+                                      .data = value };
+    return c;
 }
 
 static void put_copy(struct s3_request *r)
@@ -173,6 +203,7 @@ static void put_copy(struct s3_request *r)
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__PutObject put = KIST__PUT_OBJECT__INIT;
     Kist__Object object = KIST__OBJECT__INIT;
+    c->checksum = whole_checksum(r);
     fill_object(r, &object);
     command.of_case = KIST__COMMAND__OF_PUT_OBJECT;
     command.put_object = &put;
@@ -190,6 +221,7 @@ static void share_copy(struct s3_request *r)
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__CopyObject copy = KIST__COPY_OBJECT__INIT;
     Kist__Object object = KIST__OBJECT__INIT;
+    c->checksum = object_reader_object(r->reader)->checksum;
     fill_object(r, &object);
     command.of_case = KIST__COMMAND__OF_COPY_OBJECT;
     command.copy_object = &copy;
@@ -202,6 +234,42 @@ static void share_copy(struct s3_request *r)
     copy.object = &object;
     copy.condition = c->condition;
     s3_commit(r, &command, copy_reply);
+}
+
+/* Where a website redirects to is never copied: "This value is unique to each object". */
+static bool copy_headers(struct s3_request *r, struct s3_meta *meta, const Kist__Object *o)
+{
+    static const char redirect[] = "x-amz-website-redirect-location";
+    size_t n = 0;
+    Kist__Pair **kept = arena_alloc(r->arena, (o->n_headers + 1) * sizeof(*kept));
+    if (!kept) {
+        s3_fail(r, S3_SLOW_DOWN);
+        return false;
+    }
+    for (size_t i = 0; i < o->n_headers; i++)
+        if (strcmp(o->headers[i]->name, redirect) != 0)
+            kept[n++] = o->headers[i];
+    for (size_t i = 0; i < meta->n_headers; i++)
+        if (strcmp(meta->headers[i]->name, redirect) == 0)
+            kept[n++] = meta->headers[i];
+    meta->n_headers = n;
+    meta->headers = kept;
+    meta->n_metadata = o->n_metadata;
+    meta->metadata = o->metadata;
+    return true;
+}
+
+/* Tags are read there and written here. */
+static bool copy_tags(struct s3_request *r, struct copy_state *c, const Kist__Object *o)
+{
+    if (o->n_tags && !(s3_allowed_source(r, c->from, "s3:GetObjectTagging", &c->source) &&
+                       s3_allowed(r, "s3:PutObjectTagging", r->key, VERSION_CURRENT))) {
+        s3_fail(r, S3_ACCESS_DENIED);
+        return false;
+    }
+    c->meta.n_tags = o->n_tags;
+    c->meta.tags = o->tags;
+    return true;
 }
 
 /* COPY takes everything from the source but what is always new; REPLACE takes it from here. */
@@ -219,16 +287,8 @@ static bool directives(struct s3_request *r, struct copy_state *c, bool *changes
     }
     if (!s3_meta_parse(r, &c->meta) || !s3_seal_keep(r, o->seal))
         return false;
-    if (!replace) {
-        c->meta.n_headers = o->n_headers;
-        c->meta.headers = o->headers;
-        c->meta.n_metadata = o->n_metadata;
-        c->meta.metadata = o->metadata;
-    }
-    if (!replace_tags) {
-        c->meta.n_tags = o->n_tags;
-        c->meta.tags = o->tags;
-    }
+    if ((!replace && !copy_headers(r, &c->meta, o)) || (!replace_tags && !copy_tags(r, c, o)))
+        return false;
     *changes = replace || replace_tags || s3_header(r, "x-amz-storage-class").len ||
                s3_header(r, "x-amz-website-redirect-location").len ||
                s3_header(r, "x-amz-server-side-encryption").len || !s3_seal_matches(r, o->seal);
@@ -245,7 +305,7 @@ void s3_copy_object(struct s3_request *r)
         return;
     }
     r->state = c;
-    if (!s3_open_copy_source(r, &c->source) || !directives(r, c, &changes) ||
+    if (!s3_open_copy_source(r, &c->source, &c->from) || !directives(r, c, &changes) ||
         !s3_write_condition(r, &c->condition))
         return;
     const Kist__Object *o = object_reader_object(r->reader);
@@ -269,8 +329,11 @@ void s3_copy_object(struct s3_request *r)
     bool in_place = same && !version_is_kept(r->bucket_row, o);
     if ((in_place || store_can_share(o)) && s3_seal_matches(r, o->seal))
         share_copy(r);
-    else
+    else {
+        if (o->checksum && o->checksum->composite)
+            r->digests |= DIGEST_BIT(o->checksum->algorithm);
         s3_copy_bytes(r, 0, o->size, put_copy);
+    }
 }
 
 /* ---- UploadPartCopy ---- */
@@ -324,8 +387,9 @@ static bool copy_range(struct s3_request *r, uint64_t size, struct s3_range *ran
 void s3_upload_part_copy(struct s3_request *r)
 {
     struct object_id source;
+    Kist__Bucket *from = NULL;
     struct s3_range range;
-    if (!s3_part_begin(r) || !s3_open_copy_source(r, &source) ||
+    if (!s3_part_begin(r) || !s3_open_copy_source(r, &source, &from) ||
         !copy_range(r, object_reader_object(r->reader)->size, &range))
         return;
     if (range.length > COPY_MAX)

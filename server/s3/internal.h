@@ -79,6 +79,14 @@ struct s3_checksum {
     uint8_t value[DIGEST_MAX_LEN];
 };
 
+/* What a body asks for, as policies' conditions may speak of it; else headers tell. */
+struct s3_asked {
+    bool known;
+    size_t n_tags;
+    Kist__Pair **tags;
+    struct bytes lock_mode, lock_until, hold;
+};
+
 struct s3_request {
     struct s3_service *service;
     struct exchange *x;
@@ -98,6 +106,7 @@ struct s3_request {
     bool is_form; /* of a POST upload: the parameters are its fields, and stand for headers */
     size_t param_count;
     struct auth_result who;
+    struct s3_asked asked;
     struct s3_body *body;
     struct s3_checksum checksum;
     bool checksum_of_object; /* x-amz-checksum-* speaks of the object, not of this body */
@@ -268,9 +277,13 @@ bool s3_authorize(struct s3_request *r);
 bool s3_authorize_put(struct s3_request *r);
 /* Another action that the same request takes, on a key of its bucket (empty: on the bucket). */
 bool s3_allowed(struct s3_request *r, const char *action, struct bytes key, uint64_t version);
-/* The same on another bucket's object: what a copy reads. */
-bool s3_allowed_source(struct s3_request *r, const Kist__Bucket *bucket,
+/* An action on another bucket's object (key empty: on the bucket): what a copy reads. Of a named
+ * version, the action that has the other name. */
+bool s3_allowed_source(struct s3_request *r, const Kist__Bucket *bucket, const char *action,
                        const struct object_id *id);
+/* For operations whose conditions speak of the body: once r->asked is there; false after an error
+ * reply. Who is nobody has been refused before the body. */
+bool s3_authorize_body(struct s3_request *r);
 /* Who must not list must not learn either what is missing. */
 bool s3_may_know_absence(struct s3_request *r);
 

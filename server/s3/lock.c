@@ -189,6 +189,9 @@ static void put_retention(struct s3_request *r)
     }
     struct bytes mode = s3_xml_child_text(root, "Mode");
     struct bytes until = s3_xml_child_text(root, "RetainUntilDate");
+    r->asked = (struct s3_asked){ .known = true, .lock_mode = mode, .lock_until = until };
+    if (!s3_authorize_body(r) || !bucket_has_lock(r))
+        return;
     c.set_retention = true;
     if (mode.len || until.len) { /* an empty document removes the retention */
         if (!mode_parse(mode, &c.lock_mode) ||
@@ -207,8 +210,7 @@ static void put_retention(struct s3_request *r)
 
 void s3_put_object_retention(struct s3_request *r)
 {
-    if (bucket_has_lock(r))
-        s3_read_xml(r, LOCK_XML_MAX, put_retention);
+    s3_read_xml(r, LOCK_XML_MAX, put_retention);
 }
 
 void s3_get_object_retention(struct s3_request *r)
@@ -240,6 +242,9 @@ static void put_hold(struct s3_request *r)
         s3_fail(r, S3_MALFORMED_XML);
         return;
     }
+    r->asked = (struct s3_asked){ .known = true, .hold = s3_xml_child_text(root, "Status") };
+    if (!s3_authorize_body(r) || !bucket_has_lock(r))
+        return;
     c.set_legal_hold = true;
     c.legal_hold = on;
     commit(r, &c);
@@ -247,8 +252,7 @@ static void put_hold(struct s3_request *r)
 
 void s3_put_object_legal_hold(struct s3_request *r)
 {
-    if (bucket_has_lock(r))
-        s3_read_xml(r, LOCK_XML_MAX, put_hold);
+    s3_read_xml(r, LOCK_XML_MAX, put_hold);
 }
 
 void s3_get_object_legal_hold(struct s3_request *r)

@@ -29,7 +29,7 @@ void s3_part_commit(struct s3_request *r, void (*then)(struct s3_request *r));
 
 /* copy.c: opens the source that x-amz-copy-source names into r->reader and checks its
  * conditions; false after an error reply. */
-bool s3_open_copy_source(struct s3_request *r, struct object_id *source);
+bool s3_open_copy_source(struct s3_request *r, struct object_id *source, Kist__Bucket **bucket);
 /* A writer as for a body, to copy into; then() is called once it is open. */
 void s3_copy_bytes(struct s3_request *r, uint64_t first, uint64_t length,
                    void (*then)(struct s3_request *r));

@@ -42,7 +42,10 @@ static void put_tagging(struct s3_request *r)
 {
     size_t n;
     Kist__Pair **tags;
-    if (s3_tags_from_xml(r, buf_bytes(&r->body->xml), 10, &n, &tags))
+    if (!s3_tags_from_xml(r, buf_bytes(&r->body->xml), 10, &n, &tags))
+        return;
+    r->asked = (struct s3_asked){ .known = true, .n_tags = n, .tags = tags };
+    if (s3_authorize_body(r))
         put_tags(r, n, tags, ok);
 }
 
@@ -139,12 +142,23 @@ static void add_etag(struct s3_request *r, struct s3_xml *x, const Kist__Object 
         s3_xml_text(x, "ETag", bytes_of(etag.ptr + 1, etag.len - 2));
 }
 
+/* "You must have READ access": beside its own action, that of GetObject. */
+static bool may_read(struct s3_request *r)
+{
+    bool current = r->version == VERSION_CURRENT;
+    bool may =
+        s3_allowed(r, current ? "s3:GetObject" : "s3:GetObjectVersion", r->key, r->version);
+    if (!may)
+        s3_fail(r, S3_ACCESS_DENIED);
+    return may;
+}
+
 void s3_get_object_attributes(struct s3_request *r)
 {
     struct s3_xml x = { .failed = false };
     char date[TIME_HTTP_LEN];
     enum kist_err err = KIST_OK;
-    if (!s3_open_object(r))
+    if (!may_read(r) || !s3_open_object(r))
         return;
     if (!s3_header(r, "x-amz-object-attributes").len) {
         s3_fail_message(r, S3_INVALID_REQUEST,

@@ -218,6 +218,41 @@ class Post(Semantics):
                      "AccessDenied")
         self.s3.delete_bucket_policy(Bucket=self.bucket)
 
+    def test_signed_header(self):
+        """Of a form that its policy does not sign, no hash of the body is believed."""
+        kind = {"content-type": f'multipart/form-data; boundary="{BOUNDARY}"'}
+        body = form([("key", "no/header")])
+        reply = self.raw.request("POST", f"/{self.bucket}", headers=kind, body=body)
+        self.refused(reply, 400, "InvalidRequest")
+        reply = self.raw.request("POST", f"/{self.bucket}", headers=kind, body=body,
+                                 payload="UNSIGNED-PAYLOAD")
+        self.assertEqual(reply.status, 204)
+        self.s3.delete_object(Bucket=self.bucket, Key="no/header")
+        reply = self.raw.request("POST", f"/{self.bucket}", headers=kind,
+                                 body=form(self.signed([("key", "by-both")])))
+        self.assertEqual(reply.status, 204, reply.body)
+
+    def test_fields_given_twice(self):
+        fields = self.signed([("key", "no/twice"), ("x-amz-meta-a", "1")])
+        for more in (("x-amz-meta-a", "2"), ("X-Amz-Meta-A", "2")):
+            for twice in (fields + [more], [more] + fields):
+                self.refused(self.send(form(twice)), 403, "AccessDenied")
+
+    def test_conditions_about_tags(self):
+        def tagging(value):
+            return ("tagging", "<Tagging><TagSet><Tag><Key>level</Key><Value>" + value +
+                    "</Value></Tag></TagSet></Tagging>")
+        self.s3.put_bucket_policy(Bucket=self.bucket, Policy=json.dumps({
+            "Version": "2012-10-17", "Statement": [{
+                "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject",
+                "Resource": f"arn:aws:s3:::{self.bucket}/*", "Condition": {
+                    "StringEquals": {"s3:RequestObjectTag/level": "secret"}}}]}))
+        self.assertEqual(self.send(form(self.signed([("key", "tag"), tagging("open")]))).status,
+                         204)
+        self.refused(self.send(form(self.signed([("key", "no/tag"), tagging("secret")]))), 403,
+                     "AccessDenied")
+        self.s3.delete_bucket_policy(Bucket=self.bucket)
+
     def test_broken_forms(self):
         fields = self.signed([("key", "no/broken")])
         good = form(fields)

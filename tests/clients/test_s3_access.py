@@ -1,5 +1,6 @@
 """Who may do what: bucket policies, public access block, anonymous requests, CORS, and the
 configurations that only need to be kept."""
+import datetime
 import json
 
 from semantics import Semantics
@@ -127,6 +128,99 @@ class Access(Semantics):
         self.assertEqual(self.anonymous("GET", f"/{bucket}?prefix=pub/a").status, 200)
         self.assert_denied(self.anonymous("GET", f"/{bucket}?prefix=priv/a"))
         self.assert_denied(self.anonymous("GET", f"/{bucket}"))
+
+    def test_conditions_about_bodies(self):
+        """What a body asks for is what a header would ask for."""
+        bucket = "a-bodies"
+        self.s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+        self.s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+        where = {"Bucket": bucket, "Key": "k"}
+
+        def forbid(action, operator, **condition):
+            self.set_policy(bucket, statement(bucket, "Deny", action="s3:" + action, Condition={
+                operator: {"s3:" + k.replace("_", "-"): v for k, v in condition.items()}}))
+
+        def tag(**tags):
+            self.s3.put_object_tagging(**where, Tagging={
+                "TagSet": [{"Key": k, "Value": v} for k, v in tags.items()]})
+
+        forbid("PutObjectTagging", "StringEquals", **{"RequestObjectTag/level": "secret"})
+        tag(level="open", other="secret")
+        self.fails("AccessDenied", 403, tag, other="x", level="secret")
+        forbid("PutObjectTagging", "ForAnyValue:StringNotEquals", RequestObjectTagKeys=["level"])
+        tag(level="secret")
+        self.fails("AccessDenied", 403, tag, level="open", other="x")
+        self.assertEqual(self.s3.get_object_tagging(**where)["TagSet"],
+                         [{"Key": "level", "Value": "secret"}])
+        hold = self.s3.put_object_legal_hold
+        forbid("PutObjectLegalHold", "StringEquals", object_lock_legal_hold="ON")
+        hold(**where, LegalHold={"Status": "OFF"})
+        self.fails("AccessDenied", 403, hold, **where, LegalHold={"Status": "ON"})
+
+        def retain(days, mode="GOVERNANCE"):
+            self.s3.put_object_retention(**where, BypassGovernanceRetention=True, Retention={
+                "Mode": mode, "RetainUntilDate": datetime.datetime.now(datetime.timezone.utc)
+                + datetime.timedelta(days=days, hours=1)})
+
+        forbid("PutObjectRetention", "NumericGreaterThan", object_lock_remaining_retention_days="5")
+        retain(5)
+        self.fails("AccessDenied", 403, retain, 6)
+        forbid("PutObjectRetention", "StringEquals", object_lock_mode="COMPLIANCE")
+        retain(4)
+        self.fails("AccessDenied", 403, retain, 4, "COMPLIANCE")
+        self.s3.delete_bucket_policy(Bucket=bucket)
+        self.assertEqual(self.s3.get_object_retention(**where)["Retention"]["Mode"], "GOVERNANCE")
+
+    def test_conditions_about_grants(self):
+        bucket = self.bucket_of("a-grants")
+        everybody = 'uri="http://acs.amazonaws.com/groups/global/AllUsers"'
+        for name in ("Read", "WriteACP", "FullControl"):
+            key = "x-amz-grant-" + {"WriteACP": "write-acp", "FullControl": "full-control"}.get(
+                name, "read")
+            self.set_policy(bucket, statement(bucket, "Deny", action="s3:PutObject", Condition={
+                "StringLike": {"s3:" + key: "*AllUsers*"}}))
+            self.s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+            self.fails("AccessDenied", 403, self.s3.put_object, Bucket=bucket, Key="k",
+                       **{"Grant" + name: everybody})
+
+    def test_nobody_locks_himself_out(self):
+        bucket = self.bucket_of("a-lock-out")
+        self.set_policy(bucket, statement(bucket, "Deny", action="s3:*"),
+                        statement(bucket, "Deny", action="s3:*", resource=""))
+        self.fails("AccessDenied", 403, self.s3.list_objects_v2, Bucket=bucket)
+        self.fails("AccessDenied", 403, self.s3.put_bucket_tagging, Bucket=bucket,
+                   Tagging={"TagSet": []})
+        self.assert_denied(self.anonymous("DELETE", f"/{bucket}?policy"))
+        self.assertIn("Deny", self.s3.get_bucket_policy(Bucket=bucket)["Policy"])
+        self.s3.delete_bucket_policy(Bucket=bucket)
+        self.s3.list_objects_v2(Bucket=bucket)
+
+    def test_attributes_are_read(self):
+        bucket = self.bucket_of("a-attributes")
+        self.s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+        self.set_policy(bucket, statement(bucket, "Deny"))
+        self.fails("AccessDenied", 403, self.s3.get_object_attributes, Bucket=bucket, Key="k",
+                   ObjectAttributes=["ETag"])
+
+    def test_copies_of_what_is_not_shown(self):
+        bucket = self.bucket_of("a-copies")
+        self.s3.put_object(Bucket=bucket, Key="tagged", Body=b"x", Tagging="a=b")
+        self.s3.put_object(Bucket=bucket, Key="plain", Body=b"x")
+
+        def copy(key, **more):
+            self.s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/{key}", **more)
+
+        for action in ("s3:GetObjectTagging", "s3:PutObjectTagging"):
+            with self.subTest(action=action):
+                self.set_policy(bucket, statement(bucket, "Deny", action=action))
+                copy("plain")
+                self.fails("AccessDenied", 403, copy, "tagged")
+        self.set_policy(bucket, statement(bucket, "Deny", action="s3:GetObjectTagging"))
+        copy("tagged", TaggingDirective="REPLACE", Tagging="c=d")
+        self.set_policy(bucket, statement(bucket, "Deny", action="s3:ListBucket", resource=""))
+        self.fails("AccessDenied", 403, copy, "nothing")
+        self.s3.delete_bucket_policy(Bucket=bucket)
+        self.fails("NoSuchKey", 404, copy, "nothing")
 
     def test_public_access_block(self):
         bucket = self.bucket_of("a-blocked")

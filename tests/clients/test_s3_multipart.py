@@ -2,6 +2,7 @@
 import base64
 import hashlib
 import re
+import zlib
 
 from semantics import ALGORITHMS, PART, Semantics
 from workflow import sha256
@@ -118,6 +119,37 @@ class Multipart(Semantics):
                                         "x-amz-copy-source-range": span})
         self.complete("pc", upload, parts)
         self.assertEqual(sha256(self.body("pc")), sha256(data[1:PART + 1] + data[100:200]))
+
+    def test_empty_last_part(self):
+        self.upload("empty-last", [b"p" * (5 << 20), b""])
+        last = self.get("empty-last", PartNumber=2)
+        self.assertEqual((last["Body"].read(), last["ContentLength"], last["PartsCount"]),
+                         (b"", 0, 2))
+        self.assertNotIn("ContentRange", last)
+        self.assertEqual(last["ResponseMetadata"]["HTTPStatusCode"], 200)
+
+    def test_checksums_of_copies(self):
+        """Of bytes that the server itself moves, it says what it has found."""
+        data = b"c" * 1000
+        self.put("source", data)
+        upload = self.s3.create_multipart_upload(Bucket=self.bucket, Key="copied",
+                                                 ChecksumAlgorithm="CRC32")["UploadId"]
+        reply = self.raw.request("PUT", f"/{self.bucket}/copied?partNumber=1&uploadId={upload}",
+                                 headers={"x-amz-copy-source": f"/{self.bucket}/source",
+                                          "x-amz-checksum-crc32": "AAAAAA=="})
+        right = base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+        self.assertIn(f"<ChecksumCRC32>{right}<".encode(), reply.body)
+        self.complete("copied", upload, [{
+            "PartNumber": 1, "ETag": re.search(rb"<ETag>(.*)</ETag>", reply.body)[1].decode()
+            .replace("&quot;", '"'), "ChecksumCRC32": right}])
+        # composed of parts, then one piece: encrypted, so that its bytes are written anew
+        self.s3.copy_object(Bucket=self.bucket, Key="whole", ServerSideEncryption="AES256",
+                            CopySource=f"{self.bucket}/copied")
+        got = self.get("whole", ChecksumMode="ENABLED")
+        headers = got["ResponseMetadata"]["HTTPHeaders"]
+        self.assertEqual((got["ChecksumCRC32"], headers["x-amz-checksum-type"]),
+                         (right, "FULL_OBJECT"))
+        self.assertEqual(got["Body"].read(), data)
 
     def test_metadata_of_create(self):
         upload = self.s3.create_multipart_upload(

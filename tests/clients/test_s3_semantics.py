@@ -390,6 +390,15 @@ class Copies(Semantics):
         tags = self.s3.get_object_tagging(Bucket=self.bucket, Key="copied")["TagSet"]
         self.assertEqual(tags, [{"Key": "t", "Value": "1"}])
 
+    def test_redirect_is_not_copied(self):
+        self.put("redirected", WebsiteRedirectLocation="/there", CacheControl="no-store")
+        source = {"Bucket": self.bucket, "Key": "redirected"}
+        for more in ({}, {"WebsiteRedirectLocation": "/elsewhere"}):
+            self.copy("redirect", CopySource=source, **more)
+            got = self.get("redirect")
+            self.assertEqual((got.get("WebsiteRedirectLocation"), got["CacheControl"]),
+                             (more.get("WebsiteRedirectLocation"), "no-store"))
+
     def test_replace_directives(self):
         self.copy("replaced", MetadataDirective="REPLACE", Metadata={"n": "2"},
                   ContentType="text/r", TaggingDirective="REPLACE", Tagging="u=2")
