@@ -272,8 +272,14 @@ void store_measure_free(struct store *s)
 
 static bool has_room(const struct store *s, uint64_t bytes)
 {
-    uint64_t free_bytes = s->free_bytes, spoken_for = s->config.reserve_bytes + s->filling_bytes;
-    return free_bytes >= spoken_for && free_bytes - spoken_for >= bytes;
+    uint64_t left = s->free_bytes;
+    const uint64_t taken[] = { s->config.reserve_bytes, s->filling_bytes, bytes };
+    for (size_t i = 0; i < ARRAY_LEN(taken); i++) {
+        if (left < taken[i])
+            return false;
+        left -= taken[i];
+    }
+    return true;
 }
 
 enum kist_err store_admit(struct store *s, uint64_t bytes)

@@ -285,19 +285,19 @@ START_TEST(test_list_over_both_places)
 }
 END_TEST
 
-/* Of a body nobody knows how long it gets: it ends where the reserve begins, and what it has
- * taken comes back. */
+/* There was room when the body began, and there is none any more: it ends within a chunk, and
+ * what it has taken comes back. */
 START_TEST(test_reserve_is_kept)
 {
     static uint8_t piece[65536];
-    static const size_t most = 64 << 20;
     struct object_writer *w = NULL;
-    struct store_stats stats;
     enum kist_err err = KIST_OK;
-    store_stats(store, &stats);
-    store->config.reserve_bytes = stats.free_bytes - (16 << 20);
     ck_assert_int_eq(object_writer_open(store, UINT64_MAX, 0, NULL, NULL, &w), KIST_OK);
-    for (size_t at = 0; at < most && err == KIST_OK; at += sizeof(piece))
+    for (size_t at = 0; at < 5 << 20; at += sizeof(piece))
+        ck_assert_int_eq(object_writer_write(w, bytes_of(piece, sizeof(piece))), KIST_OK);
+    ck_assert_uint_gt(store->filling_bytes, 0);
+    store->config.reserve_bytes = UINT64_MAX;
+    for (size_t at = 0; at < CHUNK_BYTES && err == KIST_OK; at += sizeof(piece))
         err = object_writer_write(w, bytes_of(piece, sizeof(piece)));
     ck_assert_int_eq(err, KIST_E_NOSPC);
     object_writer_abort(w);
@@ -305,6 +305,62 @@ START_TEST(test_reserve_is_kept)
     store->config.reserve_bytes = 0;
     ck_assert_int_eq(put("k", 1, 5 << 20), KIST_OK);
     ck_assert_uint_eq(store->filling_bytes, 0);
+}
+END_TEST
+
+/* ---- copies take turns ---- */
+
+#define COPIES 4 /* as many as there are threads */
+
+static atomic_int copied;
+static atomic_int copied_before; /* whoever came last */
+
+static void on_copied(void *user, enum kist_err err)
+{
+    *(enum kist_err *)user = err;
+    copied++;
+}
+
+static void look(struct job *job)
+{
+    (void)job;
+    copied_before = copied;
+}
+
+START_TEST(test_copies_take_turns)
+{
+    static const size_t length = 32 << 20;
+    struct store_config config = STORE_CONFIG_DEFAULT;
+    struct object_reader *from[COPIES];
+    struct object_writer *to[COPIES];
+    enum kist_err errs[COPIES];
+    struct job other = { look, NULL };
+    ck_assert_int_eq(put("source", 1, length), KIST_OK);
+    store_close(store);
+    config.dir = dir;
+    ck_assert_int_eq(store_open(&config, &store), KIST_OK);
+    copied_before = -1;
+    for (int i = 0; i < COPIES; i++) {
+        from[i] = open_reader("source");
+        errs[i] = KIST_E_BUSY;
+        ck_assert_int_eq(object_writer_open(store, length, 0, NULL, NULL, &to[i]), KIST_OK);
+    }
+    for (int i = 0; i < COPIES; i++)
+        store_copy_bytes(store, from[i], 0, length, to[i], on_copied, &errs[i]);
+    store_run(store, &other);
+    while (copied < COPIES)
+        usleep(1000);
+    ck_assert_int_eq(copied_before, 0);
+    for (int i = 0; i < COPIES; i++) {
+        uint8_t md5[16];
+        ck_assert_int_eq(errs[i], KIST_OK);
+        ck_assert_uint_eq(object_writer_size(to[i]), length);
+        object_writer_digest(to[i], DIGEST_MD5, md5);
+        ck_assert(
+            bytes_equal(bytes_of(md5, 16), schema_bytes(object_reader_object(from[i])->etag)));
+        object_writer_abort(to[i]);
+        object_reader_close(from[i]);
+    }
 }
 END_TEST
 
@@ -321,6 +377,7 @@ int main(void)
     tcase_add_test(tcase, test_list);
     tcase_add_test(tcase, test_list_over_both_places);
     tcase_add_test(tcase, test_reserve_is_kept);
+    tcase_add_test(tcase, test_copies_take_turns);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
