@@ -16,6 +16,27 @@ static void body_fail_err(struct s3_request *r, enum kist_err err)
         s3_fail_err(r, err);
 }
 
+/* Documents are read whole. Of each, so much is no matter beside what its connection takes
+ * anyway; what all of them have beyond that has a ceiling. */
+#define DOCUMENT_FREE ((uint64_t)16 << 10)
+#define DOCUMENT_STEP ((uint64_t)64 << 10)
+#define DOCUMENTS_MAX ((uint64_t)64 << 20)
+
+static enum kist_err hold_document(struct s3_body *b, size_t more)
+{
+    _Atomic uint64_t *all = &b->request->service->document_bytes;
+    uint64_t wanted = b->xml.len + more;
+    if (wanted <= DOCUMENT_FREE + b->xml_held || b->request->body_is_counted)
+        return KIST_OK;
+    uint64_t step = (wanted - b->xml_held + DOCUMENT_STEP - 1) / DOCUMENT_STEP * DOCUMENT_STEP;
+    if (atomic_fetch_add(all, step) + step > DOCUMENTS_MAX) {
+        atomic_fetch_sub(all, step);
+        return KIST_E_BUSY;
+    }
+    b->xml_held += step;
+    return KIST_OK;
+}
+
 static enum kist_err consume(void *ctx, const void *data, size_t len)
 {
     struct s3_body *b = ctx;
@@ -25,7 +46,10 @@ static enum kist_err consume(void *ctx, const void *data, size_t len)
         s3_fail(b->request, S3_ENTITY_TOO_LARGE);
         return KIST_E_TOO_LARGE;
     }
-    return b->writer ? object_writer_write(b->writer, piece) : buf_append_bytes(&b->xml, piece);
+    if (b->writer)
+        return object_writer_write(b->writer, piece);
+    TRY(hold_document(b, len));
+    return buf_append_bytes(&b->xml, piece);
 }
 
 /* The rest of the piece is offered again. */
@@ -327,4 +351,6 @@ void s3_body_release(struct s3_body *b)
         chunked_release(&b->decoder);
     object_writer_abort(b->writer);
     buf_release(&b->xml);
+    if (b->xml_held)
+        atomic_fetch_sub(&b->request->service->document_bytes, b->xml_held);
 }

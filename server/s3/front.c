@@ -198,6 +198,7 @@ static bool may_read(struct s3_request *r)
         return true;
     if (atomic_fetch_add(&r->service->guest_bytes, size) + size <= BODIES_MAX) {
         g->held = size;
+        r->body_is_counted = true;
         return true;
     }
     atomic_fetch_sub(&r->service->guest_bytes, size);

@@ -50,6 +50,7 @@ struct s3_service {
     struct access_log *access_log;   /* NULL: none is kept */
     struct usage_counter *usage;     /* NULL: nothing is counted */
     _Atomic uint64_t guest_bytes;    /* of large bodies of other services' requests */
+    _Atomic uint64_t document_bytes; /* of all other bodies that are read whole */
     _Atomic uint64_t (*counters)[6]; /* by operation; the last is for unrouted requests */
 };
 
@@ -60,6 +61,7 @@ struct s3_body {
     struct chunked_decoder decoder;
     struct buf xml; /* XML bodies */
     size_t xml_max_bytes;
+    uint64_t xml_held;            /* of the service's document_bytes */
     struct object_writer *writer; /* object bodies */
     uint64_t max_bytes;           /* of those */
     uint64_t length;              /* decoded; UINT64_MAX: unknown */
@@ -120,6 +122,7 @@ struct s3_request {
     const Kist__Object *seen; /* the row that was looked at, for the same; NULL: none */
     bool error_headers;       /* what was added so far goes with an error, too */
     void *state;              /* the operation's own, from the arena */
+    bool body_is_counted;     /* elsewhere: not among document_bytes */
     struct guest *guest;      /* another service's request; NULL: S3's, or IAM's and so on */
 };
 

@@ -389,6 +389,31 @@ class Xml(BadInput):
         self.assertEqual(self.raw.request("HEAD", "/bad-new-bucket").status, 404)
         self.s3.abort_multipart_upload(Bucket="bad", Key="evil", UploadId=upload)
 
+    def test_many_at_once(self):
+        """Whoever may not delete anything sends long lists of what to delete."""
+        head = b"POST /bad?delete HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (8 * MIB)
+        before, socks, codes = self.server.resident_bytes(), [], []
+        for _ in range(24):
+            sock = self.raw.connect(5)
+            self.addCleanup(sock.close)
+            try:
+                sock.sendall(head + b"<Delete>" + b" " * (7 * MIB))
+            except OSError:
+                pass        # refused while we were still talking
+            socks.append(sock)
+        self.assertLess(self.server.resident_bytes() - before, 100 * MIB * MEMORY_MEANS)
+        for sock in socks[-4:]:
+            try:
+                codes.append(self.raw.reply(sock, "POST").status)
+            except (OSError, http.client.HTTPException):
+                codes.append(None)
+        self.assertIn(503, codes)
+        for sock in socks:
+            sock.close()
+        time.sleep(0.5)
+        many = {"Objects": [{"Key": "none" * 200 + str(n)} for n in range(1000)]}
+        self.assertNotIn("Errors", self.s3.delete_objects(Bucket="bad", Delete=many))
+
 
 class ManyConnections(BadInput):
     flags = []
