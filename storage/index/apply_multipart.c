@@ -74,11 +74,22 @@ enum kist_err apply_put_part(struct apply *a, Kist__PutPart *c)
     return KIST_OK;
 }
 
+/* Of a part that is listed: what completion needs of it twice. Its row may be large, and those of
+ * a large object together larger than all memory that a command may take. */
+struct listed {
+    uint64_t size, start;
+    uint8_t etag[16];
+    size_t etag_len;
+    uint32_t algorithm; /* + 1; 0: no checksum */
+    uint8_t checksum[DIGEST_MAX_LEN];
+    size_t checksum_len;
+};
+
 /* What completion gathers while it walks the parts. */
 struct completion {
     const Kist__CompleteUpload *command;
     const Kist__Upload *upload;
-    Kist__Part **parts; /* as listed */
+    struct listed *parts; /* as listed */
     uint64_t size;
     struct buf etags;     /* binary MD5s, in order */
     struct buf checksums; /* binary part checksums, in order */
@@ -86,26 +97,45 @@ struct completion {
     uint64_t crc; /* of the whole object, combined */
 };
 
+static enum kist_err keep_listed(const Kist__Part *part, struct listed *out)
+{
+    const Kist__Checksum *c = part->checksum;
+    *out = (struct listed){ .size = part->size, .etag_len = part->etag.len };
+    if (part->etag.len > sizeof(out->etag) || (c && c->value.len > sizeof(out->checksum)))
+        return KIST_E_CORRUPT;
+    if (part->etag.len)
+        memcpy(out->etag, part->etag.data, part->etag.len);
+    if (!c)
+        return KIST_OK;
+    out->algorithm = c->algorithm + 1;
+    out->checksum_len = c->value.len;
+    if (c->value.len)
+        memcpy(out->checksum, c->value.data, c->value.len);
+    return KIST_OK;
+}
+
 static enum kist_err check_part(struct apply *a, struct completion *p, size_t i)
 {
-    const Kist__CompletePart *listed = p->command->parts[i];
+    const Kist__CompletePart *wanted = p->command->parts[i];
+    struct listed *have = &p->parts[i];
     struct row_key row;
     Kist__Part *part;
-    row_part(&row, p->command->upload_id, listed->number);
+    struct arena_mark mark = arena_mark(&a->arena);
+    row_part(&row, p->command->upload_id, wanted->number);
     enum kist_err err = apply_get(a, &row, &kist__part__descriptor, &part);
+    if (err == KIST_OK)
+        err = keep_listed(part, have);
+    arena_rewind(&a->arena, mark);
     if (err == KIST_E_NOT_FOUND)
         return KIST_E_INVALID_PART;
     if (err != KIST_OK)
         return err;
-    if (!bytes_equal(schema_bytes(listed->etag), schema_bytes(part->etag)))
+    if (!bytes_equal(schema_bytes(wanted->etag), bytes_of(have->etag, have->etag_len)))
         return KIST_E_INVALID_PART;
-    if (listed->checksum) {
-        const Kist__Checksum *have = part->checksum;
-        if (!have || have->algorithm != listed->checksum->algorithm ||
-            !bytes_equal(schema_bytes(have->value), schema_bytes(listed->checksum->value)))
-            return KIST_E_INVALID_PART;
-    }
-    p->parts[i] = part;
+    if (wanted->checksum && (have->algorithm != wanted->checksum->algorithm + 1 ||
+                             !bytes_equal(bytes_of(have->checksum, have->checksum_len),
+                                          schema_bytes(wanted->checksum->value))))
+        return KIST_E_INVALID_PART;
     return KIST_OK;
 }
 
@@ -119,31 +149,30 @@ static enum kist_err check_parts(struct apply *a, struct completion *p)
     for (size_t i = 0; i < c->n_parts; i++)
         TRY(check_part(a, p, i));
     for (size_t i = 0; i + 1 < c->n_parts; i++)
-        if (p->parts[i]->size < PART_SIZE_MIN)
+        if (p->parts[i].size < PART_SIZE_MIN)
             return KIST_E_PART_TOO_SMALL;
     return KIST_OK;
 }
 
-static uint64_t crc_value(const Kist__Checksum *c)
+static uint64_t crc_value(const struct listed *part)
 {
     uint64_t v = 0;
-    for (size_t i = 0; i < c->value.len && i < 8; i++)
-        v = v << 8 | c->value.data[i];
+    for (size_t i = 0; i < part->checksum_len && i < 8; i++)
+        v = v << 8 | part->checksum[i];
     return v;
 }
 
-static enum kist_err gather_part(struct completion *p, Kist__Part *part)
+static enum kist_err gather_part(struct completion *p, struct listed *part)
 {
     part->start = p->size;
-    TRY(buf_append_bytes(&p->etags, schema_bytes(part->etag)));
-    const Kist__Checksum *c = part->checksum;
-    if (!c || c->algorithm + 1 != p->upload->checksum_algorithm) {
+    TRY(buf_append(&p->etags, part->etag, part->etag_len));
+    if (!part->algorithm || part->algorithm != p->upload->checksum_algorithm) {
         p->checksums_complete = false;
     } else {
-        TRY(buf_append_bytes(&p->checksums, schema_bytes(c->value)));
+        TRY(buf_append(&p->checksums, part->checksum, part->checksum_len));
         if (!p->upload->checksum_composite)
-            p->crc =
-                crc_combine((enum digest_kind)c->algorithm, p->crc, crc_value(c), part->size);
+            p->crc = crc_combine((enum digest_kind)(part->algorithm - 1), p->crc, crc_value(part),
+                                 part->size);
     }
     p->size += part->size;
     return KIST_OK;
@@ -189,19 +218,23 @@ static enum kist_err settle_parts(struct apply *a, struct completion *p)
     TRY(kv_cursor_open(&a->read, &cursor));
     struct bytes key, value;
     size_t i = 0;
+    struct arena_mark mark = arena_mark(&a->arena);
     enum kist_err err = kv_cursor_seek(cursor, row_bytes(&prefix), &key, &value);
     while (err == KIST_OK && bytes_starts_with(key, row_bytes(&prefix))) {
+        Kist__Part *part;
         uint32_t number = row_read_u32(key.ptr + key.len - 4);
         row_part(&row, p->command->upload_id, number);
+        err = schema_unpack(&kist__part__descriptor, value, &a->arena, &part);
+        if (err != KIST_OK)
+            break;
         if (i < p->command->n_parts && p->command->parts[i]->number == number) {
-            err = apply_set(a, &row, p->parts[i++]);
+            part->start = p->parts[i++].start;
+            err = apply_set(a, &row, part);
         } else {
-            Kist__Part *part;
-            err = schema_unpack(&kist__part__descriptor, value, &a->arena, &part);
-            if (err == KIST_OK)
-                err = apply_discard(a, part->data, part->size);
+            err = apply_discard(a, part->data, part->size);
             apply_drop(a, &row);
         }
+        arena_rewind(&a->arena, mark);
         if (err == KIST_OK)
             err = kv_cursor_next(cursor, &key, &value);
     }
@@ -237,12 +270,12 @@ static enum kist_err complete(struct apply *a, struct completion *p, const Kist_
                               const struct row_key *upload_row)
 {
     const Kist__CompleteUpload *c = p->command;
-    p->parts = arena_alloc(&a->arena, c->n_parts * sizeof(Kist__Part *) + 1);
+    p->parts = arena_alloc(&a->arena, c->n_parts * sizeof(*p->parts) + 1);
     if (!p->parts)
         return KIST_E_NOMEM;
     TRY(check_parts(a, p));
     for (size_t i = 0; i < c->n_parts; i++)
-        TRY(gather_part(p, p->parts[i]));
+        TRY(gather_part(p, &p->parts[i]));
     if (c->object_size && p->size != (uint64_t)(c->object_size - 1))
         return KIST_E_INVALID;
     Kist__Object object = KIST__OBJECT__INIT;

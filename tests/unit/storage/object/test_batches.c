@@ -117,6 +117,90 @@ START_TEST(test_rules_for_many_versions)
 }
 END_TEST
 
+/* ---- an upload of terabytes: its parts' rows, without their bytes ---- */
+
+#define PARTS 450
+#define CHUNKS_OF_PART 1280
+
+static void put_part_rows(uint64_t upload)
+{
+    static uint8_t hash[32], etag[16];
+    static Kist__ChunkRef refs[CHUNKS_OF_PART], *list[CHUNKS_OF_PART];
+    Kist__Part part = KIST__PART__INIT;
+    Kist__Data data = KIST__DATA__INIT;
+    struct buf packed;
+    for (size_t i = 0; i < CHUNKS_OF_PART; i++) {
+        kist__chunk_ref__init(&refs[i]);
+        refs[i].hash = (ProtobufCBinaryData){ sizeof(hash), hash };
+        refs[i].length = CHUNK_BYTES;
+        list[i] = &refs[i];
+    }
+    data.n_chunks = CHUNKS_OF_PART;
+    data.chunks = list;
+    part.data = &data;
+    part.size = (uint64_t)CHUNKS_OF_PART * CHUNK_BYTES;
+    part.etag = (ProtobufCBinaryData){ sizeof(etag), etag };
+    buf_init(&packed, 1 << 20);
+    ck_assert_int_eq(schema_pack(&part, &packed), KIST_OK);
+    kv_write_lock(store->kv);
+    for (uint32_t i = 1; i <= PARTS; i++) {
+        struct row_key row;
+        row_part(&row, upload, i);
+        kv_put(store->kv, row_bytes(&row), buf_bytes(&packed));
+    }
+    kv_write_unlock(store->kv);
+    buf_release(&packed);
+}
+
+static enum kist_err complete(uint64_t upload, uint8_t nonce[8])
+{
+    static uint8_t etag[16];
+    static Kist__CompletePart parts[PARTS], *list[PARTS];
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__CompleteUpload request = KIST__COMPLETE_UPLOAD__INIT;
+    for (uint32_t i = 0; i < PARTS; i++) {
+        kist__complete_part__init(&parts[i]);
+        parts[i].number = i + 1;
+        parts[i].etag = (ProtobufCBinaryData){ sizeof(etag), etag };
+        list[i] = &parts[i];
+    }
+    command.of_case = KIST__COMMAND__OF_COMPLETE_UPLOAD;
+    command.complete_upload = &request;
+    request.bucket = bucket_name;
+    request.key = data_of("terabytes");
+    request.upload_id = upload;
+    request.nonce = (ProtobufCBinaryData){ 8, nonce };
+    request.n_parts = PARTS;
+    request.parts = list;
+    return commit(&command);
+}
+
+START_TEST(test_upload_of_terabytes)
+{
+    static uint8_t nonce[8] = "nonce..";
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__CreateUpload create = KIST__CREATE_UPLOAD__INIT;
+    Kist__Upload upload = KIST__UPLOAD__INIT;
+    struct part_info part;
+    command.of_case = KIST__COMMAND__OF_CREATE_UPLOAD;
+    command.create_upload = &create;
+    create.upload = &upload;
+    upload.bucket = bucket_name;
+    upload.key = data_of("terabytes");
+    upload.nonce = (ProtobufCBinaryData){ sizeof(nonce), nonce };
+    ck_assert_int_eq(commit(&command), KIST_OK);
+    uint64_t id = result.index;
+    put_part_rows(id);
+    ck_assert_int_eq(complete(id, nonce), KIST_OK);
+    struct object_reader *r = open_reader("terabytes");
+    uint64_t size = (uint64_t)CHUNKS_OF_PART * CHUNK_BYTES;
+    ck_assert_uint_eq(object_reader_object(r)->size, PARTS * size);
+    ck_assert_int_eq(object_reader_part(r, PARTS, &part), KIST_OK);
+    ck_assert_uint_eq(part.start, (PARTS - 1) * size);
+    object_reader_close(r);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("batches");
@@ -126,6 +210,7 @@ int main(void)
     tcase_add_loop_test(t, test_delete_of_many_large_rows, VERSIONING_NEVER,
                         VERSIONING_ENABLED + 1);
     tcase_add_test(t, test_rules_for_many_versions);
+    tcase_add_test(t, test_upload_of_terabytes);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
