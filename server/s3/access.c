@@ -193,6 +193,19 @@ static bool aws_key(struct question *q, struct bytes name, struct policy_values 
     return principal_key(q, name, out);
 }
 
+bool s3_aws_key(struct s3_request *r, struct bytes key, struct bytes *value)
+{
+    struct question q = { .r = r };
+    struct policy_values found;
+    if (auth_web_key(r->who.identity, key, value))
+        return true;
+    if (!bytes_equal_nocase(bytes_of(key.ptr, key.len < 4 ? 0 : 4), BYTES_LIT("aws:")) ||
+        !aws_key(&q, bytes_of(key.ptr + 4, key.len - 4), &found))
+        return false;
+    *value = q.one;
+    return true;
+}
+
 /* Keys that are a parameter or a header by another name. */
 static bool plain_key(struct question *q, struct bytes name, struct policy_values *out)
 {

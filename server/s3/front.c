@@ -71,40 +71,16 @@ void s3_guest_refuse(struct s3_request *r, unsigned status, const char *code, co
 struct question {
     struct s3_request *r;
     struct bytes one;
-    char text[TIME_ISO_LEN];
 };
 
 static bool context(void *ctx, struct bytes key, struct policy_values *out)
 {
     struct question *q = ctx;
-    const struct auth_identity *who = q->r->who.identity;
     struct api_call *call = q->r->guest ? &q->r->guest->call : NULL;
     q->one = BYTES_EMPTY;
-    if (call && call->condition && call->condition(call, key, &q->one))
-        ;
-    else if (auth_web_key(who, key, &q->one))
-        ;
-    else if (bytes_equal_nocase(key, BYTES_LIT("aws:SourceIp")))
-        q->one = bytes_str(q->r->http->peer);
-    else if (bytes_equal_nocase(key, BYTES_LIT("aws:SecureTransport")))
-        q->one = bytes_str(q->r->http->tls ? "true" : "false");
-    else if (bytes_equal_nocase(key, BYTES_LIT("aws:UserAgent")))
-        q->one = exchange_header(q->r->x, "user-agent");
-    else if (bytes_equal_nocase(key, BYTES_LIT("aws:RequestedRegion")))
-        q->one = bytes_str(q->r->service->config.region);
-    else if (bytes_equal_nocase(key, BYTES_LIT("aws:CurrentTime"))) {
-        time_iso(s3_now(q->r), q->text);
-        q->one = bytes_str(q->text);
-    } else if (bytes_equal_nocase(key, BYTES_LIT("aws:username")))
-        q->one = who->user_name;
-    else if (who->id.len && bytes_equal_nocase(key, BYTES_LIT("aws:userid")))
-        q->one = who->user_id;
-    else if (who->id.len && bytes_equal_nocase(key, BYTES_LIT("aws:PrincipalArn")))
-        q->one = who->arn;
-    else if (who->id.len && bytes_equal_nocase(key, BYTES_LIT("aws:PrincipalAccount")))
-        q->one = who->account;
-    else if (bytes_equal_nocase(key, BYTES_LIT("aws:PrincipalType")))
-        q->one = who->id.len ? who->type : BYTES_LIT("Anonymous");
+    bool own = call && call->condition && call->condition(call, key, &q->one);
+    if (!own && !s3_aws_key(q->r, key, &q->one))
+        return false;
     *out = (struct policy_values){ &q->one, 1 };
     return q->one.len > 0;
 }

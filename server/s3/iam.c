@@ -135,26 +135,9 @@ Kist__IamEntity *iam_get(struct s3_request *r, enum iam_kind kind, struct bytes 
 
 static bool context(void *ctx, struct bytes key, struct policy_values *out)
 {
-    struct s3_request *r = ctx;
     static _Thread_local struct bytes value;
-    const struct auth_identity *who = r->who.identity;
-    value = BYTES_EMPTY;
-    if (auth_web_key(who, key, &value)) {
-        *out = (struct policy_values){ &value, 1 };
-        return true;
-    }
-    if (bytes_equal_nocase(key, BYTES_LIT("aws:username")))
-        value = who->user_name;
-    else if (bytes_equal_nocase(key, BYTES_LIT("aws:userid")))
-        value = who->user_id;
-    else if (bytes_equal_nocase(key, BYTES_LIT("aws:PrincipalArn")))
-        value = who->arn;
-    else if (bytes_equal_nocase(key, BYTES_LIT("aws:SourceIp")))
-        value = bytes_str(r->http->peer);
-    else if (bytes_equal_nocase(key, BYTES_LIT("aws:SecureTransport")))
-        value = r->http->tls ? BYTES_LIT("true") : BYTES_LIT("false");
     *out = (struct policy_values){ &value, 1 };
-    return value.len > 0;
+    return s3_aws_key(ctx, key, &value);
 }
 
 static bool decide(struct s3_request *r, const char *action, const char *arn, bool named)

@@ -287,6 +287,9 @@ bool s3_allowed_source(struct s3_request *r, const Kist__Bucket *bucket, const c
 /* For operations whose conditions speak of the body: once r->asked is there; false after an error
  * reply. Who is nobody has been refused before the body. */
 bool s3_authorize_body(struct s3_request *r);
+/* A condition key that is any service's: aws:SourceIp, aws:CurrentTime, the claims of web
+ * identities. */
+bool s3_aws_key(struct s3_request *r, struct bytes key, struct bytes *value);
 /* Who must not list must not learn either what is missing. */
 bool s3_may_know_absence(struct s3_request *r);
 

@@ -75,10 +75,24 @@ static void get_session_token(struct s3_request *r, const struct iam_call *call)
         iam_finish(r, w);
 }
 
-static bool no_context(void *ctx, struct bytes key, struct policy_values *out)
+/* Of a trust policy: beside what all policies may ask for, what the caller says. */
+struct question {
+    struct s3_request *r;
+    struct bytes one;
+};
+
+static bool context(void *ctx, struct bytes key, struct policy_values *out)
 {
-    (void)ctx, (void)key, (void)out;
-    return false;
+    struct question *q = ctx;
+    const char *param = bytes_equal_nocase(key, BYTES_LIT("sts:ExternalId")) ? "ExternalId"
+                        : bytes_equal_nocase(key, BYTES_LIT("sts:RoleSessionName"))
+                            ? "RoleSessionName"
+                            : NULL;
+    *out = (struct policy_values){ &q->one, 1 };
+    if (!param)
+        return s3_aws_key(q->r, key, &q->one);
+    q->one = s3_param(q->r, param);
+    return q->one.len > 0;
 }
 
 bool sts_role_name(struct s3_request *r, struct bytes arn, struct sts_role *out)
@@ -114,13 +128,15 @@ static bool trusts(struct s3_request *r, const struct sts_role *role)
     const struct auth_identity *who = r->who.identity;
     struct policy *trust = NULL;
     const char *reason;
+    struct question q = { .r = r };
     struct policy_request request = { .principal = { .account = who->account,
                                                      .arn = who->arn,
                                                      .role = who->role,
                                                      .canonical = who->id },
                                       .action = BYTES_LIT("sts:AssumeRole"),
                                       .resource = bytes_str(role->arn),
-                                      .context = no_context };
+                                      .context = context,
+                                      .ctx = &q };
     bool allowed = policy_parse(bytes_str(role->row->document), POLICY_TRUST, BYTES_EMPTY,
                                 r->arena, &trust, &reason) == KIST_OK &&
                    policy_evaluate(trust, &request) == POLICY_ALLOW;

@@ -271,6 +271,34 @@ class Iam(Identities):
         self.keys = {name: self.user(name)[0]}
         return self.iam.get_user(UserName=name)["User"]["Arn"]
 
+    def test_conditions_beside_s3(self):
+        for condition in ({"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}},
+                          {"StringLike": {"aws:UserAgent": "*oto*"}},
+                          {"StringEquals": {"aws:PrincipalType": "User"}}):
+            name = "timely-" + next(iter(condition))
+            key, _ = self.user(name, {"Version": "2012-10-17", "Statement": [
+                {"Effect": "Allow", "Action": "*", "Resource": "*"},
+                {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": condition}]})
+            iam = self.client("iam", key["AccessKeyId"], key["SecretAccessKey"])
+            self.denied(iam.list_users)
+            functions = self.client("lambda", key["AccessKeyId"], key["SecretAccessKey"])
+            self.fails("AccessDeniedException", 403, functions.list_functions)
+
+        key, _ = self.user("outsider")
+        trust = {"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {
+                "AWS": self.iam.get_user(UserName="outsider")["User"]["Arn"]},
+             "Condition": {"StringEquals": {"sts:ExternalId": "agreed"}}},
+            {"Effect": "Deny", "Action": "sts:AssumeRole", "Principal": "*",
+             "Condition": {"StringEquals": {"sts:RoleSessionName": "barred"}}}]}
+        arn = self.iam.create_role(RoleName="external", AssumeRolePolicyDocument=json.dumps(
+            trust))["Role"]["Arn"]
+        sts = self.client("sts", key["AccessKeyId"], key["SecretAccessKey"])
+        sts.assume_role(RoleArn=arn, RoleSessionName="good", ExternalId="agreed")
+        for name, said in (("good", {}), ("good", {"ExternalId": "other"}),
+                           ("barred", {"ExternalId": "agreed"})):
+            self.denied(sts.assume_role, RoleArn=arn, RoleSessionName=name, **said)
+
     def test_create_bucket_with_more(self):
         key, s3 = self.user("founder", {"Version": "2012-10-17", "Statement": {
             "Effect": "Allow", "Action": "s3:CreateBucket", "Resource": "*"}})
