@@ -202,7 +202,10 @@ static bool choose_range(struct s3_request *r, const Kist__Object *o, struct get
     if (!header.ptr || !range_still_holds(r, o))
         return true;
     switch (s3_range_parse(header, o->size, &g->range)) {
-    case S3_RANGE_UNSATISFIABLE:
+    case S3_RANGE_UNSATISFIABLE: /* RFC 9110 section 15.5.17: with the length that there is */
+        r->error_headers = true;
+        s3_add_header_str(r, "Content-Range",
+                          arena_printf(r->arena, "bytes */%" PRIu64, o->size));
         s3_fail(r, S3_INVALID_RANGE);
         return false;
     case S3_RANGE_OK:

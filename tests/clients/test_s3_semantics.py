@@ -259,6 +259,7 @@ class Ranges(Semantics):
             with self.subTest(range=value):
                 reply = self.ask(value)
                 self.assertEqual((reply.status, reply.code), (416, "InvalidRange"))
+                self.assertEqual(reply.headers["Content-Range"], f"bytes */{len(self.data)}")
 
     def test_ignored(self):
         """RFC 9110 14.2: what is no valid byte range is as if it were not there."""
