@@ -61,9 +61,8 @@ enum kist_err schedule_turn_after(const Kist__Schedule *schedule, const char *ac
     out->turn.revision = schedule->revision;
     out->turn.due_ms = due;
     out->change.kind = RECORD_SCHEDULE_TURN;
-    out->change.name =
-        arena_printf(arena, "%016" PRIx64 "/%s/%s/%s/%s", (uint64_t)due, account, schedule->group,
-                     schedule->name, schedule->revision);
+    out->change.name = arena_printf(arena, "%016" PRIx64 "/%s/%s/%s/%s", (uint64_t)due, account,
+                                    schedule->group, schedule->name, schedule->revision);
     out->change.any = true;
     out->change.record = &out->record;
     if (!out->turn.schedule || !out->change.name)

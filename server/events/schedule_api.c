@@ -174,9 +174,9 @@ static char *full_name(struct schedule_work *w)
 static size_t drop_turn(struct schedule_work *w, const Kist__Schedule *schedule,
                         Kist__RecordChange **list)
 {
-    enum kist_err err = schedule_turn_after(schedule, schedule_copy(w, w->call->who->tenant),
-                                            schedule_begin(schedule, w->now_ms), w->call->arena,
-                                            &w->gone);
+    enum kist_err err =
+        schedule_turn_after(schedule, schedule_copy(w, w->call->who->tenant),
+                            schedule_begin(schedule, w->now_ms), w->call->arena, &w->gone);
     w->gone.change.record = NULL;
     list[0] = &w->gone.change;
     return err == KIST_OK ? 1 : 0;

@@ -181,8 +181,9 @@ static bool prepare(struct fn_call *c, struct fn_invocation *out)
                                    .lineage = fn_lineage(c->call) };
     if (!out->lineage || out->lineage->depth < FN_DEPTH_MAX)
         return true;
-    fn_fail(c, 400, "RecursiveInvocationException",
-            "The function is invoked in a recursive loop: functions invoked one another 16 times.");
+    fn_fail(
+        c, 400, "RecursiveInvocationException",
+        "The function is invoked in a recursive loop: functions invoked one another 16 times.");
     return false;
 }
 

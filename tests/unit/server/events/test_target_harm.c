@@ -69,7 +69,8 @@ static void redis(int fd)
     if (recv(fd, command, sizeof(command), 0) <= 0)
         return;
     if (strcmp(script, "login") == 0) {
-        static const char no[] = "-ERR unknown command 'AUTH', with args beginning with: 'geheim'\r\n";
+        static const char no[] =
+            "-ERR unknown command 'AUTH', with args beginning with: 'geheim'\r\n";
         (void)!put(fd, no, sizeof(no) - 1);
         return;
     }
