@@ -83,7 +83,8 @@ $(BUILD)/brokers: FORCE
 	@mkdir -p $(@D)
 	@echo '$(BROKER_PKGS)' | cmp -s - $@ || echo '$(BROKER_PKGS)' > $@
 $(patsubst %,$(BUILD)/obj/%.o,server/events/target_settings \
-  tests/unit/server/events/test_target_brokers tests/unit/server/events/test_target_kafka): \
+  tests/unit/server/events/test_target_brokers tests/unit/server/events/test_target_kafka \
+  tests/unit/server/events/test_target_harm): \
   $(BUILD)/brokers
 FORCE:
 

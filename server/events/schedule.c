@@ -30,19 +30,29 @@ int64_t schedule_begin(const Kist__Schedule *schedule, int64_t now)
     return schedule->start_ms > now ? schedule->start_ms - 1 : now;
 }
 
-bool schedule_turn_after(const Kist__Schedule *schedule, const char *account, int64_t after_ms,
-                         struct arena *arena, struct schedule_turn *out)
+/* INT64_MAX: never. */
+static int64_t due_after(const Kist__Schedule *schedule, int64_t after_ms)
 {
     struct cron cron;
-    memset(out, 0, sizeof(*out));
-    buf_init(&out->body, 4096);
     if (schedule->disabled || cron_parse(bytes_str(schedule->expression),
                                          bytes_str(schedule->time_zone), &cron) != KIST_OK)
-        return false;
+        return INT64_MAX;
     int64_t base = schedule->start_ms ? schedule->start_ms : schedule->created_ms;
     int64_t due = cron_next(&cron, base, after_ms);
-    if (due == INT64_MAX || (schedule->end_ms && due > schedule->end_ms))
-        return false;
+    return schedule->end_ms && due > schedule->end_ms ? INT64_MAX : due;
+}
+
+/* The revision is part of the name: while the clock writes the next turn of a schedule as it was,
+ * somebody may change it, and the turn of the new one would be at the same time. */
+enum kist_err schedule_turn_after(const Kist__Schedule *schedule, const char *account,
+                                  int64_t after_ms, struct arena *arena,
+                                  struct schedule_turn *out)
+{
+    memset(out, 0, sizeof(*out));
+    buf_init(&out->body, 4096);
+    int64_t due = due_after(schedule, after_ms);
+    if (due == INT64_MAX)
+        return KIST_E_NOT_FOUND;
     kist__record_change__init(&out->change);
     kist__record__init(&out->record);
     kist__schedule_turn__init(&out->turn);
@@ -51,16 +61,16 @@ bool schedule_turn_after(const Kist__Schedule *schedule, const char *account, in
     out->turn.revision = schedule->revision;
     out->turn.due_ms = due;
     out->change.kind = RECORD_SCHEDULE_TURN;
-    out->change.name = arena_printf(arena, "%016" PRIx64 "/%s/%s", (uint64_t)due, account,
-                                    out->turn.schedule ? out->turn.schedule : "");
+    out->change.name = arena_printf(arena, "%016" PRIx64 "/%s/%s/%s/%s", (uint64_t)due, account,
+                                    schedule->group, schedule->name, schedule->revision);
     out->change.any = true;
     out->change.record = &out->record;
-    if (!out->turn.schedule || !out->change.name ||
-        schema_pack(&out->turn, &out->body) != KIST_OK)
-        return false;
+    if (!out->turn.schedule || !out->change.name)
+        return KIST_E_NOMEM;
+    TRY(schema_pack(&out->turn, &out->body));
     out->record.body = schema_data(buf_bytes(&out->body));
     out->record.created_ms = due;
-    return true;
+    return KIST_OK;
 }
 
 void schedule_turn_release(struct schedule_turn *t)
@@ -154,34 +164,36 @@ static bool add_time(struct schedules *s, struct firing *f, const Kist__Schedule
     return set_payload(s, schedule, due_ms, arena, e);
 }
 
+/* Of many times that were missed only the last matters: one that is not long before it. */
+static int64_t skip_missed(const Kist__Schedule *schedule, int64_t due, int64_t now)
+{
+    for (int64_t span = LATE_MS; span < now - due; span *= 2) {
+        int64_t late = due_after(schedule, now - span);
+        if (late <= now)
+            return late;
+    }
+    return due;
+}
+
 static enum kist_err plan(struct schedules *s, const Kist__Schedule *schedule,
                           const Kist__ScheduleTurn *turn, struct arena *arena, struct firing *f)
 {
-    int64_t now = now_ms(s), due = turn->due_ms;
+    int64_t now = now_ms(s), due = turn->due_ms, next;
     size_t most = CATCH_UP_BYTES / (schedule->input.len + 1024);
     most = most > CATCH_UP_MAX ? CATCH_UP_MAX : most;
     bool at = bytes_starts_with(bytes_str(schedule->expression), BYTES_LIT("at("));
-    for (;;) {
-        f->has_next = schedule_turn_after(schedule, turn->account, due, arena, &f->next);
-        bool missed = f->has_next && f->next.turn.due_ms <= now;
+    bool all = schedule->missed == SCHEDULE_MISSED_ALL;
+    for (;; due = all ? next : skip_missed(schedule, next, now)) {
+        next = due_after(schedule, due);
         bool skip = schedule->missed == SCHEDULE_MISSED_SKIP && !at && now - due > LATE_MS;
-        bool wanted = schedule->missed == SCHEDULE_MISSED_ALL || !missed;
-        if (wanted && !skip && !add_time(s, f, schedule, due, arena))
+        if ((all || next > now) && !skip && !add_time(s, f, schedule, due, arena))
             return KIST_E_NOMEM;
-        if (!missed || f->count >= most)
-            return KIST_OK;
-        due = f->next.turn.due_ms;
-        schedule_turn_release(&f->next);
-        if (schedule->missed != SCHEDULE_MISSED_ALL && now - due > 2 * LATE_MS) {
-            /* Of many that were missed only the last matters: go on from shortly before now. */
-            struct schedule_turn late;
-            bool there =
-                schedule_turn_after(schedule, turn->account, now - LATE_MS, arena, &late);
-            if (there && late.turn.due_ms <= now)
-                due = late.turn.due_ms;
-            schedule_turn_release(&late);
-        }
+        if (next > now || f->count >= most)
+            break;
     }
+    enum kist_err err = schedule_turn_after(schedule, turn->account, due, arena, &f->next);
+    f->has_next = err == KIST_OK;
+    return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
 
 static enum kist_err commit(struct schedules *s, const struct first *first, struct firing *f,

@@ -169,9 +169,23 @@ static char *full_name(struct schedule_work *w)
     return name ? name : (char *)"";
 }
 
-static void write_schedule(struct schedule_work *w)
+/* The turn that a schedule has, goes. One that the clock writes just now is of no revision that
+ * there is then, and goes when it is due. */
+static size_t drop_turn(struct schedule_work *w, const Kist__Schedule *schedule,
+                        Kist__RecordChange **list)
 {
-    Kist__RecordChange change = KIST__RECORD_CHANGE__INIT, *changes[2] = { &change, NULL };
+    enum kist_err err =
+        schedule_turn_after(schedule, schedule_copy(w, w->call->who->tenant),
+                            schedule_begin(schedule, w->now_ms), w->call->arena, &w->gone);
+    w->gone.change.record = NULL;
+    list[0] = &w->gone.change;
+    return err == KIST_OK ? 1 : 0;
+}
+
+/* old: as it was; NULL: it was not there. */
+static void write_schedule(struct schedule_work *w, const Kist__Schedule *old)
+{
+    Kist__RecordChange change = KIST__RECORD_CHANGE__INIT, *changes[3] = { &change };
     Kist__Record record = KIST__RECORD__INIT;
     char *account = schedule_copy(w, w->call->who->tenant);
     buf_init(&w->body, SCHEDULE_INPUT_MAX + 65536);
@@ -186,10 +200,17 @@ static void write_schedule(struct schedule_work *w)
     change.record = &record;
     record.created_ms = w->schedule.created_ms;
     record.body = schema_data(buf_bytes(&w->body));
-    bool turn = schedule_turn_after(
+    enum kist_err err = schedule_turn_after(
         &w->schedule, account, schedule_begin(&w->schedule, w->now_ms), w->call->arena, &w->turn);
-    changes[1] = &w->turn.change;
-    schedule_commit(w, changes, turn ? 2 : 1, written);
+    size_t count = 1;
+    if (err == KIST_OK)
+        changes[count++] = &w->turn.change;
+    if (old)
+        count += drop_turn(w, old, changes + count);
+    if (err == KIST_OK || err == KIST_E_NOT_FOUND)
+        schedule_commit(w, changes, count, written);
+    else
+        schedule_fail_err(w, err);
 }
 
 /* *record NULL: there is none. */
@@ -269,7 +290,7 @@ static void put_schedule(struct schedule_work *w, json_t *root, bool update)
         return;
     w->schedule.created_ms = old ? old->created_ms : w->now_ms;
     w->expected = record ? record->changed : 0;
-    write_schedule(w);
+    write_schedule(w, old);
 }
 
 static void put(struct schedule_work *w, bool update)
@@ -313,7 +334,7 @@ static void delete_one(struct schedule_work *w)
 {
     Kist__Record *record;
     Kist__Schedule *schedule = NULL;
-    Kist__RecordChange change = KIST__RECORD_CHANGE__INIT, *changes[1] = { &change };
+    Kist__RecordChange change = KIST__RECORD_CHANGE__INIT, *changes[2] = { &change };
     if (!schedule_allowed(w, "scheduler:DeleteSchedule",
                           schedule_arn(w, "schedule", w->group, w->name)))
         return;
@@ -326,7 +347,7 @@ static void delete_one(struct schedule_work *w)
     change.account = schedule_copy(w, w->call->who->tenant);
     change.name = full_name(w);
     change.expected = record->changed;
-    schedule_commit(w, changes, 1, schedule_removed);
+    schedule_commit(w, changes, 1 + drop_turn(w, schedule, changes + 1), schedule_removed);
 }
 
 struct listing {
@@ -482,6 +503,7 @@ static void end(void *ctx, struct api_call *c)
     if (w->op_used)
         store_op_release(&w->op);
     schedule_turn_release(&w->turn);
+    schedule_turn_release(&w->gone);
     buf_release(&w->body);
 }
 

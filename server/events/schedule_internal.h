@@ -28,10 +28,11 @@ struct schedule_turn {
     Kist__ScheduleTurn turn;
     struct buf body;
 };
-/* The turn of a schedule at its next time after after_ms; false: there is none. In the arena, but
- * for the buffer. */
-bool schedule_turn_after(const Kist__Schedule *schedule, const char *account, int64_t after_ms,
-                         struct arena *arena, struct schedule_turn *out);
+/* The turn of a schedule at its next time after after_ms; KIST_E_NOT_FOUND: there is none. In the
+ * arena, but for the buffer, which is to be released whatever comes of it. */
+enum kist_err schedule_turn_after(const Kist__Schedule *schedule, const char *account,
+                                  int64_t after_ms, struct arena *arena,
+                                  struct schedule_turn *out) MUST_CHECK;
 void schedule_turn_release(struct schedule_turn *t);
 /* The time that a schedule's first turn is after. */
 int64_t schedule_begin(const Kist__Schedule *schedule, int64_t now_ms);
@@ -44,7 +45,7 @@ struct schedule_work {
     bool op_used;
     void (*then)(struct schedule_work *w);
     Kist__Schedule schedule;
-    struct schedule_turn turn;
+    struct schedule_turn turn, gone;
     struct buf body;
     struct bytes name, group; /* of the path and the query */
     uint64_t expected;

@@ -94,7 +94,7 @@ static bool open_tls(struct amqp *a, const struct target_link *link, char *why,
     int rc = amqp_socket_open_noblock(socket, link->url.host, (int)port, &limit);
     if (rc != AMQP_STATUS_OK)
         snprintf(why, TARGET_WHY_MAX, "amqp: %s", amqp_error_string2(rc));
-    return rc == AMQP_STATUS_OK;
+    return rc == AMQP_STATUS_OK && target_bound_writes(link, amqp_get_sockfd(a->c));
 }
 
 static bool is_good(amqp_rpc_reply_t reply, const char *step, char *why)
@@ -226,19 +226,15 @@ static void on_confirm(struct batch *b, uint64_t tag, bool multiple, bool taken)
     b->waiting--;
 }
 
-/* The message itself follows; it is known by its id. */
-static bool on_return(struct amqp *a, struct batch *b)
+/* The header of a message that came back, behind the basic.return and before its body, which is
+ * of no interest: it is known by its id. */
+static void on_returned(struct batch *b, const amqp_basic_properties_t *p)
 {
-    amqp_message_t message;
-    amqp_rpc_reply_t reply = amqp_read_message(a->c, CHANNEL, &message, 0);
-    if (reply.reply_type != AMQP_RESPONSE_NORMAL)
-        return false;
-    amqp_bytes_t id = message.properties.message_id;
+    amqp_bytes_t id = p->message_id;
     for (struct target_message *m = b->list; m; m = m->next)
-        if (bytes_equal(bytes_of(id.bytes, id.len), bytes_str(m->delivery->id)) && m->tag)
+        if (p->_flags & AMQP_BASIC_MESSAGE_ID_FLAG && m->tag &&
+            bytes_equal(bytes_of(id.bytes, id.len), bytes_str(m->delivery->id)))
             target_message_set(m, EVENT_FAILED, "amqp: no queue gets it");
-    amqp_destroy_message(&message);
-    return true;
 }
 
 /* The broker gives up on the channel: no such exchange, no right to publish there. */
@@ -251,8 +247,13 @@ static void on_close(struct batch *b, amqp_bytes_t why)
     b->broken = true;
 }
 
-static bool on_frame(struct amqp *a, struct batch *b, const amqp_frame_t *frame)
+/* One at a time: the library's own way of reading a message waits without end for all of it, and
+ * makes room for as much as the broker says that there will be. */
+static bool on_frame(struct batch *b, const amqp_frame_t *frame)
 {
+    if (frame->frame_type == AMQP_FRAME_HEADER &&
+        frame->payload.properties.class_id == AMQP_BASIC_CLASS)
+        on_returned(b, frame->payload.properties.decoded);
     if (frame->frame_type != AMQP_FRAME_METHOD)
         return true;
     const void *what = frame->payload.method.decoded;
@@ -267,8 +268,6 @@ static bool on_frame(struct amqp *a, struct batch *b, const amqp_frame_t *frame)
         on_confirm(b, nack->delivery_tag, nack->multiple, false);
         return true;
     }
-    case AMQP_BASIC_RETURN_METHOD:
-        return on_return(a, b);
     case AMQP_CHANNEL_CLOSE_METHOD:
         on_close(b, ((const amqp_channel_close_t *)what)->reply_text);
         return false;
@@ -299,7 +298,7 @@ static bool send_amqp(struct target_link *link, void *conn, struct target_messag
         int rc = amqp_simple_wait_frame_noblock(a->c, &frame, &limit);
         if (rc == AMQP_STATUS_TIMEOUT)
             continue;
-        if (rc != AMQP_STATUS_OK || !on_frame(a, &b, &frame))
+        if (rc != AMQP_STATUS_OK || !on_frame(&b, &frame))
             return false;
     }
     return b.waiting == 0;

@@ -217,6 +217,8 @@ enum kist_err target_wait(const struct target_link *link, int fd, short events,
  * EVENT_DELIVERED: *fd is it. */
 enum event_outcome target_dial(const struct target_link *link, unsigned default_port, int *fd,
                                char why[TARGET_WHY_MAX]);
+/* Libraries that write until all is written must not do so for ever. */
+bool target_bound_writes(const struct target_link *link, int fd);
 /* The first of the host's addresses as text, if they are all allowed: for libraries that connect
  * by themselves. */
 enum event_outcome target_resolve(const struct target_link *link, unsigned default_port,

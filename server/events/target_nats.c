@@ -51,6 +51,10 @@ static natsStatus set_options(natsOptions *o, const struct target_link *link, co
         s = natsOptions_SetAllowReconnect(o, false);
     if (s == NATS_OK)
         s = natsOptions_SetTimeout(o, TARGET_CONNECT_MS);
+    /* A server that stops reading would hold its thread, and all that waits for that, for ever.
+     */
+    if (s == NATS_OK)
+        s = natsOptions_SetWriteDeadline(o, target_timeout_ms(link->target));
     if (s == NATS_OK)
         s = natsOptions_SetName(o, "kist");
     if (s == NATS_OK && *url->password)

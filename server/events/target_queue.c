@@ -93,11 +93,16 @@ static bool is_allowed(const struct target_link *link, const struct addrinfo *ai
     return ok;
 }
 
+bool target_bound_writes(const struct target_link *link, int fd)
+{
+    unsigned stuck_ms = target_timeout_ms(link->target);
+    return setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &stuck_ms, sizeof(stuck_ms)) == 0;
+}
+
 static int dial_one(const struct target_link *link, const struct addrinfo *ai,
                     uint64_t deadline_ns, char why[TARGET_WHY_MAX])
 {
     int error = 0;
-    unsigned stuck_ms = target_timeout_ms(link->target);
     socklen_t len = sizeof(error);
     CLEANUP_CLOSE int fd =
         socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, ai->ai_protocol);
@@ -107,9 +112,7 @@ static int dial_one(const struct target_link *link, const struct addrinfo *ai,
         error = ETIMEDOUT;
     else
         (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
-    /* Libraries that write until all is written must not do so for ever. */
-    if (error == 0 &&
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &stuck_ms, sizeof(stuck_ms)) == 0)
+    if (error == 0 && target_bound_writes(link, fd))
         return TAKE_FD(fd);
     char text[100];
     snprintf(why, TARGET_WHY_MAX, "connecting: %s", strerror_r(error, text, sizeof(text)));

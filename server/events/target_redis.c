@@ -14,6 +14,9 @@
 
 #define DEFAULT_PORT 6379
 #define DEFAULT_KEY "kist:events"
+/* Of what has come and is no whole reply yet; of a batch, each of whose replies is a line or two.
+ */
+#define UNREAD_MAX ((size_t)256 << 10)
 
 static const char *check(const Kist__EventTarget *target, const struct target_url *url)
 {
@@ -31,6 +34,18 @@ static const char *check(const Kist__EventTarget *target, const struct target_ur
     return NULL;
 }
 
+/* False: the connection has ended, or what comes has no end. */
+static bool receive(redisContext *c)
+{
+    return redisBufferRead(c) == REDIS_OK && c->reader->len - c->reader->pos <= UNREAD_MAX;
+}
+
+/* No command of ours is answered by a list, which could be of any length. */
+static bool begins_well(const redisReader *r)
+{
+    return r->ridx >= 0 || r->pos == r->len || memchr("+-:$", r->buf[r->pos], 4);
+}
+
 /* Writes what is queued; reads meanwhile, so that neither side waits for the other. */
 static bool flush(const struct target_link *link, redisContext *c, uint64_t deadline_ns)
 {
@@ -40,8 +55,7 @@ static bool flush(const struct target_link *link, redisContext *c, uint64_t dead
             return false;
         if (done)
             return true;
-        if (target_wait(link, c->fd, POLLIN | POLLOUT, deadline_ns) != KIST_OK ||
-            redisBufferRead(c) != REDIS_OK)
+        if (target_wait(link, c->fd, POLLIN | POLLOUT, deadline_ns) != KIST_OK || !receive(c))
             return false;
     }
 }
@@ -52,12 +66,11 @@ static redisReply *next_reply(const struct target_link *link, redisContext *c,
 {
     void *reply = NULL;
     for (;;) {
-        if (redisGetReplyFromReader(c, &reply) != REDIS_OK)
+        if (!begins_well(c->reader) || redisGetReplyFromReader(c, &reply) != REDIS_OK)
             return NULL;
         if (reply)
             return reply;
-        if (target_wait(link, c->fd, POLLIN, deadline_ns) != KIST_OK ||
-            redisBufferRead(c) != REDIS_OK)
+        if (target_wait(link, c->fd, POLLIN, deadline_ns) != KIST_OK || !receive(c))
             return NULL;
     }
 }
@@ -92,8 +105,11 @@ static enum event_outcome greet(const struct target_link *link, redisContext *c,
     for (; ok && expected; expected--) {
         redisReply *reply = next_reply(link, c, deadline);
         ok = reply && reply->type != REDIS_REPLY_ERROR;
+        /* A server that does not know AUTH repeats what it was given, the password too. */
         if (reply && !ok)
-            snprintf(why, TARGET_WHY_MAX, "redis: %.150s", reply->str);
+            snprintf(why, TARGET_WHY_MAX, "redis: %.150s",
+                     *url->password && strstr(reply->str, url->password) ? "the login is refused"
+                                                                         : reply->str);
         freeReplyObject(reply);
     }
     if (!ok && !*why)

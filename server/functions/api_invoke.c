@@ -178,8 +178,13 @@ static bool prepare(struct fn_call *c, struct fn_invocation *out)
                                    .trace = trace.len ? fn_str(c, trace) : NULL,
                                    .client_context = context,
                                    .log_tail = bytes_equal(tail, BYTES_LIT("Tail")),
-                                   .lineage = c->call->who->lineage };
-    return true;
+                                   .lineage = fn_lineage(c->call) };
+    if (!out->lineage || out->lineage->depth < FN_DEPTH_MAX)
+        return true;
+    fn_fail(
+        c, 400, "RecursiveInvocationException",
+        "The function is invoked in a recursive loop: functions invoked one another 16 times.");
+    return false;
 }
 
 static void invoke_now(struct fn_call *c)
@@ -235,7 +240,7 @@ static void invoke_later(struct fn_call *c)
     cause.source_ip = fn_str(c, bytes_str(c->call->http->peer));
     cause.time_ms = c->call->now_ms;
     cause.trace = fn_str(c, trace);
-    cause.lineage = (Kist__Lineage *)(uintptr_t)c->call->who->lineage;
+    cause.lineage = (Kist__Lineage *)(uintptr_t)fn_lineage(c->call);
     change.n_added = 1;
     change.added = events;
     change.now_ms = c->call->now_ms;

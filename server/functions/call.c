@@ -194,6 +194,13 @@ struct bytes fn_param(struct fn_call *c, const char *name)
     return fn_param_at(c, name, 0);
 }
 
+const Kist__Lineage *fn_lineage(const struct api_call *call)
+{
+    const Kist__Lineage *own =
+        call->http->tag ? functions_lineage_of(call->http->tag, call->arena) : NULL;
+    return own ? own : call->who->lineage;
+}
+
 bool fn_allowed(struct fn_call *c, const char *action, const char *resource, struct bytes account,
                 const struct policy *resource_policy)
 {

@@ -55,6 +55,13 @@ static void leave_live(struct pool *p, struct fn_env *e)
     pthread_mutex_unlock(&p->live_lock);
 }
 
+void env_keep_lineage(struct fn_env *e, const struct fn_run *run)
+{
+    buf_clear(&e->lineage);
+    if (schema_pack(&run->lineage, &e->lineage) != KIST_OK)
+        buf_clear(&e->lineage);
+}
+
 struct fn_env *env_new(struct functions *f, struct fleet *fleet, struct fn_run *run)
 {
     struct pool *p = f->pool;
@@ -74,6 +81,7 @@ struct fn_env *env_new(struct functions *f, struct fleet *fleet, struct fn_run *
     e->output = (struct fn_watch){ WATCH_OUTPUT, -1 };
     e->exit = (struct fn_watch){ WATCH_EXIT, -1 };
     e->timer = (struct fn_watch){ WATCH_TIMER, -1 };
+    env_keep_lineage(e, run); /* what its program does before it asks for work is done for run */
     atomic_init(&e->refs, 1);
     enter_live(p, e);
     return e;

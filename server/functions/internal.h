@@ -26,6 +26,10 @@
 #define FUNCTIONS_BUCKET ".kist-functions"
 #define FUNCTIONS_OWNER "kist-functions"
 
+/* A chain of functions, each woken by what the one before it did, ends here: one that writes to
+ * its own trigger, or invokes itself, stops. */
+#define FN_DEPTH_MAX 16
+
 /* Lambda's limits. */
 #define FN_SYNC_MAX (6U << 20)     /* payload and answer of a call that waits */
 #define FN_ASYNC_MAX (1U << 20)    /* payload of an event */

@@ -135,7 +135,7 @@ struct fn_env {
     uint64_t return_ns;  /* ANSWERED: it is late then */
     uint64_t due_ns;     /* INIT, BUSY, ANSWERED: it is ended then */
     uint64_t armed_ns;   /* the timer; 0: off */
-    struct buf lineage;  /* packed, of the run that was given last */
+    struct buf lineage;  /* packed, of the run that was given last, or that it is started for */
     char request_id[64]; /* of that run */
     /* The loop's alone. */
     struct fn_conn *conns;
@@ -157,6 +157,8 @@ bool env_give(struct fn_env *e, struct fn_run *run) MUST_CHECK;
 void env_kill(struct fn_env *e);
 /* e->lock is held. */
 void env_arm(struct fn_env *e, uint64_t at_ns);
+/* e->lock is held: from now on, what it does is done for run. */
+void env_keep_lineage(struct fn_env *e, const struct fn_run *run);
 /* What its invocation is doing, or did last; NULL: nothing, or no memory. */
 Kist__Lineage *env_lineage(struct fn_env *e, struct arena *arena);
 /* Loop's side. */

@@ -148,9 +148,7 @@ void runtime_send_run(struct fn_env *e)
         run_begin(run);
         e->due_ns = run->begun_ns + (uint64_t)run->found.function->timeout_s * 1000000000;
         copy_id(e->request_id, sizeof(e->request_id), run->call->request_id);
-        buf_clear(&e->lineage);
-        if (schema_pack(&run->lineage, &e->lineage) != KIST_OK)
-            buf_clear(&e->lineage);
+        env_keep_lineage(e, run);
         env_arm(e, e->due_ns);
     }
     e->given = false;

@@ -279,7 +279,10 @@ static enum kist_err make_request(struct sandbox_host *host, const struct sandbo
                                   uint64_t id, struct sandbox_request *request)
 {
     request->features = host->features & (spec->network ? ~(unsigned)SANDBOX_NET_NS : ~0U);
-    request->uid = host->uid_count ? host->uid_first + (uint32_t)(id % host->uid_count) : 0;
+    if (host->uid_count > 1) { /* the last one is the inits' */
+        request->uid = host->uid_first + (uint32_t)(id % (host->uid_count - 1));
+        request->init_uid = host->uid_first + host->uid_count - 1;
+    }
     request->memory_bytes = spec->memory_bytes;
     request->tmp_bytes = spec->tmp_bytes ? spec->tmp_bytes : TMP_BYTES_DEFAULT;
     request->pids_max = spec->pids_max ? spec->pids_max : PIDS_DEFAULT;

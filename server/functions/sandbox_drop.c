@@ -29,14 +29,21 @@ int sandbox_drop_uid(uint32_t uid)
     return 0;
 }
 
-int sandbox_drop_caps(void)
+bool sandbox_has_caps(uint32_t caps)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-    struct __user_cap_data_struct none[2] = { { 0 }, { 0 } };
+    struct __user_cap_data_struct now[2] = { { 0 }, { 0 } };
+    return syscall(SYS_capget, &header, now) == 0 && (now[0].permitted & caps) == caps;
+}
+
+int sandbox_drop_caps(uint32_t but)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct few[2] = { { .effective = but, .permitted = but }, { 0 } };
     for (unsigned long cap = 0; cap < 64; cap++)
         (void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0); /* those that there are, if allowed */
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (syscall(SYS_capset, &header, none) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+    if (syscall(SYS_capset, &header, few) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return errno;
     return 0;
 }
@@ -142,7 +149,7 @@ static int drop_privileges(const struct sandbox_plan *plan)
     /* After the namespace, whose own count of processes this limits. */
     if (err == 0 && !(request->features & SANDBOX_CGROUP_PIDS))
         err = limit(RLIMIT_NPROC, request->pids_max);
-    return err ? err : sandbox_drop_caps();
+    return err ? err : sandbox_drop_caps(0);
 }
 
 static void reset_signals(void)

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -21,6 +22,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -115,25 +117,57 @@ static void signal_all(const struct init *init, int signal)
         signal_descendants(init->plan->proc_fd, getpid(), signal, 8);
 }
 
-static void remove_files(int dir, int depth)
+/* A directory that its owner closed is opened: nobody else is there any more. */
+static int open_child(int dir, const char *name)
 {
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int child = openat(dir, name, flags);
+    if (child < 0 && errno == EACCES && fchmodat(dir, name, 0700, 0) == 0)
+        child = openat(dir, name, flags);
+    return child;
+}
+
+/* What lies too deep comes to the top first. True: it is there now. */
+static bool remove_files(int top, int dir, int depth)
+{
+    static unsigned moves;
+    char name[32];
+    bool moved = false;
     DIR *d = fdopendir(dir);
     if (!d) {
         close(dir);
-        return;
+        return false;
     }
     const struct dirent *e;
     while ((e = readdir(d))) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            unlinkat(dirfd(d), e->d_name, 0) == 0)
             continue;
-        if (unlinkat(dirfd(d), e->d_name, 0) == 0 || depth == 0)
+        if (depth == 0) {
+            snprintf(name, sizeof(name), ".kist-%u", moves++);
+            moved = renameat(dirfd(d), e->d_name, top, name) == 0 || moved;
             continue;
-        int child = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        }
+        int child = open_child(dirfd(d), e->d_name);
         if (child >= 0)
-            remove_files(child, depth - 1);
+            moved = remove_files(top, child, depth - 1) || moved;
         (void)unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
     }
     closedir(d);
+    return moved;
+}
+
+static void remove_tmp(const char *path)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    (void)chmod(path, 0700);
+    int top = open(path, flags), dir = -1;
+    do
+        dir = top >= 0 ? openat(top, ".", flags) : -1;
+    while (dir >= 0 && remove_files(top, dir, 64));
+    if (top >= 0)
+        close(top);
+    (void)rmdir(path);
 }
 
 /* A namespace's processes die with this one, and its /tmp with them; without, this one waits for
@@ -148,12 +182,8 @@ static _Noreturn void end(struct init *init)
                 break;
         }
     }
-    if (!(features & SANDBOX_MOUNT_NS)) {
-        int dir = open(init->plan->tmp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (dir >= 0)
-            remove_files(dir, 64);
-        (void)rmdir(init->plan->tmp);
-    }
+    if (!(features & SANDBOX_MOUNT_NS) && init->plan->tmp)
+        remove_tmp(init->plan->tmp);
     _exit(0);
 }
 
@@ -300,15 +330,26 @@ static int make_tmp(struct sandbox_plan *plan)
     return 0;
 }
 
+/* Without a namespace of processes a function could signal an init that is the same user: stop
+ * it, so that it does not see its end, or kill it, and run on with nobody who knows. There the
+ * init is another user, and keeps what it takes to end the function and to remove its files. */
+#define APART_CAPS ((uint32_t)(1U << CAP_KILL | 1U << CAP_DAC_OVERRIDE | 1U << CAP_FOWNER))
+static bool stands_apart(const struct sandbox_request *request)
+{
+    return (request->features & (SANDBOX_OWN_UID | SANDBOX_PID_NS)) == SANDBOX_OWN_UID &&
+           sandbox_has_caps(APART_CAPS);
+}
+
 /* Its own privileges. */
 static int renounce(const struct init *init)
 {
     const struct sandbox_request *request = init->plan->request;
-    int err = 0;
-    if (request->features & SANDBOX_OWN_UID)
-        err = sandbox_drop_uid(request->uid);
+    bool apart = stands_apart(request);
+    int err = apart && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0 ? errno : 0;
+    if (err == 0 && request->features & SANDBOX_OWN_UID)
+        err = sandbox_drop_uid(apart ? request->init_uid : request->uid);
     if (err == 0)
-        err = sandbox_drop_caps();
+        err = sandbox_drop_caps(apart ? APART_CAPS : 0);
     /* Out of the function's reach although it may have the same user. */
     if (err == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
         err = errno;

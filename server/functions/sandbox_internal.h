@@ -45,6 +45,7 @@ enum sandbox_fd { SANDBOX_FD_CONTROL, SANDBOX_FD_OUTPUT, SANDBOX_FD_SHARED, SAND
 struct sandbox_request {
     uint32_t features; /* those to use */
     uint32_t uid;      /* with SANDBOX_OWN_UID */
+    uint32_t init_uid; /* the same: a user that no function is */
     uint64_t memory_bytes, tmp_bytes;
     uint32_t pids_max;
     uint16_t ports[SANDBOX_PORTS_MAX];
@@ -113,7 +114,9 @@ int sandbox_proc_mount(void);
  * from `go`; *bad as in sandbox_report. */
 int sandbox_become(const struct sandbox_plan *plan, int go, bool *bad);
 int sandbox_drop_uid(uint32_t uid);
-int sandbox_drop_caps(void);
+/* All but those; which this process must have. */
+int sandbox_drop_caps(uint32_t but);
+bool sandbox_has_caps(uint32_t caps);
 int sandbox_map_user(int proc_fd, unsigned inside_uid, unsigned uid, unsigned inside_gid,
                      unsigned gid);
 int sandbox_write_file(int dir, const char *path, const char *text);

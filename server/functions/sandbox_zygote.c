@@ -132,7 +132,7 @@ static int try_user(void)
 
 static int try_seccomp(void)
 {
-    int err = sandbox_drop_caps();
+    int err = sandbox_drop_caps(0);
     return err ? err : sandbox_seccomp(&zygote.hello);
 }
 

@@ -10,8 +10,6 @@
 #define RETRY_BASE_MS 60000
 #define RETRY_MAX_MS 120000
 #define PAYLOAD_MAX ((size_t)1 << 20)
-/* A chain of events that functions make ends here: one that writes to its own trigger stops. */
-#define DEPTH_MAX 16
 
 struct sink_work {
     struct functions *f;
@@ -96,7 +94,7 @@ static void deliver(void *ctx, struct event_delivery *d)
         d->done(d, EVENT_ABSENT, "the server is starting or stopping", BYTES_EMPTY, NULL);
         return;
     }
-    if (lineage && lineage->depth >= DEPTH_MAX) {
+    if (lineage && lineage->depth >= FN_DEPTH_MAX) {
         d->done(d, EVENT_REFUSED, "the chain of functions before this event is too long",
                 BYTES_EMPTY, NULL);
         return;

@@ -290,6 +290,11 @@ static void new_request_id(struct visit *v)
 static void invoke(struct visit *v)
 {
     struct bytes trace = exchange_header(v->call->x, "traceparent");
+    const Kist__Lineage *lineage = fn_lineage(v->call);
+    if (lineage && lineage->depth >= FN_DEPTH_MAX) {
+        fail(v, 508, "Loop Detected");
+        return;
+    }
     json_t *event = url_event(v->f, v->call, v->url, v->request_id);
     bool made = event != NULL;
     char *text = made ? json_dumps(event, JSON_COMPACT) : NULL;
@@ -306,7 +311,7 @@ static void invoke(struct visit *v)
         .payload = buf_bytes(&v->payload),
         .request_id = v->request_id,
         .trace = trace.len ? arena_strndup(v->call->arena, trace.ptr, trace.len) : NULL,
-        .lineage = v->call->who->lineage,
+        .lineage = lineage,
         .done = done,
         .user = v
     };

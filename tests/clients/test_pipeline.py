@@ -53,6 +53,30 @@ def handler(event, context):
     step = int(record["object"]["key"]) + 1
     s3.put_object(Bucket=record["bucket"]["name"], Key=str(step), Body=b"")
 """
+RELAY = """
+import json
+import boto3
+from botocore.exceptions import ClientError
+s3 = boto3.client("s3")
+fn = boto3.client("lambda")
+def handler(event, context):
+    name, step = context.function_name, event["step"]
+    if step == 15:
+        try:
+            fn.invoke(FunctionName=name, Payload=json.dumps({"step": 99}))
+        except ClientError as error:
+            s3.put_object(Bucket=name, Key=error.response["Error"]["Code"], Body=b"")
+    s3.put_object(Bucket=name, Key=f"{step:02}", Body=b"")
+    if step < 30:
+        fn.invoke(FunctionName=name, InvocationType="Event",
+                  Payload=json.dumps({"step": step + 1}))
+"""
+AT_START = """
+import time
+import boto3
+boto3.client("s3").put_object(Bucket="early", Key=str(time.time_ns()), Body=b"")
+raise SystemExit
+"""
 TRUST = {"Version": "2012-10-17", "Statement": {
     "Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"},
     "Action": "sts:AssumeRole"}}
@@ -81,7 +105,8 @@ class Pipeline(unittest.TestCase):
         (cls.work / "trust.json").write_text(json.dumps(TRUST))
         (cls.work / "policy.json").write_text(json.dumps({
             "Version": "2012-10-17",
-            "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}))
+            "Statement": {"Effect": "Allow", "Action": ["s3:*", "lambda:InvokeFunction"],
+                          "Resource": "*"}}))
         cls.role = cls.aws("iam", "create-role", "--role-name", "worker",
                            "--assume-role-policy-document",
                            f"file://{cls.work}/trust.json")["Role"]["Arn"]
@@ -182,6 +207,31 @@ class Pipeline(unittest.TestCase):
         self.assertIn("Recursion", parked)
         keys = self.aws("s3api", "list-objects-v2", "--bucket", "again")["Contents"]
         self.assertEqual(sorted(int(k["Key"]) for k in keys), list(range(17)))
+
+    def test_function_that_invokes_itself_is_stopped(self):
+        """A function's calls of Lambda's API are a step of the chain, as its writes are."""
+        self.aws("s3api", "create-bucket", "--bucket", "relay")
+        arn = self.create("relay", "python3.11", "app.handler", zipped({"app.py": RELAY}), "relay")
+        self.aws("lambda", "invoke", "--function-name", "relay", "--invocation-type", "Event",
+                 "--cli-binary-format", "raw-in-base64-out", "--payload", '{"step": 0}',
+                 str(self.work / "out"))
+        parked = self.until(lambda: kist("events", "ls", arn, "--parked", server=self.server))
+        self.assertIn("Recursion", parked)
+        keys = self.aws("s3api", "list-objects-v2", "--bucket", "relay")["Contents"]
+        self.assertEqual([k["Key"] for k in keys],
+                         [f"{step:02}" for step in range(16)] + ["RecursiveInvocationException"])
+
+    def test_program_that_wakes_itself_before_it_asks_for_work_is_stopped(self):
+        self.aws("s3api", "create-bucket", "--bucket", "early")
+        arn = self.create("early", "python3.11", "app.handler", zipped({"app.py": AT_START}),
+                          "early")
+        self.aws("lambda", "put-function-event-invoke-config", "--function-name", "early",
+                 "--maximum-retry-attempts", "0")
+        self.notify("early", {"LambdaFunctionConfigurations": [
+            {"LambdaFunctionArn": arn, "Events": ["s3:ObjectCreated:*"]}]})
+        self.aws("s3api", "put-object", "--bucket", "early", "--key", "0")
+        self.until(lambda: "Recursion" in kist("events", "ls", arn, "--parked",
+                                               server=self.server))
 
 
 if __name__ == "__main__":

@@ -166,6 +166,19 @@ static int probe_processes(char **args)
     return 0;
 }
 
+/* Where the init is no process 1 of a namespace. */
+static int probe_init(char **args)
+{
+    struct rlimit none = { 0, 0 };
+    pid_t init = getppid();
+    (void)args;
+    REFUSED(kill(init, SIGSTOP), EPERM);
+    REFUSED(kill(init, SIGKILL), EPERM);
+    REFUSED(kill(-getpgid(init), SIGKILL), EPERM);
+    REFUSED(prlimit(init, RLIMIT_CPU, &none, NULL), EPERM);
+    return 0;
+}
+
 static int probe_calls(char **args)
 {
     (void)args;
@@ -302,6 +315,11 @@ static int probe_descendants(char **args)
         }
     }
     const char *tmp = getenv("TMPDIR");
+    /* And directories that are closed, or deep. */
+    MUST(chdir(tmp ? tmp : "/tmp") == 0 && mkdir("closed", 0700) == 0);
+    MUST(mkdir("closed/in", 0700) == 0 && chmod("closed", 0) == 0);
+    for (int i = 0; i < 200; i++)
+        MUST(mkdir("deep", 0700) == 0 && chdir("deep") == 0);
     printf("started %s\n", tmp ? tmp : "");
     fflush(stdout);
     return sleep_forever();
@@ -324,6 +342,7 @@ static const struct {
 } probes[] = {
     { "ok", probe_ok },
     { "exit", probe_exit },
+    { "init", probe_init },
     { "crash", probe_crash },
     { "forever", probe_forever },
     { "files", probe_files },

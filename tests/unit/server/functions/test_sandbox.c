@@ -29,7 +29,7 @@ static struct sandbox_host *host;
 
 static const char *in_base(const char *name)
 {
-    static char path[PATH_MAX + 64];
+    static _Thread_local char path[PATH_MAX + 64];
     snprintf(path, sizeof(path), "%s/%s", base, name);
     return path;
 }
@@ -85,7 +85,7 @@ static bool have(unsigned features, const char *what)
 /* Where the program is as seen inside. */
 static const char *program(void)
 {
-    static char path[PATH_MAX + 64];
+    static _Thread_local char path[PATH_MAX + 64];
     if (sandbox_features(host) & SANDBOX_MOUNT_NS)
         return "/var/task/bootstrap";
     snprintf(path, sizeof(path), "%s", in_base("task/bootstrap"));
@@ -245,6 +245,8 @@ START_TEST(privileges)
         check_probe(SPEC(0), ARGS("processes"));
     if (have(SANDBOX_SECCOMP, "seccomp"))
         check_probe(SPEC(0), ARGS("calls"));
+    if ((sandbox_features(host) & (SANDBOX_PID_NS | SANDBOX_OWN_UID)) == SANDBOX_OWN_UID)
+        check_probe(SPEC(0), ARGS("init"));
     check_probe(SPEC(0), ARGS("limits"));
 }
 END_TEST
@@ -558,6 +560,9 @@ static const struct sandbox_config cases[] = {
     { .without = SANDBOX_USER_NS | SANDBOX_MOUNT_NS | SANDBOX_PID_NS | SANDBOX_NET_NS |
                  SANDBOX_IPC_NS | SANDBOX_UTS_NS | SANDBOX_CGROUP_MEMORY | SANDBOX_CGROUP_PIDS |
                  SANDBOX_CGROUP_FREEZER },
+    { .without = SANDBOX_USER_NS | SANDBOX_MOUNT_NS | SANDBOX_PID_NS | SANDBOX_NET_NS |
+                 SANDBOX_IPC_NS | SANDBOX_UTS_NS | SANDBOX_CGROUP_MEMORY | SANDBOX_CGROUP_PIDS |
+                 SANDBOX_CGROUP_FREEZER | SANDBOX_LANDLOCK },
 };
 
 int main(int argc, char **argv)
