@@ -117,7 +117,9 @@ static void signal_all(const struct init *init, int signal)
         signal_descendants(init->plan->proc_fd, getpid(), signal, 8);
 }
 
-/* A directory that its owner closed is opened: nobody else is there any more. */
+/* A directory that its owner closed is opened: nobody else is there any more. Only then is its
+ * mode changed: by name, which may be a link that the function made, and an init with privileges,
+ * which never needs to, would follow it. */
 static int open_child(int dir, const char *name)
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
@@ -159,11 +161,9 @@ static bool remove_files(int top, int dir, int depth)
 
 static void remove_tmp(const char *path)
 {
-    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    (void)chmod(path, 0700);
-    int top = open(path, flags), dir = -1;
+    int top = open_child(AT_FDCWD, path), dir = -1;
     do
-        dir = top >= 0 ? openat(top, ".", flags) : -1;
+        dir = top >= 0 ? openat(top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     while (dir >= 0 && remove_files(top, dir, 64));
     if (top >= 0)
         close(top);

@@ -325,6 +325,18 @@ static int probe_descendants(char **args)
     return sleep_forever();
 }
 
+/* A link to args[0] in place of its directory of temporary files, where it has one. */
+static int probe_swap(char **args)
+{
+    const char *tmp = getenv("TMPDIR");
+    char away[80];
+    snprintf(away, sizeof(away), "%s.away", tmp ? tmp : "");
+    bool swapped = tmp && rename(tmp, away) == 0 && symlink(args[0], tmp) == 0;
+    printf("started %s\n", swapped ? tmp : "");
+    fflush(stdout);
+    return sleep_forever();
+}
+
 static int probe_spin(char **args)
 {
     (void)args;
@@ -359,6 +371,7 @@ static const struct {
     { "memory", probe_memory },
     { "tmp_full", probe_tmp_full },
     { "descendants", probe_descendants },
+    { "swap", probe_swap },
     { "spin", probe_spin },
 };
 

@@ -368,6 +368,26 @@ START_TEST(kill_ends_all)
 }
 END_TEST
 
+START_TEST(kill_follows_no_link)
+{
+    char text[80], tmp[64] = "", away[80];
+    struct stat before, after;
+    ck_assert_int_eq(stat(base, &before), 0);
+    struct sandbox *box = start_with(SPEC(0), ARGS("swap", base));
+    read_output(box, text, sizeof(text), "\n");
+    (void)sscanf(text, "started %63s", tmp);
+    sandbox_kill(box);
+    (void)finish(box);
+    ck_assert_int_eq(stat(base, &after), 0);
+    ck_assert_uint_eq(after.st_mode, before.st_mode);
+    if (tmp[0]) {
+        snprintf(away, sizeof(away), "%s.away", tmp);
+        ck_assert_int_eq(unlink(tmp), 0);
+        remove_dir(away);
+    }
+}
+END_TEST
+
 /* Reads all dots that are there. */
 static size_t drain(const struct sandbox *box)
 {
@@ -598,6 +618,7 @@ int main(int argc, char **argv)
         tcase_add_test(c, bounds);
         tcase_add_test(c, memory);
         tcase_add_test(c, kill_ends_all);
+        tcase_add_test(c, kill_follows_no_link);
         tcase_add_test(c, freeze_and_thaw);
         tcase_add_test(c, concurrent);
         tcase_add_test(c, zygote_comes_back);
