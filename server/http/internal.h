@@ -1,7 +1,7 @@
 /* What the files of server/http share. libmicrohttpd ("MHD") is seen here and nowhere else.
  *
  *   server.c    start and stop              loop.c      MHD's callbacks
- *   listen.c    the listening socket
+ *   listen.c    the listening socket        accept.c    its thread
  *   admit.c     refuses what MHD lets in    exchange.c  stages, waiting and waking
  *   reply.c     replies through MHD         early.c     replies in the middle of a body
  *   refusals.c  what MHD itself refuses     linger.c    reads on after an early reply
@@ -123,10 +123,18 @@ struct exchange {
     struct exchange *next_free;
 };
 
+/* One thread of MHD's with an epoll set of its own. */
+struct loop {
+    struct MHD_Daemon *daemon;
+    _Atomic unsigned connections; /* given to it and not yet gone */
+};
+
 struct http_server {
     struct http_handler handler;
-    struct MHD_Daemon *daemon;
+    struct loop *loops;
+    unsigned loop_count;
     int listen_fd;
+    pthread_t acceptor; /* while listen_fd is set */
     char address[96];
     unsigned connections_max;
     bool tls;
@@ -141,14 +149,17 @@ struct http_server {
     _Atomic uint64_t connections, connections_active, requests, refused, bytes_in, bytes_out;
     pthread_mutex_t drain_lock; /* with drained: active has become 0 while stopping */
     pthread_cond_t drained;
-    /* Read-held by exchange_wake() while it still touches the daemon. */
+    /* Read-held by exchange_wake() while it still touches a daemon. */
     pthread_rwlock_t wakers;
 };
 
 /* loop.c: NULL for a connection that there was no memory for. */
 struct conn *conn_of(struct MHD_Connection *mhd);
-/* Starts MHD with its loops on server->listen_fd. */
-bool loop_start(struct http_server *server, unsigned loops);
+/* Starts so many loops. loops_stop() is owed even after a failure. */
+bool loops_start(struct http_server *server, unsigned count);
+void loops_stop(struct http_server *server);
+/* Gives a connection to a loop. Takes fd over; false: it is closed. Any thread. */
+bool loops_give(struct http_server *server, int fd, const struct sockaddr *addr, socklen_t len);
 
 /* exchange.c */
 struct exchange *exchange_new(struct conn *conn, struct MHD_Connection *mhd);
@@ -214,6 +225,10 @@ void peer_text(const struct sockaddr *addr, char *out, size_t size);
 /* A smaller send buffer for a peer on this machine. */
 void shorten_loopback(int fd, const char *peer);
 void raise_file_limit(unsigned connections_max);
+
+/* accept.c: a thread that gives what comes to server->listen_fd to the loops. */
+enum kist_err acceptor_start(struct http_server *server) MUST_CHECK;
+void acceptor_stop(struct http_server *server);
 
 /* tls.c */
 enum kist_err tls_store_open(const char *cert_file, const char *key_file, struct tls_store **out,

@@ -45,8 +45,7 @@ static bool split_listen(const char *text, char *host, size_t host_size, char *p
 
 static int bind_one(const struct addrinfo *ai)
 {
-    CLEANUP_CLOSE int fd =
-        socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
+    CLEANUP_CLOSE int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
     const int on = 1;
     if (fd < 0)
         return -1;

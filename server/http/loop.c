@@ -41,6 +41,16 @@ static bool was_adopted(const struct sockaddr *addr, struct adopted *out)
     return out->tag != NULL;
 }
 
+static struct loop *loop_of(struct http_server *server, struct MHD_Connection *mhd)
+{
+    const struct MHD_Daemon *daemon =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_DAEMON)->daemon;
+    struct loop *loop = server->loops;
+    while (loop->daemon != daemon)
+        loop++;
+    return loop;
+}
+
 static void on_connection_start(struct http_server *server, struct MHD_Connection *mhd,
                                 void **context)
 {
@@ -82,6 +92,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     }
     struct conn *conn = *context;
     atomic_fetch_sub_explicit(&server->connections_active, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&loop_of(server, mhd)->connections, 1, memory_order_relaxed);
     if (!conn)
         return;
     deadlines_remove(server->deadlines, conn);
@@ -278,28 +289,60 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     exchange_end(x);
 }
 
-/* MHD divides its limit among the loops; ours, in on_accept(), counts them together. */
-bool loop_start(struct http_server *server, unsigned loops)
+static struct MHD_Daemon *start_daemon(struct http_server *server)
 {
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
+                     MHD_USE_NO_LISTEN_SOCKET;
     if (server->tls)
         flags |= MHD_USE_TLS;
-    if (server->listen_fd < 0)
-        flags |= MHD_USE_NO_LISTEN_SOCKET;
-    unsigned limit = server->connections_max + 64;
-    limit = limit > UINT32_MAX / 2 / loops ? UINT32_MAX / 2 : limit * loops;
-    server->daemon = MHD_start_daemon(
+    return MHD_start_daemon(
         flags, 0, on_accept, server, on_request, server, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
         MHD_OPTION_URI_LOG_CALLBACK, on_line, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes,
         server, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES,
-        MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
-        /* A pool of one is no pool to MHD. */
-        MHD_OPTION_THREAD_POOL_SIZE, loops > 1 ? loops : 0U,
-        /* MHD refuses the option together with MHD_USE_NO_LISTEN_SOCKET; such a server has no TLS
-         * either. */
-        server->listen_fd >= 0 ? MHD_OPTION_LISTEN_SOCKET : MHD_OPTION_END, server->listen_fd,
+        MHD_OPTION_CONNECTION_LIMIT, UINT32_MAX / 2, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
         server->tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, tls_cert_callback(),
         MHD_OPTION_HTTPS_PRIORITIES, tls_priorities(), MHD_OPTION_END);
-    return server->daemon != NULL;
+}
+
+bool loops_start(struct http_server *server, unsigned count)
+{
+    server->loops = calloc(count, sizeof(*server->loops));
+    if (!server->loops)
+        return false;
+    for (; server->loop_count < count; server->loop_count++) {
+        server->loops[server->loop_count].daemon = start_daemon(server);
+        if (!server->loops[server->loop_count].daemon)
+            return false;
+    }
+    return true;
+}
+
+void loops_stop(struct http_server *server)
+{
+    for (unsigned i = 0; i < server->loop_count; i++)
+        MHD_stop_daemon(server->loops[i].daemon);
+    free(server->loops);
+}
+
+/* The one with the fewest connections. Counted as they are given, not as the loop's thread takes
+ * them up: a client opens several at once. */
+static struct loop *pick_loop(struct http_server *server)
+{
+    struct loop *found = server->loops;
+    for (unsigned i = 1; i < server->loop_count; i++)
+        if (atomic_load_explicit(&server->loops[i].connections, memory_order_relaxed) <
+            atomic_load_explicit(&found->connections, memory_order_relaxed))
+            found = &server->loops[i];
+    atomic_fetch_add_explicit(&found->connections, 1, memory_order_relaxed);
+    return found;
+}
+
+bool loops_give(struct http_server *server, int fd, const struct sockaddr *addr, socklen_t len)
+{
+    struct loop *loop = pick_loop(server);
+    if (MHD_add_connection(loop->daemon, fd, addr, len) == MHD_YES)
+        return true;
+    atomic_fetch_sub_explicit(&loop->connections, 1, memory_order_relaxed);
+    return false;
 }

@@ -1,6 +1,6 @@
 /* A server's life.
  *
- * Stopping. No thread may be inside MHD's daemon and no connection may be suspended when
+ * Stopping. No thread may be inside a daemon of MHD's and no connection may be suspended when
  * MHD_stop_daemon() is called. So: accept no more; close connections between requests; wait for
  * running exchanges; cut what is left and wait again, now without limit, because every
  * exchange that waits has a wake on its way; pass the lock that wakers hold.
@@ -35,6 +35,7 @@ static void init_locks(struct http_server *server)
 
 static void server_free(struct http_server *server)
 {
+    loops_stop(server);
     if (server->listen_fd >= 0)
         close(server->listen_fd);
     deadlines_close(server->deadlines);
@@ -62,7 +63,9 @@ static enum kist_err open_parts(struct http_server *server, const struct http_co
     TRY(deadlines_open(config, &server->deadlines));
     TRY(halfclose_open(&server->halfclose));
     TRY(lingerer_open(&server->lingerer));
-    return loop_start(server, loops) ? KIST_OK : KIST_E_IO;
+    if (!loops_start(server, loops))
+        return KIST_E_IO;
+    return config->listen ? acceptor_start(server) : KIST_OK;
 }
 
 enum kist_err http_server_start(const struct http_config *config,
@@ -110,12 +113,11 @@ enum kist_err http_server_adopt(struct http_server *server, int fd, void *tag, c
     u.adopted = (struct adopted){ .family = AF_UNSPEC, .tag = tag, .on_gone = on_gone };
     size_t len = strnlen(peer, sizeof(u.adopted.peer) - 1);
     memcpy(u.adopted.peer, peer, len);
-    /* Taken like a waker's lock, so that the daemon is there for as long as this thread is in it.
+    /* Taken like a waker's lock, so that the loops are there for as long as this thread is in one.
      */
     pthread_rwlock_rdlock(&server->wakers);
     bool stopping = atomic_load(&server->stopping);
-    bool ok = !stopping &&
-              MHD_add_connection(server->daemon, fd, &u.addr, sizeof(u.adopted)) == MHD_YES;
+    bool ok = !stopping && loops_give(server, fd, &u.addr, sizeof(u.adopted));
     pthread_rwlock_unlock(&server->wakers);
     if (stopping)
         close(fd); /* otherwise MHD has closed what it refused */
@@ -150,18 +152,13 @@ void http_server_stop(struct http_server *server, unsigned grace_ms)
                               .tv_nsec = (long)(end_ns % 1000000000) };
     atomic_store(&server->stopping, true);
     if (server->listen_fd >= 0)
-        MHD_quiesce_daemon(server->daemon);
-    /* Not closed before MHD has stopped: its workers still take it out of their epoll sets, and
-     * MHD aborts the process when the descriptor is gone by then. */
-    if (server->listen_fd >= 0)
-        shutdown(server->listen_fd, SHUT_RDWR);
+        acceptor_stop(server);
     deadlines_shut(server->deadlines, true);
     wait_drained(server, &until);
     deadlines_shut(server->deadlines, false);
     wait_drained(server, NULL);
     pthread_rwlock_wrlock(&server->wakers);
     pthread_rwlock_unlock(&server->wakers);
-    MHD_stop_daemon(server->daemon);
     server_free(server);
 }
 
