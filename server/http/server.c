@@ -113,7 +113,8 @@ enum kist_err http_server_adopt(struct http_server *server, int fd, void *tag, c
     u.adopted = (struct adopted){ .family = AF_UNSPEC, .tag = tag, .on_gone = on_gone };
     size_t len = strnlen(peer, sizeof(u.adopted.peer) - 1);
     memcpy(u.adopted.peer, peer, len);
-    /* Taken like a waker's lock, so that the loops are there for as long as this thread is in one.
+    /* Taken like a waker's lock, so that the loops are there for as long as this thread is in
+     * one.
      */
     pthread_rwlock_rdlock(&server->wakers);
     bool stopping = atomic_load(&server->stopping);

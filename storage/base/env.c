@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -78,6 +79,32 @@ enum kist_err file_pwrite(int fd, const void *data, size_t len, uint64_t offset)
         offset += (uint64_t)n;
     }
     return KIST_OK;
+}
+
+enum kist_err file_pwritev(int fd, struct iovec *parts, size_t count, uint64_t offset)
+{
+    for (;;) {
+        for (; count && parts->iov_len == 0; count--)
+            parts++;
+        if (count == 0)
+            return KIST_OK;
+        ssize_t n = pwritev(fd, parts, (int)count, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0 ? KIST_E_IO : kist_err_from_errno(errno);
+        offset += (uint64_t)n;
+        for (size_t left = (size_t)n; left;) {
+            size_t some = left < parts->iov_len ? left : parts->iov_len;
+            parts->iov_base = (uint8_t *)parts->iov_base + some;
+            parts->iov_len -= some;
+            left -= some;
+            if (parts->iov_len == 0) {
+                parts++;
+                count--;
+            }
+        }
+    }
 }
 
 enum kist_err file_pread(int fd, void *data, size_t len, uint64_t offset)

@@ -29,8 +29,11 @@ void mono_cond_init(pthread_cond_t *cond);
 struct timespec;
 void mono_after(int64_t ms, struct timespec *out);
 
-/* Writes all of iov-like data at an offset, retrying short writes and EINTR. */
+/* Writes all of data at an offset, retrying short writes and EINTR. */
 enum kist_err file_pwrite(int fd, const void *data, size_t len, uint64_t offset) MUST_CHECK;
+/* The same for several pieces, fewer than IOV_MAX; the parts are used up. */
+struct iovec;
+enum kist_err file_pwritev(int fd, struct iovec *parts, size_t count, uint64_t offset) MUST_CHECK;
 /* Reads exactly len bytes; KIST_E_TRUNCATED at end of file. */
 enum kist_err file_pread(int fd, void *data, size_t len, uint64_t offset) MUST_CHECK;
 enum kist_err file_datasync(int fd) MUST_CHECK;

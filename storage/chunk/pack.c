@@ -1,5 +1,6 @@
 #include "storage/chunk/pack_internal.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -76,25 +77,38 @@ enum kist_err pack_write(struct pack_store *s, uint32_t pack, uint64_t offset, s
     return err;
 }
 
+static void blocks_parts(struct iovec *parts, uint8_t *const *data, size_t count, size_t last)
+{
+    for (size_t i = 0; i < count; i++)
+        parts[i] = (struct iovec){ data[i], i + 1 < count ? PACK_BLOCK_BYTES : last };
+}
+
 /* The kernel drops cached pages of what it writes directly, before and after: readers see one or
  * the other. EINVAL: it wants another alignment than ours. */
-enum kist_err pack_write_block(struct pack_store *s, uint32_t pack, uint64_t offset,
-                               uint8_t *data, size_t len)
+enum kist_err pack_write_blocks(struct pack_store *s, uint32_t pack, uint64_t offset,
+                                uint8_t *const *data, size_t bytes)
 {
     struct pack *p;
-    size_t padded = (len + PACK_ALIGN - 1) & ~(size_t)(PACK_ALIGN - 1);
+    struct iovec parts[PACK_BLOCKS_MAX];
+    size_t count = (bytes + PACK_BLOCK_BYTES - 1) / PACK_BLOCK_BYTES;
+    size_t last = bytes - (count - 1) * PACK_BLOCK_BYTES;
+    size_t padded = (last + PACK_ALIGN - 1) & ~(size_t)(PACK_ALIGN - 1);
+    assert(count > 0 && count <= PACK_BLOCKS_MAX);
     TRY(pack_get(s, pack, false, &p));
     int fd = pack_direct_fd(s, p);
     enum kist_err err = KIST_OK;
     bool refused = fd < 0;
     if (!refused) {
-        memset(data + len, 0, padded - len);
-        err = file_pwrite(fd, data, padded, offset);
+        memset(data[count - 1] + last, 0, padded - last);
+        blocks_parts(parts, data, count, padded);
+        err = file_pwritev(fd, parts, count, offset);
         refused = err != KIST_OK && errno == EINVAL;
         s->no_direct = s->no_direct || refused;
     }
-    if (refused)
-        err = file_pwrite(p->fd, data, len, offset);
+    if (refused) {
+        blocks_parts(parts, data, count, last);
+        err = file_pwritev(p->fd, parts, count, offset);
+    }
     p->written++;
     pack_put(s, p);
     return err;

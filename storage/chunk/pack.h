@@ -26,6 +26,8 @@
 #define PACK_BLOCK_BYTES ((uint32_t)256 << 10)
 /* The unit of content addressing. Measured: hashing and syncing gain nothing above 4 MiB. */
 #define CHUNK_BYTES ((uint32_t)4 << 20)
+/* Written at once. */
+#define PACK_BLOCKS_MAX 4U
 #define PACK_BYTES_MAX ((uint64_t)512 << 20)
 /* Reservations begin at multiples of this, so that punching one never touches another. */
 #define PACK_ALIGN ((uint64_t)4096)
@@ -71,11 +73,13 @@ unsigned pack_next_lane(struct pack_store *s);
 enum kist_err pack_write(struct pack_store *s, uint32_t pack, uint64_t offset,
                          struct bytes data) MUST_CHECK;
 /* To the disk where the file system knows how, past the page cache, so that large bodies cost no
- * copy and push out nothing that is read; else as pack_write(). offset and data are multiples of
- * PACK_ALIGN, and there is room at data, which is filled with zeros, up to the next one. Nobody
- * else writes to these pages. Durable after pack_sync(), too. */
-enum kist_err pack_write_block(struct pack_store *s, uint32_t pack, uint64_t offset,
-                               uint8_t *data, size_t len) MUST_CHECK;
+ * copy and push out nothing that is read; else as pack_write(). Blocks of PACK_BLOCK_BYTES, the
+ * last may be shorter, one behind the other from the offset, at most PACK_BLOCKS_MAX: larger
+ * writes cost less. The offset and the blocks' addresses are multiples of PACK_ALIGN, and there
+ * is room in the last block, which is filled with zeros, up to the next one. Nobody else writes
+ * to these pages. Durable after pack_sync(), too. */
+enum kist_err pack_write_blocks(struct pack_store *s, uint32_t pack, uint64_t offset,
+                                uint8_t *const *data, size_t bytes) MUST_CHECK;
 /* Asks the disk to begin writing; only a hint. */
 void pack_write_hint(struct pack_store *s, uint32_t pack, uint64_t offset, uint64_t length);
 /* Everything written to the pack before the call is durable after it, its name too. Concurrent
