@@ -7,6 +7,7 @@
  *   /reader/N         N patterned bytes from a reader that waits before every block
  *   /status/S         S with body "body"     /abort      cut
  *   /headers          200 with reply headers, one empty
+ *   /thread           200 with the id of the thread that runs the connection
  */
 #ifndef KIST_TESTS_HTTP_FIXTURE_H
 #define KIST_TESTS_HTTP_FIXTURE_H
@@ -181,6 +182,8 @@ static void test_routes(struct exchange *x, const char *path)
         exchange_reply_reader(x, 200, strtoull(path + 8, NULL, 10), &reader);
     else if (strncmp(path, "/status/", 8) == 0)
         exchange_reply_bytes(x, (unsigned)strtoul(path + 8, NULL, 10), BYTES_LIT("body"));
+    else if (strcmp(path, "/thread") == 0)
+        exchange_reply_bytes(x, 200, bytes_str(arena_printf(exchange_arena(x), "%d", gettid())));
     else if (strcmp(path, "/refuse") == 0)
         exchange_reply_bytes(x, 403, BYTES_LIT("refused"));
     else if (strcmp(path, "/abort") == 0)

@@ -332,6 +332,31 @@ START_TEST(tls)
 }
 END_TEST
 
+#define CONNECTIONS_EACH 8
+
+/* A client opens several at once, and each loop gets its share, those that are left included. */
+START_TEST(connections_are_spread_over_the_loops)
+{
+    int fds[2 * CONNECTIONS_EACH], served[2] = { 0 };
+    char first[16] = "";
+    for (int i = 0; i < 2 * CONNECTIONS_EACH; i++)
+        fds[i] = dial();
+    for (int i = 0; i < 2 * CONNECTIONS_EACH; i++) {
+        send_text(fds[i], "GET /thread HTTP/1.1\r\nHost: a\r\n\r\n");
+        struct answer a = get_answer(fds[i], false);
+        ck_assert_uint_eq(a.status, 200);
+        if (i == 0)
+            snprintf(first, sizeof(first), "%.*s", (int)a.body_len, a.body);
+        served[strlen(first) == a.body_len && memcmp(first, a.body, a.body_len) == 0]++;
+        free(a.body);
+    }
+    ck_assert_int_eq(served[0], CONNECTIONS_EACH);
+    ck_assert_int_eq(served[1], CONNECTIONS_EACH);
+    for (int i = 0; i < 2 * CONNECTIONS_EACH; i++)
+        close(fds[i]);
+}
+END_TEST
+
 static struct Suite *suite(void)
 {
     Suite *s = suite_create("server");
@@ -351,9 +376,10 @@ static struct Suite *suite(void)
     tcase_add_test(life, stop_under_load);
     tcase_add_test(life, tls);
     suite_add_tcase(s, life);
-    TCase *errors = tcase_create("errors");
+    TCase *errors = tcase_create("listen");
     tcase_add_checked_fixture(errors, start_default, fixture_stop);
     tcase_add_test(errors, listen_errors);
+    tcase_add_test(errors, connections_are_spread_over_the_loops);
     suite_add_tcase(s, errors);
     return s;
 }

@@ -101,6 +101,32 @@ START_TEST(test_write_and_read)
 }
 END_TEST
 
+/* In one write, past the page cache where the file system knows how: what follows is left alone.
+ */
+START_TEST(test_write_blocks)
+{
+    const size_t tail = 5000, bytes = (PACK_BLOCKS_MAX - 1) * (size_t)PACK_BLOCK_BYTES + tail;
+    uint8_t *memory = aligned_alloc(PACK_ALIGN, PACK_BLOCKS_MAX * (size_t)PACK_BLOCK_BYTES);
+    uint8_t *blocks[PACK_BLOCKS_MAX], *got = malloc(bytes);
+    struct place p = reserve(1, bytes), behind = reserve(1, 8);
+    ck_assert_int_eq(pack_write(store, behind.pack, behind.offset, BYTES_LIT("abcdefgh")),
+                     KIST_OK);
+    for (size_t i = 0; i < PACK_BLOCKS_MAX; i++) { /* not in the order of their places */
+        blocks[i] = memory + (PACK_BLOCKS_MAX - 1 - i) * (size_t)PACK_BLOCK_BYTES;
+        memset(blocks[i], 'a' + (int)i, PACK_BLOCK_BYTES);
+    }
+    ck_assert_int_eq(pack_write_blocks(store, p.pack, p.offset, blocks, bytes), KIST_OK);
+    ck_assert_int_eq(pack_sync(store, p.pack), KIST_OK);
+    ck_assert_int_eq(pack_read(store, p.pack, p.offset, got, bytes, false), KIST_OK);
+    for (size_t i = 0; i < bytes; i++)
+        ck_assert_uint_eq(got[i], 'a' + i / PACK_BLOCK_BYTES);
+    ck_assert_int_eq(pack_read(store, behind.pack, behind.offset, got, 8, false), KIST_OK);
+    ck_assert_mem_eq(got, "abcdefgh", 8);
+    free(got);
+    free(memory);
+}
+END_TEST
+
 static enum kist_err count(void *ctx, uint32_t pack, uint64_t bytes)
 {
     uint64_t *sums = ctx;
@@ -269,6 +295,7 @@ int main(void)
     tcase_add_test(tcase, test_reservations_append);
     tcase_add_test(tcase, test_a_full_pack_is_left);
     tcase_add_test(tcase, test_write_and_read);
+    tcase_add_test(tcase, test_write_blocks);
     tcase_add_test(tcase, test_each);
     tcase_add_test(tcase, test_punch);
     tcase_add_test(tcase, test_remove);
