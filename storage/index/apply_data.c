@@ -153,7 +153,7 @@ enum kist_err apply_adopt(struct apply *a, size_t count, Kist__NewChunk **chunks
     return KIST_OK;
 }
 
-enum kist_err apply_disown(struct apply *a, size_t count, Kist__NewChunk **chunks)
+enum kist_err apply_disown(struct apply *a, size_t count, Kist__NewChunk *const *chunks)
 {
     for (size_t i = 0; i < count; i++)
         if (chunks[i]->extent)
