@@ -323,11 +323,20 @@ static enum kist_err garbage_release(struct apply *a, struct bytes garbage_key, 
     return KIST_OK;
 }
 
+/* What is damaged stays where it is, and holds back nothing else. */
 enum kist_err apply_release(struct apply *a, const Kist__Release *c)
 {
     uint32_t budget = c->chunks_max ? c->chunks_max : 1;
-    for (size_t i = 0; i < c->n_garbage_keys && budget; i++)
-        TRY(garbage_release(a, schema_bytes(c->garbage_keys[i]), &budget));
+    for (size_t i = 0; i < c->n_garbage_keys && budget; i++) {
+        size_t before = kv_mark(a->kv);
+        enum kist_err err = garbage_release(a, schema_bytes(c->garbage_keys[i]), &budget);
+        if (err == KIST_E_CORRUPT) {
+            kv_undo(a->kv, before);
+            a->result->skipped++;
+            err = KIST_OK;
+        }
+        TRY(err);
+    }
     return KIST_OK;
 }
 

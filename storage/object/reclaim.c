@@ -60,14 +60,14 @@ static enum kist_err base_pin(struct kv_read *read, struct round *r, const Kist_
     return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
 
-static enum kist_err commit(struct store *s, struct round *r)
+/* result: zeroed. */
+static enum kist_err commit(struct store *s, struct round *r, struct apply_result *result)
 {
     struct buf packed;
-    struct apply_result result = { 0 };
     buf_init(&packed, 1 << 20);
     enum kist_err err = schema_pack(&r->command, &packed);
     if (err == KIST_OK)
-        err = log_commit(s->log, buf_bytes(&packed), BYTES_EMPTY, &result);
+        err = log_commit(s->log, buf_bytes(&packed), BYTES_EMPTY, result);
     buf_release(&packed);
     return err;
 }
@@ -165,6 +165,7 @@ static enum kist_err release_pass(struct store *s, struct round *r, struct backl
     row_start(&after, ROW_GARBAGE);
     while (more) {
         Kist__Release release = KIST__RELEASE__INIT;
+        struct apply_result result = { 0 };
         round_begin(r);
         TRY(gather(s, ROW_GARBAGE, &after, r, take_garbage));
         more = r->count == ROUND_ROWS;
@@ -178,8 +179,11 @@ static enum kist_err release_pass(struct store *s, struct round *r, struct backl
         release.chunks_max = RELEASE_CHUNKS_MAX;
         r->command.of_case = KIST__COMMAND__OF_RELEASE;
         r->command.release = &release;
-        TRY(commit(s, r));
-        b->rows += r->count;
+        TRY(commit(s, r, &result));
+        if (result.skipped)
+            TRACE(TRACE_ERROR, "reclaim", "%u rows of damaged data were passed over",
+                  result.skipped);
+        b->rows += r->count - result.skipped;
         b->bytes += r->bytes;
     }
     return KIST_OK;
@@ -214,12 +218,13 @@ static enum kist_err remove_empty(struct store *s, struct round *r)
 static enum kist_err commit_freed(struct store *s, struct round *r, enum freed_stage stage)
 {
     Kist__Freed freed = KIST__FREED__INIT;
+    struct apply_result result = { 0 };
     freed.n_extents = r->count;
     freed.extents = r->extents;
     freed.stage = stage;
     r->command.of_case = KIST__COMMAND__OF_FREED;
     r->command.freed = &freed;
-    return commit(s, r);
+    return commit(s, r, &result);
 }
 
 /* The first extents from b->at on, which moves along; r->count says how many. */
