@@ -359,6 +359,9 @@ enum kist_err apply_mark_chunk(struct apply *a, const Kist__MarkChunk *c)
     struct row_key key;
     Kist__Chunk *chunk;
     TRY(chunk_get(a, c->hash, &key, &chunk));
+    if (c->pack &&
+        (!chunk->extent || chunk->extent->pack != c->pack || chunk->extent->offset != c->offset))
+        return KIST_OK; /* other bytes have taken the place of those that were looked at */
     chunk->damaged = c->damaged;
     return apply_set(a, &key, chunk);
 }

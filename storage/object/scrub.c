@@ -124,6 +124,8 @@ static void mark_damaged(struct store *s, struct scrub_row *row)
         return;
     mark.hash = (ProtobufCBinaryData){ .len = sizeof(row->hash), .data = row->hash };
     mark.damaged = true;
+    mark.pack = row->pack;
+    mark.offset = row->offset;
     command.of_case = KIST__COMMAND__OF_MARK_CHUNK;
     command.mark_chunk = &mark;
     buf_init(&packed, 4096);

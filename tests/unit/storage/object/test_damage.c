@@ -207,6 +207,49 @@ START_TEST(test_garbage_goes_on)
 }
 END_TEST
 
+static Kist__Chunk *find_chunk(uint8_t hash[32])
+{
+    struct kv_read read;
+    struct row_key row;
+    Kist__Chunk *chunk = NULL;
+    row_chunk(&row, bytes_of(hash, 32));
+    ck_assert_int_eq(kv_read_begin(store->kv, &read), KIST_OK);
+    ck_assert_int_eq(lookup(&read, &row, &kist__chunk__descriptor, &arena, &chunk), KIST_OK);
+    kv_read_end(&read);
+    return chunk;
+}
+
+static void mark(uint8_t hash[32], uint32_t pack, uint64_t offset)
+{
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__MarkChunk request = KIST__MARK_CHUNK__INIT;
+    command.of_case = KIST__COMMAND__OF_MARK_CHUNK;
+    command.mark_chunk = &request;
+    request.hash = schema_data(bytes_of(hash, 32));
+    request.damaged = true;
+    request.pack = pack;
+    request.offset = offset;
+    ck_assert_int_eq(store_commit(store, &command), KIST_OK);
+}
+
+/* What a scrub says of bytes that others have replaced since is not said of those. */
+START_TEST(test_marks_name_the_bytes)
+{
+    uint8_t hash[32];
+    put_chunk("x", 'x', hash);
+    const Kist__Extent *first = find_chunk(hash)->extent;
+    mark(hash, first->pack, first->offset);
+    ck_assert(find_chunk(hash)->damaged);
+    put_chunk("y", 'x', hash); /* heals */
+    mark(hash, first->pack, first->offset);
+    const Kist__Chunk *healed = find_chunk(hash);
+    ck_assert(!healed->damaged);
+    ck_assert(healed->extent->pack != first->pack || healed->extent->offset != first->offset);
+    mark(hash, 0, 0); /* of a log from before there were places */
+    ck_assert(find_chunk(hash)->damaged);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("damage");
@@ -219,6 +262,7 @@ int main(void)
     tcase_add_test(t, test_new_rules_go_on);
     tcase_add_test(t, test_rules_are_read_again);
     tcase_add_test(t, test_garbage_goes_on);
+    tcase_add_test(t, test_marks_name_the_bytes);
     suite_add_tcase(suite, t);
     return run_suite(suite);
 }
