@@ -285,6 +285,19 @@ START_TEST(test_damaged_length_in_the_middle)
 }
 END_TEST
 
+/* The batch that would come second, but for the nonce. */
+static void forge(uint8_t *at, uint64_t generation)
+{
+    struct batch_header h = { .generation = generation,
+                              .first_index = 2,
+                              .commands = 1,
+                              .total_bytes = BATCH_HEADER_BYTES + COMMAND_HEADER_BYTES + 4,
+                              .bodies_at = BATCH_HEADER_BYTES + COMMAND_HEADER_BYTES + 4 };
+    put_u32(at + BATCH_HEADER_BYTES, 4);
+    memcpy(at + BATCH_HEADER_BYTES + COMMAND_HEADER_BYTES, "evil", 4);
+    batch_seal(at, &h);
+}
+
 /* A body that looks like the next batch, in a batch that was torn: it is its sender's, and
  * neither replayed nor taken for damage. Only the nonce is not to be guessed. */
 START_TEST(test_forged_batch_in_a_torn_one)
@@ -298,15 +311,7 @@ START_TEST(test_forged_batch_in_a_torn_one)
     ck_assert_int_eq(segment_peek(head, &generation, &nonce), KIST_OK);
     ck_assert_uint_ne(nonce, 0);
     uint32_t bodies_at = BATCH_HEADER_BYTES + COMMAND_HEADER_BYTES + 1; /* of our batch */
-    uint8_t *forged = body + BATCH_ALIGN - bodies_at;
-    struct batch_header h = { .generation = generation,
-                              .first_index = 2,
-                              .commands = 1,
-                              .total_bytes = BATCH_HEADER_BYTES + COMMAND_HEADER_BYTES + 4,
-                              .bodies_at = BATCH_HEADER_BYTES + COMMAND_HEADER_BYTES + 4 };
-    put_u32(forged + BATCH_HEADER_BYTES, 4);
-    memcpy(forged + BATCH_HEADER_BYTES + COMMAND_HEADER_BYTES, "evil", 4);
-    batch_seal(forged, &h);
+    forge(body + BATCH_ALIGN - bodies_at, generation);
     ck_assert_int_eq(
         log_commit(log_, BYTES_LIT("b"), bytes_of(body, 2 * BATCH_ALIGN), &generation), KIST_OK);
     log_close(log_);
@@ -316,6 +321,26 @@ START_TEST(test_forged_batch_in_a_torn_one)
     ck_assert_int_eq(open_log(0), KIST_OK);
     check(&applied, "1:a ");
     free(body);
+}
+END_TEST
+
+/* The same behind the last batch, as the file's earlier life may have left it there. */
+START_TEST(test_forged_batch_behind_the_last)
+{
+    uint8_t head[SEGMENT_SEAL_BYTES], forged[BATCH_ALIGN] = { 0 };
+    uint64_t generation, nonce;
+    ck_assert_int_eq(commit("a", ""), KIST_OK);
+    int fd = open_segment();
+    ck_assert_int_eq(pread(fd, head, sizeof(head), 0), sizeof(head));
+    ck_assert_int_eq(segment_peek(head, &generation, &nonce), KIST_OK);
+    forge(forged, generation);
+    ck_assert_int_eq(pwrite(fd, forged, sizeof(forged), batch_at(1)), sizeof(forged));
+    close(fd);
+    reopen(0);
+    check(&applied, "1:a ");
+    ck_assert_int_eq(commit("b", ""), KIST_OK);
+    reopen(0);
+    check(&applied, "1:a 2:b ");
 }
 END_TEST
 
@@ -432,6 +457,7 @@ int main(void)
     tcase_add_test(tcase, test_damaged_header_in_the_middle);
     tcase_add_test(tcase, test_damaged_length_in_the_middle);
     tcase_add_test(tcase, test_forged_batch_in_a_torn_one);
+    tcase_add_test(tcase, test_forged_batch_behind_the_last);
     tcase_add_test(tcase, test_damage_that_was_applied);
     tcase_add_test(tcase, test_damage_before_the_checkpoint);
     tcase_add_test(tcase, test_many_segments);
