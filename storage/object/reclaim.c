@@ -384,6 +384,7 @@ static void reclaim_until_stopped(struct store *s, struct round *r)
 {
     struct upkeep *u = &s->reclaim;
     struct backlog b = { .rows = 1 }; /* what the last process left */
+    enum kist_err last = KIST_OK;
     bool quiet;
     row_start(&b.at, ROW_FREED);
     pthread_mutex_lock(&u->lock);
@@ -392,8 +393,11 @@ static void reclaim_until_stopped(struct store *s, struct round *r)
         pthread_mutex_unlock(&u->lock);
         b.bytes_max = dead_bytes_max(s);
         enum kist_err err = quiet ? drain(s, r, &b) : keep_up(s, r, &b);
-        if (err != KIST_OK && err != KIST_E_SHUTDOWN)
+        if (err != KIST_OK && err != KIST_E_SHUTDOWN && err != last)
             TRACE(TRACE_WARN, "reclaim", "reclaim failed: %s", kist_err_text(err));
+        last = err;
+        if (err == KIST_E_NOSPC) /* in a second, whether or not there is more by then */
+            b.rows++;
         pthread_mutex_lock(&u->lock);
         u->garbage_bytes_max = b.bytes_max / 4;
     }
