@@ -207,6 +207,69 @@ START_TEST(test_garbage_goes_on)
 }
 END_TEST
 
+/* The key of the first row of a table. In the arena. */
+static struct bytes first_key(enum row_table table)
+{
+    struct row_key start;
+    struct kv_read read;
+    struct kv_cursor *cursor;
+    struct bytes key, value;
+    row_start(&start, table);
+    ck_assert_int_eq(kv_read_begin(store->kv, &read), KIST_OK);
+    ck_assert_int_eq(kv_cursor_open(&read, &cursor), KIST_OK);
+    ck_assert_int_eq(kv_cursor_seek(cursor, row_bytes(&start), &key, &value), KIST_OK);
+    ck_assert_uint_eq(key.ptr[0], table);
+    key = arena_copy(&arena, key);
+    kv_cursor_close(cursor);
+    kv_read_end(&read);
+    return key;
+}
+
+/* The row that says what is to be released, and then that of what is to be punched. */
+START_TEST(test_reclaim_goes_on)
+{
+    static const char *const names[] = { "a", "b", "c" };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        ck_assert_int_eq(put(names[i], "some bytes"), KIST_OK);
+    ck_assert_int_eq(delete_many(2, names, VERSION_CURRENT, NULL), KIST_OK);
+    ck_assert_uint_eq(rows_of(ROW_GARBAGE), 2);
+    struct bytes row = first_key(ROW_GARBAGE), was = damage(row);
+    ck_assert_int_eq(store_reclaim(store), KIST_OK);
+    ck_assert_uint_eq(rows_of(ROW_GARBAGE), 1);
+    ck_assert_uint_eq(rows_of(ROW_EXTENT), 2);
+    overwrite_bytes(row, &was);
+    ck_assert_int_eq(put_if("c", "refused", true), KIST_E_PRECONDITION); /* an F row at once */
+    row = first_key(ROW_FREED);
+    was = damage(row);
+    ck_assert_int_eq(store_reclaim(store), KIST_OK);
+    ck_assert_uint_eq(rows_of(ROW_GARBAGE), 0);
+    ck_assert_uint_eq(rows_of(ROW_EXTENT), 1);
+    ck_assert_uint_eq(rows_of(ROW_FREED), 1);
+    overwrite_bytes(row, &was);
+    ck_assert_uint_eq(checked().extents, 1);
+}
+END_TEST
+
+static bool go_on(void *ctx, const struct scrub_report *report)
+{
+    (void)ctx, (void)report;
+    return true;
+}
+
+START_TEST(test_scrub_goes_on)
+{
+    struct scrub_report report;
+    ck_assert_int_eq(put("a", "1"), KIST_OK);
+    ck_assert_int_eq(put("b", "2"), KIST_OK);
+    struct bytes row = first_key(ROW_EXTENT), was = damage(row);
+    ck_assert_int_eq(store_scrub(store, go_on, NULL, &report), KIST_OK);
+    ck_assert_uint_eq(report.extents, 1);
+    ck_assert_uint_eq(report.damaged, 1);
+    overwrite_bytes(row, &was);
+    (void)checked();
+}
+END_TEST
+
 static Kist__Chunk *find_chunk(uint8_t hash[32])
 {
     struct kv_read read;
@@ -262,6 +325,8 @@ int main(void)
     tcase_add_test(t, test_new_rules_go_on);
     tcase_add_test(t, test_rules_are_read_again);
     tcase_add_test(t, test_garbage_goes_on);
+    tcase_add_test(t, test_reclaim_goes_on);
+    tcase_add_test(t, test_scrub_goes_on);
     tcase_add_test(t, test_marks_name_the_bytes);
     suite_add_tcase(suite, t);
     return run_suite(suite);
