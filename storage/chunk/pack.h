@@ -9,8 +9,8 @@
  *   dir/00000001.pack ...   the bytes
  *   dir/lanes               text: the packs that may hold reserved bytes, and the next number
  *
- * Space is never reused below a lane's end: reservations only append, dead extents are punched
- * out, and a pack without live extents is unlinked. What a crash leaves reserved but
+ * Space that was ever referred to is not used again: reservations only append, dead extents are
+ * punched out, and a pack without live extents is unlinked. What a crash leaves reserved but
  * unreferenced lies in a pack that the lanes file names: one that a lane appends to, or one
  * that an upload in flight held when a lane moved on. The sweep (storage/object) looks there,
  * and nowhere else.
@@ -66,6 +66,9 @@ void pack_unhold(struct pack_store *s, uint32_t pack);
  * holds. Only I/O when a pack is begun. */
 enum kist_err pack_reserve(struct pack_store *s, unsigned lane, uint64_t bytes, uint32_t *pack,
                            uint64_t *offset) MUST_CHECK;
+/* The lane's last reservation, which came to nothing: the next one takes its place. Nobody else
+ * may have reserved there since. */
+void pack_unreserve(struct pack_store *s, unsigned lane, uint32_t pack, uint64_t offset);
 /* A lane for the next upload: spreads uploads over the streaming lanes. */
 unsigned pack_next_lane(struct pack_store *s);
 

@@ -129,6 +129,15 @@ enum kist_err pack_reserve(struct pack_store *s, unsigned lane_number, uint64_t 
     return err;
 }
 
+void pack_unreserve(struct pack_store *s, unsigned lane_number, uint32_t pack, uint64_t offset)
+{
+    struct pack_lane *lane = &s->lanes[lane_number];
+    pthread_mutex_lock(&lane->lock);
+    if (lane->pack == pack && lane->end > offset)
+        lane->end = offset;
+    pthread_mutex_unlock(&lane->lock);
+}
+
 unsigned pack_next_lane(struct pack_store *s)
 {
     return 1 + s->next_lane++ % (PACK_LANES - 1);

@@ -170,6 +170,29 @@ static enum kist_err dispatch(struct apply *a, const Kist__Command *c)
     return KIST_E_NEWER_FORMAT;
 }
 
+/* What a command brought along is nobody's when it comes to nothing. */
+static enum kist_err disown(struct apply *a, const Kist__Command *c)
+{
+    if (c->of_case == KIST__COMMAND__OF_PUT_OBJECT)
+        return apply_disown(a, c->put_object->n_chunks, c->put_object->chunks);
+    if (c->of_case == KIST__COMMAND__OF_PUT_PART)
+        return apply_disown(a, c->put_part->n_chunks, c->put_part->chunks);
+    if (c->of_case == KIST__COMMAND__OF_APPEND_OBJECT)
+        return apply_disown(a, c->append_object->n_chunks, c->append_object->chunks);
+    return KIST_OK;
+}
+
+static enum kist_err try_command(struct apply *a, const Kist__Command *command)
+{
+    begin(a, command);
+    TRY(kv_read_begin(a->kv, &a->read));
+    kv_read_own(&a->read);
+    enum kist_err err = dispatch(a, command);
+    kv_read_end(&a->read);
+    return err;
+}
+
+/* A command whose verdict is not KIST_OK changes nothing, wherever it stopped. */
 enum kist_err apply_command(struct apply *a, const struct apply_input *input,
                             struct apply_result *result)
 {
@@ -179,11 +202,16 @@ enum kist_err apply_command(struct apply *a, const struct apply_input *input,
     a->result = result ? result : &nobody;
     a->result->index = input->index;
     Kist__Command *command;
+    size_t mark = kv_mark(a->kv);
     TRY(schema_unpack(&kist__command__descriptor, input->command, &a->arena, &command));
-    begin(a, command);
-    TRY(kv_read_begin(a->kv, &a->read));
-    enum kist_err err = dispatch(a, command);
-    kv_read_end(&a->read);
+    enum kist_err err = try_command(a, command);
+    if (err != KIST_OK) {
+        kv_undo(a->kv, mark);
+        *a->result =
+            (struct apply_result){ .index = input->index, .deletes = a->result->deletes };
+        if (disown(a, command) != KIST_OK)
+            kv_undo(a->kv, mark);
+    }
     kv_set_index(a->kv, input->index);
     return err;
 }

@@ -169,6 +169,8 @@ struct apply_result {
     bool made_due;
     /* An event was written, or may be delivered sooner than was known. */
     bool made_event;
+    /* Rows that were due, to be entered or to be released, and could not be: damage. */
+    uint32_t skipped;
 };
 
 /* A log command, with the place of its riding body. */

@@ -174,10 +174,6 @@ enum kist_err apply_append_object(struct apply *a, Kist__AppendObject *c)
     Kist__Object *current = NULL;
     if (!c->object || !c->part)
         return KIST_E_CORRUPT;
-    enum kist_err verdict = judge(a, c, &bucket, &current);
-    if (verdict != KIST_OK) {
-        TRY(apply_disown(a, c->n_chunks, c->chunks));
-        return verdict;
-    }
+    TRY(judge(a, c, &bucket, &current));
     return current ? extend(a, bucket, c, current) : create(a, bucket, c);
 }

@@ -153,7 +153,7 @@ enum kist_err apply_adopt(struct apply *a, size_t count, Kist__NewChunk **chunks
     return KIST_OK;
 }
 
-enum kist_err apply_disown(struct apply *a, size_t count, Kist__NewChunk **chunks)
+enum kist_err apply_disown(struct apply *a, size_t count, Kist__NewChunk *const *chunks)
 {
     for (size_t i = 0; i < count; i++)
         if (chunks[i]->extent)
@@ -323,11 +323,20 @@ static enum kist_err garbage_release(struct apply *a, struct bytes garbage_key, 
     return KIST_OK;
 }
 
+/* What is damaged stays where it is, and holds back nothing else. */
 enum kist_err apply_release(struct apply *a, const Kist__Release *c)
 {
     uint32_t budget = c->chunks_max ? c->chunks_max : 1;
-    for (size_t i = 0; i < c->n_garbage_keys && budget; i++)
-        TRY(garbage_release(a, schema_bytes(c->garbage_keys[i]), &budget));
+    for (size_t i = 0; i < c->n_garbage_keys && budget; i++) {
+        size_t before = kv_mark(a->kv);
+        enum kist_err err = garbage_release(a, schema_bytes(c->garbage_keys[i]), &budget);
+        if (err == KIST_E_CORRUPT) {
+            kv_undo(a->kv, before);
+            a->result->skipped++;
+            err = KIST_OK;
+        }
+        TRY(err);
+    }
     return KIST_OK;
 }
 
@@ -350,6 +359,9 @@ enum kist_err apply_mark_chunk(struct apply *a, const Kist__MarkChunk *c)
     struct row_key key;
     Kist__Chunk *chunk;
     TRY(chunk_get(a, c->hash, &key, &chunk));
+    if (c->pack &&
+        (!chunk->extent || chunk->extent->pack != c->pack || chunk->extent->offset != c->offset))
+        return KIST_OK; /* other bytes have taken the place of those that were looked at */
     chunk->damaged = c->damaged;
     return apply_set(a, &key, chunk);
 }

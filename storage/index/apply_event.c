@@ -262,7 +262,6 @@ static enum kist_err drop_old_traces(struct apply *a, int64_t now_ms)
     return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
 
-/* All that may be wrong is found before anything is written. */
 enum kist_err apply_change_events(struct apply *a, Kist__ChangeEvents *c)
 {
     struct row_event_parts parts;

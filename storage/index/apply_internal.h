@@ -1,7 +1,7 @@
 /* Shared by the files that apply commands: one per family.
  *
- * The order of writes inside a command matters to readers, who see rows one by one: what is
- * referenced is written before what refers to it, and removed after.
+ * A command is whole or nothing: readers see its rows when all are written, and an error takes
+ * back what was written by then.
  */
 #ifndef KIST_STORAGE_INDEX_APPLY_INTERNAL_H
 #define KIST_STORAGE_INDEX_APPLY_INTERNAL_H
@@ -58,8 +58,9 @@ enum kist_err apply_count(struct apply *a, uint64_t bucket_id,
 enum kist_err apply_adopt(struct apply *a, size_t count, Kist__NewChunk **chunks,
                           uint64_t data_id, uint32_t body_crc, const Kist__Object *object,
                           Kist__Data **out) MUST_CHECK;
-/* The verdict went against the command: its chunks and body are freed. */
-enum kist_err apply_disown(struct apply *a, size_t count, Kist__NewChunk **chunks) MUST_CHECK;
+/* The verdict went against the command: its chunks and body are freed. Reads nothing. */
+enum kist_err apply_disown(struct apply *a, size_t count,
+                           Kist__NewChunk *const *chunks) MUST_CHECK;
 /* Queues dereferenced data. NULL and empty data are nothing. */
 enum kist_err apply_discard(struct apply *a, const Kist__Data *data, uint64_t bytes) MUST_CHECK;
 /* One more reference to data that is shared by a copy; false in *ok when it cannot be. */

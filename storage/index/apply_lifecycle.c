@@ -15,15 +15,16 @@ static enum kist_err load_rules(struct apply *a, const Kist__Bucket *bucket)
     Kist__BucketConfig *config = NULL;
     arena_clear(&a->rules_arena);
     a->rules = NULL;
-    a->rules_bucket = bucket->id;
-    a->rules_stamp = bucket->configs_changed;
+    a->rules_bucket = 0;
     row_config(&key, bucket->id, CONFIG_LIFECYCLE);
     enum kist_err err = kv_get(&a->read, row_bytes(&key), &value);
-    if (err == KIST_E_NOT_FOUND)
-        return KIST_OK;
-    TRY(err);
-    TRY(schema_unpack(&kist__bucket_config__descriptor, value, &a->rules_arena, &config));
-    a->rules = config->lifecycle;
+    if (err == KIST_OK)
+        err = schema_unpack(&kist__bucket_config__descriptor, value, &a->rules_arena, &config);
+    if (err != KIST_OK && err != KIST_E_NOT_FOUND)
+        return err;
+    a->rules = config ? config->lifecycle : NULL;
+    a->rules_bucket = bucket->id;
+    a->rules_stamp = bucket->configs_changed;
     return KIST_OK;
 }
 
@@ -363,10 +364,13 @@ static enum kist_err backfill_table(struct apply *a, const Kist__Bucket *bucket,
         arena_rewind(&a->arena, mark);
         last->len = 0;
         row_add(last, row);
-        err = backfill_row(a, bucket, row, value);
+        size_t before = kv_mark(a->kv);
+        if (backfill_row(a, bucket, row, value) != KIST_OK) {
+            kv_undo(a->kv, before);
+            a->result->skipped++;
+        }
         --*left;
-        if (err == KIST_OK)
-            err = kv_cursor_next(cursor, &row, &value);
+        err = kv_cursor_next(cursor, &row, &value);
     }
     kv_cursor_close(cursor);
     return err == KIST_E_NOT_FOUND ? KIST_OK : err;
@@ -380,8 +384,14 @@ enum kist_err apply_backfill_step(struct apply *a, const Kist__BackfillStep *c)
     Kist__Bucket *bucket;
     uint32_t left = c->rows_max;
     row_backfill(&key, c->bucket_id);
-    TRY(apply_get(a, &key, &kist__backfill__descriptor, &todo));
-    enum kist_err err = apply_bucket(a, todo->bucket, &bucket);
+    enum kist_err err = apply_get(a, &key, &kist__backfill__descriptor, &todo);
+    if (err == KIST_E_CORRUPT) { /* of which bucket nobody can say */
+        a->result->skipped++;
+        apply_drop(a, &key);
+        return KIST_OK;
+    }
+    TRY(err);
+    err = apply_bucket(a, todo->bucket, &bucket);
     if (err == KIST_E_NO_BUCKET || (err == KIST_OK && bucket->id != c->bucket_id)) {
         apply_drop(a, &key);
         return KIST_OK;
@@ -499,34 +509,62 @@ static enum kist_err expire_object(struct apply *a, const Kist__Bucket *bucket,
     return err == KIST_E_NO_KEY ? KIST_OK : err;
 }
 
+static enum kist_err expire_row(struct apply *a, const struct row_key *row, int64_t now_ms)
+{
+    struct due d;
+    Kist__Due *due = NULL;
+    Kist__Bucket *bucket = NULL;
+    Kist__Lifecycle *rules = NULL;
+    enum kist_err err = apply_get(a, row, &kist__due__descriptor, &due);
+    if (err == KIST_E_NOT_FOUND)
+        return KIST_OK;
+    TRY(err);
+    if (!read_due(row_bytes(row), &d))
+        return KIST_E_CORRUPT;
+    apply_drop(a, row);
+    err = apply_bucket(a, due->bucket, &bucket);
+    if (err == KIST_E_NO_BUCKET || (err == KIST_OK && bucket->id != d.bucket_id))
+        return KIST_OK;
+    TRY(err);
+    TRY(rules_of(a, bucket, &rules));
+    if (!rules)
+        return KIST_OK;
+    return d.kind == LIFECYCLE_UPLOAD ? expire_upload(a, bucket, rules, &d, now_ms)
+                                      : expire_object(a, bucket, rules, &d, now_ms);
+}
+
+/* What cannot be done must not stop what is due behind it: it comes again in a day, unless the
+ * reminder itself is what is damaged. */
+static enum kist_err postpone(struct apply *a, const struct row_key *row, int64_t now_ms)
+{
+    struct due d;
+    struct row_key later;
+    Kist__Due *due = NULL;
+    a->result->skipped++;
+    enum kist_err err = apply_get(a, row, &kist__due__descriptor, &due);
+    apply_drop(a, row);
+    if (err != KIST_OK || !read_due(row_bytes(row), &d))
+        return KIST_OK;
+    row_due(&later, now_ms + DAY_MS, d.bucket_id, d.key, d.id, (uint8_t)d.kind);
+    a->result->made_due = true;
+    return apply_set(a, &later, due);
+}
+
 enum kist_err apply_expire(struct apply *a, const Kist__Expire *c)
 {
     struct arena_mark mark = arena_mark(&a->arena);
     for (size_t i = 0; i < c->n_due_keys; i++, arena_rewind(&a->arena, mark)) {
         struct row_key row = { .len = 0 };
-        struct due d;
-        Kist__Due *due = NULL;
-        Kist__Bucket *bucket = NULL;
-        Kist__Lifecycle *rules = NULL;
-        if (c->due_keys[i].len > sizeof(row.data) || !read_due(schema_bytes(c->due_keys[i]), &d))
-            return KIST_E_CORRUPT;
-        row_add(&row, schema_bytes(c->due_keys[i]));
-        enum kist_err err = apply_get(a, &row, &kist__due__descriptor, &due);
-        if (err == KIST_E_NOT_FOUND)
+        struct bytes key = schema_bytes(c->due_keys[i]);
+        if (key.len == 0 || key.len > sizeof(row.data) || key.ptr[0] != ROW_DUE)
+            return KIST_E_INVALID;
+        row_add(&row, key);
+        size_t before = kv_mark(a->kv);
+        if (expire_row(a, &row, c->now_ms) == KIST_OK)
             continue;
-        TRY(err);
-        apply_drop(a, &row);
-        err = apply_bucket(a, due->bucket, &bucket);
-        if (err == KIST_E_NO_BUCKET || (err == KIST_OK && bucket->id != d.bucket_id))
-            continue;
-        TRY(err);
-        TRY(rules_of(a, bucket, &rules));
-        if (!rules)
-            continue;
-        if (d.kind == LIFECYCLE_UPLOAD)
-            TRY(expire_upload(a, bucket, rules, &d, c->now_ms));
-        else
-            TRY(expire_object(a, bucket, rules, &d, c->now_ms));
+        kv_undo(a->kv, before);
+        arena_rewind(&a->arena, mark);
+        TRY(postpone(a, &row, c->now_ms));
     }
     return KIST_OK;
 }

@@ -53,12 +53,7 @@ enum kist_err apply_put_part(struct apply *a, Kist__PutPart *c)
     struct row_key row;
     if (!c->part || c->number < 1 || c->number > PART_NUMBER_MAX)
         return KIST_E_CORRUPT;
-    enum kist_err verdict =
-        upload_get(a, c->bucket, c->key, c->upload_id, c->nonce, &row, &bucket, &upload);
-    if (verdict != KIST_OK) {
-        TRY(apply_disown(a, c->n_chunks, c->chunks));
-        return verdict;
-    }
+    TRY(upload_get(a, c->bucket, c->key, c->upload_id, c->nonce, &row, &bucket, &upload));
     TRY(apply_adopt(a, c->n_chunks, c->chunks, 0, c->body_crc, NULL, &c->part->data));
     row_part(&row, c->upload_id, c->number);
     enum kist_err err = apply_get(a, &row, &kist__part__descriptor, &old);

@@ -125,22 +125,16 @@ enum kist_err apply_put_object(struct apply *a, Kist__PutObject *c)
     Kist__Object *current = NULL;
     if (!c->object)
         return KIST_E_CORRUPT;
-    enum kist_err verdict = apply_bucket(a, c->bucket, &bucket);
-    if (verdict == KIST_OK)
-        verdict = apply_check(a, bucket, c->key, c->condition, &current);
-    if (verdict == KIST_OK)
-        verdict = apply_quota(a, bucket, current, c->object->size);
-    if (verdict != KIST_OK) {
-        TRY(apply_disown(a, c->n_chunks, c->chunks));
-        return verdict;
-    }
+    TRY(apply_bucket(a, c->bucket, &bucket));
+    TRY(apply_check(a, bucket, c->key, c->condition, &current));
+    TRY(apply_quota(a, bucket, current, c->object->size));
     TRY(apply_adopt(a, c->n_chunks, c->chunks, a->input->index, c->body_crc, c->object,
                     &c->object->data));
     return apply_replace(a, bucket, c->key, current, c->object);
 }
 
-/* One verdict per key: a failed condition of one does not hold back the others. Nor must memory
- * run out between two writes of a key: rows may be large, and each key begins with all of it. */
+/* One verdict per key: a failed condition of one does not hold back the others. Rows may be
+ * large: each key begins with all of the memory. */
 enum kist_err apply_delete_objects(struct apply *a, const Kist__DeleteObjects *c)
 {
     Kist__Bucket *bucket;
@@ -148,9 +142,12 @@ enum kist_err apply_delete_objects(struct apply *a, const Kist__DeleteObjects *c
     struct arena_mark mark = arena_mark(&a->arena);
     for (size_t i = 0; i < c->n_keys; i++, arena_rewind(&a->arena, mark)) {
         struct delete_result one = { .versioned = bucket->versioning != VERSIONING_NEVER };
+        size_t before = kv_mark(a->kv);
         one.err = apply_delete_key(a, bucket, c->keys[i], c, &one);
         if (one.err == KIST_E_CORRUPT || one.err == KIST_E_IO)
             return one.err;
+        if (one.err != KIST_OK)
+            kv_undo(a->kv, before);
         if (a->result->deletes)
             a->result->deletes[i] = one;
     }

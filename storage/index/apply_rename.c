@@ -91,7 +91,6 @@ static bool is_protected(const Kist__Object *o)
     return o && (o->lock_mode != LOCK_NONE || o->legal_hold);
 }
 
-/* The new row is there before the old one goes: who looks meanwhile finds it somewhere. */
 static enum kist_err move(struct apply *a, const Kist__Bucket *bucket,
                           const Kist__RenameObject *c, Kist__Object *source, Kist__Object *target)
 {

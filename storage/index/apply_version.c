@@ -1,7 +1,5 @@
 /* Versions: how objects become noncurrent, how deletes leave markers, and how a version that is
  * removed lets the one below it come back.
- *
- * Readers see rows one by one: a version is written where it goes before it leaves where it was.
  */
 #include "storage/index/apply_internal.h"
 

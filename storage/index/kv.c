@@ -206,14 +206,10 @@ void kv_write_unlock(struct kv *kv)
     pthread_mutex_unlock(&kv->write_lock);
 }
 
-/* The view only changes under the write lock or to drop what is frozen: the active generation
- * is the writer's to read. */
+/* Whoever has the write lock needs no reference: the view does not change. */
 static struct overlay *active_overlay(struct kv *kv)
 {
-    struct kv_view *v = view_take(kv);
-    struct overlay *o = v->active->overlay;
-    view_unref(v);
-    return o;
+    return kv->view->active->overlay;
 }
 
 /* What breaks this would stop every flush to come. */
@@ -225,17 +221,28 @@ static bool key_is_valid(struct bytes key)
 void kv_put(struct kv *kv, struct bytes key, struct bytes value)
 {
     assert(key_is_valid(key));
-    overlay_put(active_overlay(kv), key, value);
+    overlay_put(active_overlay(kv), kv->index + 1, key, value);
 }
 
 void kv_delete(struct kv *kv, struct bytes key)
 {
     assert(key_is_valid(key));
-    overlay_delete(active_overlay(kv), key);
+    overlay_delete(active_overlay(kv), kv->index + 1, key);
+}
+
+size_t kv_mark(struct kv *kv)
+{
+    return overlay_mark(active_overlay(kv));
+}
+
+void kv_undo(struct kv *kv, size_t mark)
+{
+    overlay_undo(active_overlay(kv), mark);
 }
 
 void kv_set_index(struct kv *kv, uint64_t index)
 {
+    overlay_settle(active_overlay(kv));
     kv->index = index;
 }
 
@@ -283,9 +290,10 @@ static enum kist_err write_rows(struct kv *kv, MDB_txn *txn, const struct kv_gen
     for (const struct overlay_node *n = overlay_seek(g->overlay, BYTES_EMPTY); n;
          n = overlay_next(n)) {
         struct bytes value;
-        if (overlay_value(n, &value))
+        enum overlay_found found = overlay_value(n, g->index, &value);
+        if (found == OVERLAY_VALUE)
             TRY(trie_put(txn, kv->dbi, overlay_key(n), value));
-        else
+        else if (found == OVERLAY_TOMBSTONE)
             TRY(trie_delete(txn, kv->dbi, overlay_key(n)));
     }
     return write_number(txn, kv->dbi, bytes_of(key_index, 6), g->index);
@@ -350,7 +358,8 @@ static void txn_give(struct kv *kv, MDB_txn *txn)
         mdb_txn_abort(txn);
 }
 
-/* The view first: a flush between the two is then seen twice, never missed. */
+/* The view first: a flush between the two is then seen twice, never missed. The index last: what
+ * LMDB holds is no later. */
 enum kist_err kv_read_begin(struct kv *kv, struct kv_read *read)
 {
     struct kv_view *v = view_take(kv);
@@ -360,8 +369,13 @@ enum kist_err kv_read_begin(struct kv *kv, struct kv_read *read)
         view_unref(v);
         return err;
     }
-    *read = (struct kv_read){ kv, v, txn };
+    *read = (struct kv_read){ kv, v, txn, kv->index };
     return KIST_OK;
+}
+
+void kv_read_own(struct kv_read *read)
+{
+    read->upto = UINT64_MAX;
 }
 
 void kv_read_end(struct kv_read *read)
@@ -371,22 +385,21 @@ void kv_read_end(struct kv_read *read)
 }
 
 /* The newest layer that knows the key decides. */
-static bool overlay_get(const struct kv_generation *g, struct bytes key, enum kist_err *verdict,
-                        struct bytes *value)
+static bool overlay_get(const struct kv_generation *g, struct bytes key, uint64_t upto,
+                        enum kist_err *verdict, struct bytes *value)
 {
     const struct overlay_node *n = g ? overlay_find(g->overlay, key) : NULL;
-    if (!n)
-        return false;
-    *verdict = overlay_value(n, value) ? KIST_OK : KIST_E_NOT_FOUND;
-    return true;
+    enum overlay_found found = n ? overlay_value(n, upto, value) : OVERLAY_NOTHING;
+    *verdict = found == OVERLAY_VALUE ? KIST_OK : KIST_E_NOT_FOUND;
+    return found != OVERLAY_NOTHING;
 }
 
 enum kist_err kv_get(struct kv_read *read, struct bytes key, struct bytes *value)
 {
     const struct kv_view *v = read->view;
     enum kist_err verdict;
-    if (overlay_get(v->active, key, &verdict, value) ||
-        overlay_get(v->frozen, key, &verdict, value))
+    if (overlay_get(v->active, key, read->upto, &verdict, value) ||
+        overlay_get(v->frozen, key, read->upto, &verdict, value))
         return verdict;
     return trie_get(read->txn, read->kv->dbi, key, value);
 }

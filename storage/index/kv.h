@@ -8,7 +8,8 @@
  * of 480-byte segments, see trie.h), and so is the existence of two places.
  *
  * One writer at a time (kv_write_lock), any number of readers, none of which ever waits for
- * the writer. A reader sees each row whole; rows written while it reads may be old or new.
+ * the writer. A reader sees the commands that were in when it began, each of them whole, and
+ * nothing of what comes later.
  */
 #ifndef KIST_STORAGE_INDEX_KV_H
 #define KIST_STORAGE_INDEX_KV_H
@@ -44,7 +45,10 @@ void kv_write_unlock(struct kv *kv);
  * applies it. */
 void kv_put(struct kv *kv, struct bytes key, struct bytes value);
 void kv_delete(struct kv *kv, struct bytes key);
-/* All rows of every command up to index are in. */
+/* Takes back all puts and deletes since the mark, which is of the same command. */
+size_t kv_mark(struct kv *kv);
+void kv_undo(struct kv *kv, size_t mark);
+/* All rows of every command up to index are in: readers that begin from now on see them. */
 void kv_set_index(struct kv *kv, uint64_t index);
 /* Bytes in the active overlay. */
 size_t kv_active_bytes(const struct kv *kv);
@@ -65,9 +69,12 @@ struct kv_read {
     struct kv *kv;
     void *view;
     void *txn;
+    uint64_t upto; /* the last command that it sees */
 };
 enum kist_err kv_read_begin(struct kv *kv, struct kv_read *read) MUST_CHECK;
 void kv_read_end(struct kv_read *read);
+/* Writer: lets it see what was put since kv_set_index(), too. */
+void kv_read_own(struct kv_read *read);
 
 /* The value lives until kv_read_end. KIST_E_NOT_FOUND. */
 enum kist_err kv_get(struct kv_read *read, struct bytes key, struct bytes *value) MUST_CHECK;

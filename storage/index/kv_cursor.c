@@ -77,18 +77,28 @@ static enum kist_err advance(struct kv_cursor *c, struct bytes key)
     return trie ? end_is_fine(trie_cursor_next(&c->trie)) : KIST_OK;
 }
 
+/* Whether the row at the key is there, by the newest layer that knows of it. */
+static bool is_live(const struct kv_cursor *c, struct bytes key, struct bytes *value)
+{
+    const struct overlay_node *nodes[2] = { c->active, c->frozen };
+    for (int i = 0; i < 2; i++) {
+        enum overlay_found found = stands_at(nodes[i], key)
+                                       ? overlay_value(nodes[i], c->read->upto, value)
+                                       : OVERLAY_NOTHING;
+        if (found != OVERLAY_NOTHING)
+            return found == OVERLAY_VALUE;
+    }
+    if (!c->trie.valid || !bytes_equal(trie_key(c), key))
+        return false;
+    *value = c->trie.value;
+    return true;
+}
+
 static enum kist_err deliver(struct kv_cursor *c, struct bytes *found, struct bytes *value)
 {
     struct bytes key;
     while (smallest(c, &key)) {
-        bool live = true;
-        if (stands_at(c->active, key))
-            live = overlay_value(c->active, value);
-        else if (stands_at(c->frozen, key))
-            live = overlay_value(c->frozen, value);
-        else
-            *value = c->trie.value;
-        if (live) {
+        if (is_live(c, key, value)) {
             *found = key;
             return KIST_OK;
         }
@@ -149,7 +159,7 @@ enum kist_err kv_find_before(struct kv_read *read, struct bytes key, struct byte
         key = bytes_of(below, best.len);
         err = kv_get(read, key, value);
         if (err == KIST_E_NOT_FOUND)
-            continue; /* a tombstone: look below it */
+            continue; /* a tombstone, or a later command's: look below it */
         TRY(err);
         memcpy(found_buf, below, key.len);
         *found = bytes_of(found_buf, key.len);

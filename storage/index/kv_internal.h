@@ -25,10 +25,10 @@ struct kv {
     MDB_env *env;
     MDB_dbi dbi;
     pthread_mutex_t write_lock;
-    uint64_t index; /* under write_lock */
+    _Atomic uint64_t index; /* written under write_lock */
     _Atomic uint64_t durable_index, flushes, flushed_rows;
     pthread_mutex_t view_lock; /* for the moment of taking a reference */
-    struct kv_view *view;
+    struct kv_view *view;      /* changes under write_lock, too */
     pthread_mutex_t txn_lock;
     MDB_txn *txns[64]; /* reset, to be renewed */
     size_t txn_count;

@@ -7,14 +7,18 @@
 #define BLOCK_BYTES ((size_t)1 << 20)
 #define FILTER_WORDS ((size_t)1 << 16)
 
+#define TOMBSTONE UINT32_MAX /* instead of a length */
+
 struct overlay_value {
+    const struct overlay_value *older; /* what it replaced */
+    uint64_t command;
     uint32_t len;
     uint8_t data[];
 };
 
 struct overlay_node {
     uint32_t key_len;
-    const struct overlay_value *_Atomic value; /* NULL: tombstone */
+    const struct overlay_value *_Atomic value; /* NULL: what there was is undone */
     const uint8_t *key;
     struct overlay_node *_Atomic next[]; /* height of them */
 };
@@ -31,6 +35,8 @@ struct overlay {
     _Atomic size_t bytes, rows;
     _Atomic int height;
     uint64_t random;
+    struct overlay_node **journal; /* of each write since overlay_settle() */
+    size_t journal_len, journal_cap;
     _Atomic uint64_t filter[FILTER_WORDS];
 };
 
@@ -151,6 +157,7 @@ void overlay_free(struct overlay *o)
         free(o->blocks);
         o->blocks = older;
     }
+    free(o->journal);
     free(o);
 }
 
@@ -188,7 +195,18 @@ static int random_height(struct overlay *o)
     return height;
 }
 
-static void set(struct overlay *o, struct bytes key, const struct overlay_value *value)
+static void journal_add(struct overlay *o, struct overlay_node *n)
+{
+    if (o->journal_len == o->journal_cap) {
+        o->journal_cap = o->journal_cap ? o->journal_cap * 2 : 256;
+        o->journal = realloc(o->journal, o->journal_cap * sizeof(struct overlay_node *));
+        if (!o->journal)
+            abort();
+    }
+    o->journal[o->journal_len++] = n;
+}
+
+static void set(struct overlay *o, struct bytes key, struct overlay_value *value)
 {
     struct overlay_node *before[HEIGHT_MAX];
     for (int i = 0; i < HEIGHT_MAX; i++)
@@ -196,12 +214,15 @@ static void set(struct overlay *o, struct bytes key, const struct overlay_value 
     struct overlay_node *n;
     (void)find(o, key, before, &n);
     if (n && bytes_equal(overlay_key(n), key)) {
+        value->older = atomic_load_explicit(&n->value, memory_order_relaxed);
+        journal_add(o, n);
         atomic_store_explicit(&n->value, value, memory_order_release);
         return;
     }
     int height = random_height(o);
     filter_add(o, key);
     n = node_new(o, key, height);
+    journal_add(o, n);
     atomic_store_explicit(&n->value, value, memory_order_relaxed);
     for (int i = 0; i < height; i++)
         atomic_store_explicit(&n->next[i], next_at(before[i], i), memory_order_relaxed);
@@ -213,18 +234,43 @@ static void set(struct overlay *o, struct bytes key, const struct overlay_value 
     add(&o->rows, 1);
 }
 
-void overlay_put(struct overlay *o, struct bytes key, struct bytes value)
+void overlay_put(struct overlay *o, uint64_t command, struct bytes key, struct bytes value)
 {
     struct overlay_value *v = take(o, sizeof(*v) + value.len);
+    v->older = NULL;
+    v->command = command;
     v->len = (uint32_t)value.len;
     if (value.len)
         memcpy(v->data, value.ptr, value.len);
     set(o, key, v);
 }
 
-void overlay_delete(struct overlay *o, struct bytes key)
+void overlay_delete(struct overlay *o, uint64_t command, struct bytes key)
 {
-    set(o, key, NULL);
+    struct overlay_value *v = take(o, sizeof(*v));
+    v->older = NULL;
+    v->command = command;
+    v->len = TOMBSTONE;
+    set(o, key, v);
+}
+
+size_t overlay_mark(const struct overlay *o)
+{
+    return o->journal_len;
+}
+
+void overlay_undo(struct overlay *o, size_t mark)
+{
+    while (o->journal_len > mark) {
+        struct overlay_node *n = o->journal[--o->journal_len];
+        const struct overlay_value *v = atomic_load_explicit(&n->value, memory_order_relaxed);
+        atomic_store_explicit(&n->value, v->older, memory_order_release);
+    }
+}
+
+void overlay_settle(struct overlay *o)
+{
+    o->journal_len = 0;
 }
 
 size_t overlay_bytes(const struct overlay *o)
@@ -267,11 +313,15 @@ struct bytes overlay_key(const struct overlay_node *n)
     return bytes_of(n->key, n->key_len);
 }
 
-bool overlay_value(const struct overlay_node *n, struct bytes *value)
+enum overlay_found overlay_value(const struct overlay_node *n, uint64_t upto, struct bytes *value)
 {
     const struct overlay_value *v = atomic_load_explicit(&n->value, memory_order_acquire);
+    while (v && v->command > upto)
+        v = v->older;
     if (!v)
-        return false;
+        return OVERLAY_NOTHING;
+    if (v->len == TOMBSTONE)
+        return OVERLAY_TOMBSTONE;
     *value = bytes_of(v->data, v->len);
-    return true;
+    return OVERLAY_VALUE;
 }

@@ -99,6 +99,8 @@ static enum kist_err make_room(struct log *log, struct batch *b)
     struct segments *s = &log->segments;
     if (log->failed)
         return KIST_E_IO;
+    if (log->ops.admit)
+        TRY(log->ops.admit(log->ops.ctx));
     if (b->header.bodies_bytes)
         TRY(log->ops.place(log->ops.ctx, b->header.bodies_bytes, &b->header.pack,
                            &b->header.pack_offset));
@@ -109,20 +111,50 @@ static enum kist_err make_room(struct log *log, struct batch *b)
     return KIST_OK;
 }
 
+static enum kist_err fail(struct log *log, enum kist_err err)
+{
+    log->failed = true;
+    TRACE(TRACE_ERROR, "log", "commit failed, no more changes are taken: %s", kist_err_text(err));
+    return KIST_E_IO;
+}
+
+/* What could not be written may be there all the same: zeros, in a file made of zeros. */
+static bool is_there(const struct segment *seg, const uint8_t *batch, size_t bytes)
+{
+    uint8_t found[4096];
+    for (size_t at = 0; at < bytes; at += sizeof(found)) {
+        size_t n = bytes - at < sizeof(found) ? bytes - at : sizeof(found);
+        if (file_pread(seg->fd, found, n, seg->end + at) != KIST_OK ||
+            memcmp(found, batch + at, n) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* The bodies first: whatever keeps them from their pack, the log knows nothing of them yet. A
+ * batch for which the segment has no room (its file system writes every block anew) is not whole
+ * there, and the next one is written over it: that too is a clean refusal. What happened in any
+ * other failure, and in that of a sync, nobody knows. */
 static enum kist_err persist(struct log *log, const struct batch *b)
 {
     struct segment *seg = log->segments.active;
     uint64_t last = b->header.first_index + b->header.commands - 1;
-    TRY(file_pwrite(seg->fd, log->buffer, b->header.total_bytes, seg->end));
-    uint64_t start = mono_ns();
-    if (log->config.sync)
-        TRY(file_datasync(seg->fd));
-    log->sync_ns += mono_ns() - start;
-    seg->end += (b->header.total_bytes + BATCH_ALIGN - 1) / BATCH_ALIGN * BATCH_ALIGN;
-    seg->last_index = last;
     if (b->header.bodies_bytes)
         TRY(log->ops.store(log->ops.ctx, b->header.pack, b->header.pack_offset,
                            bytes_of(log->buffer + b->header.bodies_at, b->header.bodies_bytes)));
+    enum kist_err err = file_pwrite(seg->fd, log->buffer, b->header.total_bytes, seg->end);
+    if (err == KIST_E_NOSPC && !is_there(seg, log->buffer, b->header.total_bytes))
+        return err;
+    if (err != KIST_OK && err != KIST_E_NOSPC)
+        return fail(log, err);
+    uint64_t start = mono_ns();
+    if (log->config.sync)
+        err = file_datasync(seg->fd);
+    if (err != KIST_OK)
+        return fail(log, err);
+    log->sync_ns += mono_ns() - start;
+    seg->end += (b->header.total_bytes + BATCH_ALIGN - 1) / BATCH_ALIGN * BATCH_ALIGN;
+    seg->last_index = last;
     log->batches++;
     log->commands += b->header.commands;
     log->bytes += b->header.total_bytes;
@@ -169,12 +201,6 @@ static void commit(struct log *log, struct batch *b)
     if (err == KIST_OK) {
         encode(log, b);
         err = persist(log, b);
-        if (err != KIST_OK) {
-            log->failed = true;
-            TRACE(TRACE_ERROR, "log", "commit failed, no more changes are taken: %s",
-                  kist_err_text(err));
-            err = KIST_E_IO;
-        }
     }
     if (err != KIST_OK) {
         fail_batch(b, err);

@@ -1,13 +1,13 @@
 /* The commit log: the one door for every metadata change.
  *
- *   requests --> [queue] --> batch --> write + fdatasync --> store bodies --> apply --> done()
+ *   requests --> [queue] --> batch --> store bodies --> write + fdatasync --> apply --> done()
  *                              ^                                                |
  *                              '---- the next batch gathers meanwhile <---------'
  *
  * A request is a command (opaque here) and, for a small object, its body. One thread takes all
- * waiting requests as a batch, writes it to a pre-written segment file, syncs once, hands the
- * bodies to the pack they were placed in (page cache only: the log is their durability until
- * the next checkpoint), applies the commands in order and calls done() on each. No timer: a
+ * waiting requests as a batch, hands the bodies to the pack they are placed in (page cache only:
+ * the log is their durability until the next checkpoint), writes the batch to a pre-written
+ * segment file, syncs once, applies the commands in order and calls done() on each. No timer: a
  * lone request is written at once.
  *
  * Invariants
@@ -19,8 +19,8 @@
  *   stored again at the same place. What follows the last valid batch was never acknowledged.
  *   A valid later batch behind an invalid one is damage, not a torn tail: KIST_E_CORRUPT.
  * - A failed write or sync of a segment stops all further commits (KIST_E_IO): what the disk
- *   holds is unknown then. No space for a new segment or a body only fails the requests of
- *   that batch (KIST_E_NOSPC), with nothing written.
+ *   holds is unknown then. No space for a body, a new segment or the batch in it only fails the
+ *   requests of that batch (KIST_E_NOSPC), of which nothing is left; the next one tries again.
  */
 #ifndef KIST_STORAGE_LOG_LOG_H
 #define KIST_STORAGE_LOG_LOG_H
@@ -49,6 +49,9 @@ struct log_entry {
 
 struct log_ops {
     void *ctx;
+    /* Before each batch, when the one before it was applied or came to nothing: its error refuses
+     * all requests of the batch. NULL: none is. */
+    enum kist_err (*admit)(void *ctx);
     /* Finds room for `bytes` contiguous body bytes of one batch. */
     enum kist_err (*place)(void *ctx, size_t bytes, uint32_t *pack, uint64_t *offset);
     /* Writes bodies, contiguous, to where they were placed; durability is not wanted here.

@@ -44,7 +44,9 @@ struct reading {
     uint64_t generation, nonce, size;
 };
 
-/* The whole, valid batch at a place, malloc'ed. KIST_E_NOT_FOUND: there is none. */
+/* The whole, valid batch at a place, malloc'ed. KIST_E_NOT_FOUND: there is none. Without the
+ * segment's nonce it is none of ours, but a body from a file's earlier life, or of a batch that
+ * was refused for want of space. */
 static enum kist_err read_batch(const struct reading *r, uint64_t at, struct batch_header *h,
                                 uint8_t **out)
 {
@@ -59,7 +61,7 @@ static enum kist_err read_batch(const struct reading *r, uint64_t at, struct bat
     if (!batch)
         return KIST_E_NOMEM;
     TRY(file_pread(r->fd, batch, h->total_bytes, at));
-    if (batch_check(batch, h) != KIST_OK)
+    if (batch_check(batch, h) != KIST_OK || h->nonce != r->nonce)
         return KIST_E_NOT_FOUND;
     *out = TAKE_PTR(batch);
     return KIST_OK;
@@ -80,7 +82,7 @@ static enum kist_err find_batch(const struct reading *r, uint64_t *at, struct ba
             KIST_E_NOT_FOUND)
             continue;
         enum kist_err err = read_batch(r, next, h, &batch);
-        if (err == KIST_E_NOT_FOUND || (err == KIST_OK && h->nonce != r->nonce))
+        if (err == KIST_E_NOT_FOUND)
             continue;
         *at = next;
         return err;

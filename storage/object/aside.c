@@ -65,6 +65,8 @@ static unsigned blocks_for(uint64_t length, unsigned most)
     return wanted < most ? (unsigned)wanted : most;
 }
 
+static void write_blocks(struct job *job);
+
 struct aside *aside_open(struct store *s, uint64_t length, bool stores)
 {
     unsigned blocks = blocks_for(length, BLOCKS_MAX);
@@ -83,6 +85,7 @@ struct aside *aside_open(struct store *s, uint64_t length, bool stores)
     a->length = length;
     a->stores = stores;
     a->to_write_end = &a->to_write;
+    a->write.run = write_blocks;
     pthread_mutex_init(&a->lock, NULL);
     for (unsigned i = 0; i < a->block_count; i++)
         a->blocks[i].aside = a;
@@ -209,8 +212,7 @@ static void block_hashed(struct hash_job *job)
     bool begins = !a->writing;
     a->writing = true;
     pthread_mutex_unlock(&a->lock);
-    a->write.run = write_blocks;
-    if (begins)
+    if (begins) /* else the block may be written, and all of it gone */
         store_run(a->store, &a->write);
 }
 

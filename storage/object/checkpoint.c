@@ -4,8 +4,8 @@
  *   -> log may recycle segments up to N
  *
  * About once a second while there are changes, at once when the overlay is half full. When
- * LMDB cannot take it (a full disk), the frozen overlay stays and is tried again; writers are
- * held back at the ceiling, and new data is refused by then.
+ * LMDB cannot take it (a full disk), the frozen overlay stays and is tried again; at the ceiling
+ * changes are refused until it succeeds, and new data is refused by then.
  */
 #include "storage/object/store_internal.h"
 
@@ -103,9 +103,20 @@ void checkpoint_note(struct store *s)
         u->urgent = urgent;
         pthread_cond_signal(&u->wake);
     }
-    while (bytes > OVERLAY_BYTES_MAX && !u->stop) {
+    while (bytes > OVERLAY_BYTES_MAX && !u->stop && u->flush_error == KIST_OK) {
         pthread_cond_wait(&u->room, &u->lock);
         bytes = kv_active_bytes(s->kv);
     }
     pthread_mutex_unlock(&u->lock);
+}
+
+enum kist_err checkpoint_admit(struct store *s)
+{
+    struct upkeep *u = &s->checkpoint;
+    if (!u->started || kv_active_bytes(s->kv) <= OVERLAY_BYTES_MAX)
+        return KIST_OK;
+    pthread_mutex_lock(&u->lock);
+    enum kist_err err = u->flush_error;
+    pthread_mutex_unlock(&u->lock);
+    return err;
 }

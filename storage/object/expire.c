@@ -35,6 +35,8 @@ static enum kist_err commit(struct store *s, const Kist__Command *command)
     if (err == KIST_OK)
         err = log_commit(s->log, buf_bytes(&packed), BYTES_EMPTY, &result);
     buf_release(&packed);
+    if (result.skipped)
+        TRACE(TRACE_ERROR, "expire", "%u damaged rows were passed over", result.skipped);
     if (result.made_garbage)
         reclaim_note(s, result.garbage_bytes);
     if (result.made_event)
@@ -143,9 +145,9 @@ static enum kist_err expire_all(struct store *s, int64_t *next_ms)
         return KIST_E_NOMEM;
     arena_init(&e->arena, (size_t)4 << 20);
     e->next_ms = INT64_MAX;
-    enum kist_err err = backfill(s);
+    enum kist_err err = backfill(s), expired = expire_round(s, e);
     if (err == KIST_OK)
-        err = expire_round(s, e);
+        err = expired;
     *next_ms = e->next_ms;
     arena_release(&e->arena);
     free(e);

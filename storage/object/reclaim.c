@@ -33,8 +33,8 @@ struct round {
     ProtobufCBinaryData keys[ROUND_ROWS];
     uint64_t pins[ROUND_ROWS], base_pins[ROUND_ROWS], sizes[ROUND_ROWS];
     Kist__Extent *extents[ROUND_ROWS];
-    size_t count;
-    uint64_t bytes; /* of their objects or extents */
+    size_t count, skipped; /* skipped: damaged rows that were met */
+    uint64_t bytes;        /* of their objects or extents */
 };
 
 /* What waits in the F table, about, and where the next round of it begins. */
@@ -42,6 +42,7 @@ struct backlog {
     size_t rows;
     uint64_t bytes, bytes_max;
     struct row_key at;
+    size_t told_garbage, told_freed; /* damaged rows of the last passes */
 };
 
 /* Who opened an object before it was first appended to has pinned what is part 1 now. */
@@ -60,14 +61,14 @@ static enum kist_err base_pin(struct kv_read *read, struct round *r, const Kist_
     return err == KIST_E_NOT_FOUND ? KIST_OK : err;
 }
 
-static enum kist_err commit(struct store *s, struct round *r)
+/* result: zeroed. */
+static enum kist_err commit(struct store *s, struct round *r, struct apply_result *result)
 {
     struct buf packed;
-    struct apply_result result = { 0 };
     buf_init(&packed, 1 << 20);
     enum kist_err err = schema_pack(&r->command, &packed);
     if (err == KIST_OK)
-        err = log_commit(s->log, buf_bytes(&packed), BYTES_EMPTY, &result);
+        err = log_commit(s->log, buf_bytes(&packed), BYTES_EMPTY, result);
     buf_release(&packed);
     return err;
 }
@@ -97,7 +98,8 @@ static enum kist_err take_freed(struct kv_read *read, struct round *r, struct by
     return KIST_OK;
 }
 
-/* Walks rows of a table behind `*after`, which moves along; fills the round. */
+/* Walks rows of a table behind `*after`, which moves along; fills the round. What is damaged
+ * holds back nothing behind it. */
 static enum kist_err gather(struct store *s, enum row_table table, struct row_key *after,
                             struct round *r,
                             enum kist_err (*take)(struct kv_read *, struct round *, struct bytes,
@@ -111,7 +113,13 @@ static enum kist_err gather(struct store *s, enum row_table table, struct row_ke
     if (err == KIST_OK)
         err = kv_cursor_seek(cursor, row_bytes(after), &key, &value);
     while (err == KIST_OK && key.ptr[0] == table && r->count < ROUND_ROWS) {
+        size_t before = r->count;
         err = take(&read, r, key, value);
+        if (err == KIST_E_CORRUPT) {
+            r->count = before;
+            r->skipped++;
+            err = KIST_OK;
+        }
         after->len = 0;
         row_add(after, key);
         row_add(after, bytes_of("", 1));
@@ -134,6 +142,7 @@ static void round_begin(struct round *r)
 {
     arena_clear(&r->arena);
     r->count = 0;
+    r->skipped = 0;
     r->bytes = 0;
     kist__command__init(&r->command);
 }
@@ -156,20 +165,31 @@ static void drop_pinned(struct store *s, struct round *r)
     r->count = kept;
 }
 
+/* Once, not at every pass: the rows stay where they are. */
+static void tell_skipped(const char *table, size_t rows, size_t *told)
+{
+    if (rows && rows != *told)
+        TRACE(TRACE_ERROR, "reclaim", "%zu damaged rows of %s were passed over", rows, table);
+    *told = rows;
+}
+
 /* One pass over the garbage; adds to the backlog what was released. Ends with a round that is
  * not full: it would else run after what comes, with a few rows each time. */
 static enum kist_err release_pass(struct store *s, struct round *r, struct backlog *b)
 {
     struct row_key after;
     bool more = true;
+    size_t skipped = 0;
     row_start(&after, ROW_GARBAGE);
     while (more) {
         Kist__Release release = KIST__RELEASE__INIT;
+        struct apply_result result = { 0 };
         round_begin(r);
         TRY(gather(s, ROW_GARBAGE, &after, r, take_garbage));
         more = r->count == ROUND_ROWS;
+        skipped += r->skipped;
         if (s->stopping)
-            break;
+            return KIST_OK;
         drop_pinned(s, r);
         if (r->count == 0)
             continue;
@@ -178,10 +198,12 @@ static enum kist_err release_pass(struct store *s, struct round *r, struct backl
         release.chunks_max = RELEASE_CHUNKS_MAX;
         r->command.of_case = KIST__COMMAND__OF_RELEASE;
         r->command.release = &release;
-        TRY(commit(s, r));
-        b->rows += r->count;
+        TRY(commit(s, r, &result));
+        skipped += result.skipped;
+        b->rows += r->count - result.skipped;
         b->bytes += r->bytes;
     }
+    tell_skipped("garbage", skipped, &b->told_garbage);
     return KIST_OK;
 }
 
@@ -214,12 +236,13 @@ static enum kist_err remove_empty(struct store *s, struct round *r)
 static enum kist_err commit_freed(struct store *s, struct round *r, enum freed_stage stage)
 {
     Kist__Freed freed = KIST__FREED__INIT;
+    struct apply_result result = { 0 };
     freed.n_extents = r->count;
     freed.extents = r->extents;
     freed.stage = stage;
     r->command.of_case = KIST__COMMAND__OF_FREED;
     r->command.freed = &freed;
-    return commit(s, r);
+    return commit(s, r, &result);
 }
 
 /* The first extents from b->at on, which moves along; r->count says how many. */
@@ -240,11 +263,14 @@ static enum kist_err punch_round(struct store *s, struct round *r, struct backlo
 /* One pass, as above: what an upload frees behind us meanwhile was noted. */
 static enum kist_err punch_all(struct store *s, struct round *r, struct backlog *b)
 {
+    size_t skipped = 0;
     row_start(&b->at, ROW_FREED);
-    do
+    do {
         TRY(punch_round(s, r, b));
-    while (r->count && !s->stopping);
+        skipped += r->skipped;
+    } while (r->count && !s->stopping);
     row_start(&b->at, ROW_FREED);
+    tell_skipped("freed extents", skipped, &b->told_freed);
     return KIST_OK;
 }
 
@@ -379,6 +405,7 @@ static void reclaim_until_stopped(struct store *s, struct round *r)
 {
     struct upkeep *u = &s->reclaim;
     struct backlog b = { .rows = 1 }; /* what the last process left */
+    enum kist_err last = KIST_OK;
     bool quiet;
     row_start(&b.at, ROW_FREED);
     pthread_mutex_lock(&u->lock);
@@ -387,8 +414,11 @@ static void reclaim_until_stopped(struct store *s, struct round *r)
         pthread_mutex_unlock(&u->lock);
         b.bytes_max = dead_bytes_max(s);
         enum kist_err err = quiet ? drain(s, r, &b) : keep_up(s, r, &b);
-        if (err != KIST_OK && err != KIST_E_SHUTDOWN)
+        if (err != KIST_OK && err != KIST_E_SHUTDOWN && err != last)
             TRACE(TRACE_WARN, "reclaim", "reclaim failed: %s", kist_err_text(err));
+        last = err;
+        if (err == KIST_E_NOSPC) /* in a second, whether or not there is more by then */
+            b.rows++;
         pthread_mutex_lock(&u->lock);
         u->garbage_bytes_max = b.bytes_max / 4;
     }

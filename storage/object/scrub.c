@@ -43,7 +43,8 @@ static enum kist_err take_row(struct scrub_step *step, struct bytes key, struct 
     return KIST_OK;
 }
 
-static enum kist_err gather(struct store *s, struct scrub_step *step)
+/* An extent whose row is damaged is told of; the others have their turn. */
+static enum kist_err gather(struct store *s, struct scrub_step *step, struct scrub_report *report)
 {
     struct kv_read read;
     struct kv_cursor *cursor = NULL;
@@ -57,6 +58,12 @@ static enum kist_err gather(struct store *s, struct scrub_step *step)
         err = kv_cursor_seek(cursor, row_bytes(&step->after), &key, &value);
     while (err == KIST_OK && key.ptr[0] == ROW_EXTENT && step->count < STEP_ROWS) {
         err = take_row(step, key, value, &arena);
+        if (err == KIST_E_CORRUPT) {
+            TRACE(TRACE_ERROR, "scrub", "damaged row of the extent in pack %08x at %llu",
+                  row_read_u32(key.ptr + 1), (unsigned long long)row_read_u64(key.ptr + 5));
+            report->damaged++;
+            err = KIST_OK;
+        }
         step->after.len = 0;
         row_add(&step->after, key);
         row_add(&step->after, bytes_of("", 1));
@@ -124,6 +131,8 @@ static void mark_damaged(struct store *s, struct scrub_row *row)
         return;
     mark.hash = (ProtobufCBinaryData){ .len = sizeof(row->hash), .data = row->hash };
     mark.damaged = true;
+    mark.pack = row->pack;
+    mark.offset = row->offset;
     command.of_case = KIST__COMMAND__OF_MARK_CHUNK;
     command.mark_chunk = &mark;
     buf_init(&packed, 4096);
@@ -169,7 +178,7 @@ enum kist_err store_scrub(struct store *s,
     if (more)
         row_start(&step->after, ROW_EXTENT);
     while (more && err == KIST_OK) {
-        err = gather(s, step);
+        err = gather(s, step, &report);
         more = step->count > 0;
         for (size_t i = 0; i < step->count && err == KIST_OK && more; i++) {
             err = check_row(s, &step->rows[i], buf, &report);

@@ -25,15 +25,30 @@
 
 /* ---- what the log asks of us ---- */
 
+/* Of a batch that was refused before it was in the log. */
+static void give_place_back(struct store *s)
+{
+    if (!s->held_pack)
+        return;
+    pack_unreserve(s->packs, PACK_LANE_LOG, s->held_pack, s->held_offset);
+    pack_unhold(s->packs, s->held_pack);
+    s->held_pack = 0;
+}
+
+static enum kist_err on_admit(void *ctx)
+{
+    struct store *s = ctx;
+    give_place_back(s);
+    return checkpoint_admit(s);
+}
+
 static enum kist_err on_place(void *ctx, size_t bytes, uint32_t *pack, uint64_t *offset)
 {
     struct store *s = ctx;
-    if (s->held_pack) /* of a batch that failed before it was applied */
-        pack_unhold(s->packs, s->held_pack);
-    s->held_pack = 0;
     TRY(store_take_space(s, bytes));
     TRY(pack_reserve(s->packs, PACK_LANE_LOG, bytes, pack, offset));
     s->held_pack = *pack;
+    s->held_offset = *offset;
     return KIST_OK;
 }
 
@@ -136,6 +151,7 @@ static enum kist_err check_format(struct store *s)
 static enum kist_err open_log(struct store *s)
 {
     struct log_ops ops = { .ctx = s,
+                           .admit = on_admit,
                            .place = on_place,
                            .store = on_store,
                            .apply = on_apply,

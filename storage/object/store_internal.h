@@ -175,6 +175,7 @@ struct store {
         void *ctx;
     } watcher;
     uint32_t held_pack; /* log's thread: held between place and batch end; 0 none */
+    uint64_t held_offset;
 };
 
 /* upkeep.c: a background thread's life. init before start; stop joins; release last. */
@@ -198,6 +199,9 @@ void checkpoint_last(struct store *s);
 /* From the log's thread after each batch: tells the thread, and holds writers back at the
  * overlay's ceiling. */
 void checkpoint_note(struct store *s);
+/* From there before each batch: at the ceiling nothing is taken while checkpoints fail, which is
+ * what they fail with. */
+enum kist_err checkpoint_admit(struct store *s) MUST_CHECK;
 
 /* reclaim.c */
 enum kist_err reclaim_start(struct store *s) MUST_CHECK;

@@ -74,6 +74,18 @@ START_TEST(test_reservations_append)
 }
 END_TEST
 
+START_TEST(test_what_came_to_nothing_is_reserved_again)
+{
+    struct place a = reserve(1, 100), b = reserve(1, 3 * PACK_ALIGN);
+    pack_unreserve(store, 1, b.pack, b.offset);
+    struct place again = reserve(1, 100);
+    ck_assert_uint_eq(again.pack, b.pack);
+    ck_assert_uint_eq(again.offset, b.offset);
+    pack_unreserve(store, 1, a.pack + 100, 0); /* of a pack that the lane has left */
+    ck_assert_uint_eq(pack_lane_end(store, 1), again.offset + PACK_ALIGN);
+}
+END_TEST
+
 START_TEST(test_a_full_pack_is_left)
 {
     struct place a = reserve(1, PACK_BYTES_MAX - PACK_ALIGN), b = reserve(1, PACK_ALIGN);
@@ -293,6 +305,7 @@ int main(void)
     TCase *tcase = tcase_create("pack");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_reservations_append);
+    tcase_add_test(tcase, test_what_came_to_nothing_is_reserved_again);
     tcase_add_test(tcase, test_a_full_pack_is_left);
     tcase_add_test(tcase, test_write_and_read);
     tcase_add_test(tcase, test_write_blocks);

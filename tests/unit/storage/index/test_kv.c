@@ -516,6 +516,59 @@ START_TEST(readers_are_bounded)
 }
 END_TEST
 
+/* A command's rows are seen when all are there, by its writer before, and by nobody when they are
+ * taken back: whatever layer holds what they hide. */
+START_TEST(commands_are_whole)
+{
+    struct kv_read reader, own;
+    struct bytes value, lmdb = BYTES_LIT("lmdb"), frozen = BYTES_LIT("frozen"),
+                        active = BYTES_LIT("active"), later = BYTES_LIT("later");
+    start();
+    put_str("a", "lmdb");
+    freeze();
+    flush();
+    put_str("b", "frozen");
+    freeze();
+    put_str("c", "active");
+    kv_write_lock(kv);
+    ck_assert_int_eq(kv_read_begin(kv, &own), KIST_OK);
+    kv_read_own(&own);
+    kv_put(kv, BYTES_LIT("a"), later);
+    size_t mark = kv_mark(kv);
+    kv_delete(kv, BYTES_LIT("a"));
+    kv_put(kv, BYTES_LIT("b"), later);
+    kv_put(kv, BYTES_LIT("c"), later);
+    kv_put(kv, BYTES_LIT("c"), BYTES_LIT("still later"));
+    kv_put(kv, BYTES_LIT("d"), later);
+    check_list("", "a=lmdb b=frozen c=active");
+    check_before("d", "a", "c=active");
+    check_before("e", "a", "c=active");
+    check_get(&own, BYTES_LIT("a"), NULL);
+    check_get(&own, BYTES_LIT("b"), &later);
+    check_get(&own, BYTES_LIT("d"), &later);
+    kv_undo(kv, mark);
+    check_get(&own, BYTES_LIT("a"), &later);
+    check_get(&own, BYTES_LIT("b"), &frozen);
+    check_get(&own, BYTES_LIT("c"), &active);
+    check_get(&own, BYTES_LIT("d"), NULL);
+    kv_read_end(&own);
+    ck_assert_int_eq(kv_read_begin(kv, &reader), KIST_OK);
+    kv_set_index(kv, ++index_now);
+    kv_write_unlock(kv);
+    check_get(&reader, BYTES_LIT("a"), &lmdb);
+    ck_assert_int_eq(kv_get(&reader, BYTES_LIT("d"), &value), KIST_E_NOT_FOUND);
+    kv_read_end(&reader);
+    check_list("", "a=later b=frozen c=active");
+    flush();
+    freeze();
+    flush();
+    kv_close(kv);
+    open_kv();
+    check_list("", "a=later b=frozen c=active");
+    stop();
+}
+END_TEST
+
 /* Tools open several maps in one thread. */
 START_TEST(two_maps_at_once)
 {
@@ -556,6 +609,7 @@ int main(void)
     tcase_add_test(tc, newer_formats_are_refused);
     tcase_add_test(tc, read_only);
     tcase_add_test(tc, readers_are_bounded);
+    tcase_add_test(tc, commands_are_whole);
     tcase_add_test(tc, two_maps_at_once);
     suite_add_tcase(suite, tc);
     return run_seeded_suite(suite);

@@ -132,13 +132,16 @@ static void check_get(uint64_t *last, size_t i)
 static size_t count_steady(struct kv_cursor *cursor)
 {
     struct bytes key, value;
-    uint64_t round;
+    uint64_t round = 0, first = 0;
     size_t steady = 0;
     char expected[16];
     enum kist_err err = kv_cursor_seek(cursor, BYTES_LIT("s"), &key, &value);
     for (; err == KIST_OK; err = kv_cursor_next(cursor, &key, &value)) {
         if (!read_value(value, &round))
             flunk("a torn value in a walk");
+        else if (first && round != first)
+            flunk("half a round in a walk");
+        first = round;
         if (key.ptr[0] == 's' && !bytes_equal(key, make_key(expected, 's', steady++)))
             flunk("a walk out of order");
     }

@@ -10,7 +10,7 @@ static struct bytes value_of(const struct overlay_node *n)
 {
     struct bytes value;
     ck_assert_ptr_nonnull(n);
-    ck_assert(overlay_value(n, &value));
+    ck_assert(overlay_value(n, 1, &value) == OVERLAY_VALUE);
     return value;
 }
 
@@ -31,20 +31,21 @@ START_TEST(values_replace_each_other)
 {
     struct overlay *o = overlay_new();
     struct bytes key = BYTES_LIT("key"), ignored;
-    overlay_put(o, key, BYTES_LIT("first"));
+    overlay_put(o, 1, key, BYTES_LIT("first"));
     const struct overlay_node *n = overlay_find(o, key);
     struct bytes first = value_of(n);
-    overlay_put(o, key, BYTES_EMPTY);
+    overlay_put(o, 1, key, BYTES_EMPTY);
     ck_assert_ptr_eq(overlay_find(o, key), n);
     ck_assert_uint_eq(value_of(n).len, 0);
     check_equal(first, BYTES_LIT("first")); /* a reader may still hold it */
-    overlay_delete(o, key);
-    ck_assert(!overlay_value(n, &ignored));
-    overlay_put(o, key, BYTES_LIT("second"));
+    overlay_delete(o, 1, key);
+    ck_assert(overlay_value(n, 1, &ignored) == OVERLAY_TOMBSTONE);
+    overlay_put(o, 1, key, BYTES_LIT("second"));
     check_equal(value_of(n), BYTES_LIT("second"));
     ck_assert_uint_eq(overlay_rows(o), 1);
-    overlay_delete(o, BYTES_LIT("never there"));
-    ck_assert(!overlay_value(overlay_find(o, BYTES_LIT("never there")), &ignored));
+    overlay_delete(o, 1, BYTES_LIT("never there"));
+    ck_assert(overlay_value(overlay_find(o, BYTES_LIT("never there")), 1, &ignored) ==
+              OVERLAY_TOMBSTONE);
     ck_assert_uint_eq(overlay_rows(o), 2);
     overlay_free(o);
 }
@@ -62,7 +63,7 @@ START_TEST(large_values)
         size_t len = i % 20 == 19 ? LARGEST : (size_t)i * 17000;
         memset(data, i, len);
         snprintf(key, sizeof(key), "%02d", i);
-        overlay_put(o, bytes_str(key), bytes_of(data, len));
+        overlay_put(o, 1, bytes_str(key), bytes_of(data, len));
     }
     for (int i = 0; i < COUNT; i++) {
         size_t len = i % 20 == 19 ? LARGEST : (size_t)i * 17000;
@@ -103,7 +104,7 @@ START_TEST(like_the_model)
         struct bytes k = below(3) ? random_long_key(key) : random_short_key(key);
         if (below(2)) {
             struct bytes v = random_value(value, sizeof(value));
-            overlay_put(o, k, v);
+            overlay_put(o, 1, k, v);
             model_put(&m, k, v);
         } else {
             check_around(o, &m, k);
@@ -148,7 +149,7 @@ static const char *walk(const struct overlay *o, unsigned at_least)
         struct bytes value;
         if (bytes_compare(overlay_key(n), last) <= 0)
             return "keys out of order";
-        if (overlay_value(n, &value) && !is_whole(value))
+        if (overlay_value(n, 1, &value) == OVERLAY_VALUE && !is_whole(value))
             return "a torn value";
         last = overlay_key(n);
         rows++;
@@ -186,13 +187,13 @@ START_TEST(readers_need_no_lock)
         ck_assert_int_eq(pthread_create(&readers[i], NULL, read_shared, &s), 0);
     for (unsigned i = 0; i < SHARED_KEYS; i++) {
         memset(value, (int)(i & 255), sizeof(value));
-        overlay_put(s.overlay, shared_key(key, i), bytes_of(value, 1 + i % sizeof(value)));
+        overlay_put(s.overlay, 1, shared_key(key, i), bytes_of(value, 1 + i % sizeof(value)));
         s.written = i + 1;
         struct bytes other = shared_key(key, i / 2);
         if (i % 3 == 0)
-            overlay_delete(s.overlay, other);
+            overlay_delete(s.overlay, 1, other);
         else
-            overlay_put(s.overlay, other, bytes_of(value, sizeof(value)));
+            overlay_put(s.overlay, 1, other, bytes_of(value, sizeof(value)));
     }
     for (size_t i = 0; i < ARRAY_LEN(readers); i++)
         pthread_join(readers[i], NULL);
@@ -223,12 +224,12 @@ START_TEST(insertions_before_what_is_sought)
     struct shared s = { .overlay = overlay_new() };
     pthread_t readers[2];
     char key[32];
-    overlay_put(s.overlay, BYTES_LIT("last"), BYTES_EMPTY);
+    overlay_put(s.overlay, 1, BYTES_LIT("last"), BYTES_EMPTY);
     for (size_t i = 0; i < ARRAY_LEN(readers); i++)
         ck_assert_int_eq(pthread_create(&readers[i], NULL, seek_last, &s), 0);
     for (unsigned i = 0; i < 10 * SHARED_KEYS; i++) {
         size_t len = (size_t)snprintf(key, sizeof(key), "key%08u", i);
-        overlay_put(s.overlay, bytes_of(key, len), BYTES_EMPTY);
+        overlay_put(s.overlay, 1, bytes_of(key, len), BYTES_EMPTY);
     }
     s.written = SHARED_KEYS;
     for (size_t i = 0; i < ARRAY_LEN(readers); i++)

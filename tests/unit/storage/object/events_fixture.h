@@ -252,6 +252,48 @@ static inline void one_rule(Kist__NotificationRule rule)
     set_config(CONFIG_NOTIFICATION, NULL, 1, rules);
 }
 
+/* ---- damage ---- */
+
+/* What a row holds from now on; NULL: it goes. A command that changes nothing lets it be seen. */
+static inline void overwrite_bytes(struct bytes row, const struct bytes *value)
+{
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__AddUsage nothing = KIST__ADD_USAGE__INIT;
+    kv_write_lock(store->kv);
+    if (value)
+        kv_put(store->kv, row, *value);
+    else
+        kv_delete(store->kv, row);
+    kv_write_unlock(store->kv);
+    command.of_case = KIST__COMMAND__OF_ADD_USAGE;
+    command.add_usage = &nothing;
+    ck_assert_int_eq(store_commit(store, &command), KIST_OK);
+}
+
+static inline void overwrite(struct bytes row, const void *message)
+{
+    struct buf packed;
+    buf_init(&packed, 1 << 20);
+    if (message)
+        ck_assert_int_eq(schema_pack(message, &packed), KIST_OK);
+    struct bytes value = buf_bytes(&packed);
+    overwrite_bytes(row, message ? &value : NULL);
+    buf_release(&packed);
+}
+
+/* Makes a row unreadable; what it held, to be put back. In the arena. */
+static inline struct bytes damage(struct bytes row)
+{
+    struct kv_read read;
+    struct bytes value, broken = BYTES_LIT("\377\377\377\377");
+    ck_assert_int_eq(kv_read_begin(store->kv, &read), KIST_OK);
+    ck_assert_int_eq(kv_get(&read, row, &value), KIST_OK);
+    struct bytes copy = arena_copy(&arena, value);
+    kv_read_end(&read);
+    overwrite_bytes(row, &broken);
+    return copy;
+}
+
 #define NONCURRENT_MS 1000000 /* kept so long */
 
 /* Whatever is current is old: a day is a millisecond. */

@@ -490,21 +490,6 @@ END_TEST
 
 /* ---- fsck ---- */
 
-static void overwrite(struct bytes row, const void *message)
-{
-    struct buf packed;
-    buf_init(&packed, 1 << 20);
-    if (message)
-        ck_assert_int_eq(schema_pack(message, &packed), KIST_OK);
-    kv_write_lock(store->kv);
-    if (message)
-        kv_put(store->kv, row, buf_bytes(&packed));
-    else
-        kv_delete(store->kv, row);
-    kv_write_unlock(store->kv);
-    buf_release(&packed);
-}
-
 START_TEST(test_fsck)
 {
     char last[256];
