@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #include "server/events/events.h"
@@ -26,6 +27,8 @@ struct seen {
 
 struct fixture {
     char dir[32];
+    struct env env; /* the real one, its wall clock so much ahead */
+    _Atomic int64_t clock_ahead_ms;
     struct store *store;
     struct events *events;
     struct event_sink sinks[2];
@@ -170,10 +173,18 @@ static UNUSED_OK void wait_queues(uint64_t waiting, uint64_t parked)
 
 /* ---- the store ---- */
 
+static int64_t fixture_now_ms(struct env *env)
+{
+    (void)env;
+    return env_real()->now_ms(env_real()) + fix.clock_ahead_ms;
+}
+
 static void start_store(void)
 {
     struct store_config config = STORE_CONFIG_DEFAULT;
     config.dir = fix.dir;
+    fix.env = (struct env){ .now_ms = fixture_now_ms, .random = env_real()->random };
+    config.env = &fix.env;
     ck_assert_int_eq(store_open(&config, &fix.store), KIST_OK);
 }
 
