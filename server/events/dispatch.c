@@ -43,14 +43,16 @@ void events_post(struct events *e, struct note *n)
     pthread_mutex_unlock(&e->lock);
 }
 
-/* From storage's threads, after every change that made events. */
-static void store_woke(void *ctx)
+/* From storage's threads, after every change that made events: they can be read by now, so that
+ * a queue that listens later finds them. */
+static void store_woke(void *ctx, uint64_t queue)
 {
     struct events *e = ctx;
     pthread_mutex_lock(&e->lock);
-    if (!e->noted)
+    bool is_news = !queue || e->deaf[queue % DEAF_MAX] != queue;
+    if (is_news && !e->noted)
         pthread_cond_signal(&e->wake);
-    e->noted = true;
+    e->noted = e->noted || is_news;
     pthread_mutex_unlock(&e->lock);
 }
 

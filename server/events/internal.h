@@ -117,6 +117,8 @@ struct queue {
     struct arena policy_arena;
     struct event_policy policy;
     bool described, gone;
+    uint64_t id; /* row_queue_id() */
+    bool deaf;   /* news of it wake nobody: it is among the events' `deaf` */
     /* Reading. */
     struct bytes cursor; /* into cursor_row: new events up to here are known */
     uint8_t cursor_row[ROW_EVENT_LEN];
@@ -150,6 +152,9 @@ struct note {
 
 #define ITEM_BUCKETS 4096
 #define QUEUE_BUCKETS 256
+/* Queues whose news wake nobody, by id: no more of them are remembered, the others are woken for
+ * nothing. */
+#define DEAF_MAX 64
 /* Queues of targets that are gone are forgotten when there are more. */
 #define QUEUES_KEPT 4096
 
@@ -165,6 +170,7 @@ struct events {
     struct item_list finished;
     struct note *notes, **notes_end;
     bool noted, targets_changed, rewind, replays_changed, stopping, stop_seen;
+    uint64_t deaf[DEAF_MAX]; /* at id % DEAF_MAX */
     int64_t grace_ms;
     bool closed;    /* the thread has ended */
     size_t orphans; /* deliveries whose done() comes after that */
@@ -225,6 +231,11 @@ bool queue_turn(struct queue *q);
 /* When it is to be asked next, if nothing else happens; UINT64_MAX: never. */
 uint64_t queue_next_ns(struct queue *q, int64_t now_ms, uint64_t now_ns);
 void queue_free(struct queue *q);
+/* Its target is not there: until it listens again, what the store gets for it is no news. A
+ * client that puts must not pay for waking a thread that can do nothing with it. */
+void queue_deafen(struct queue *q);
+/* From now on it hears, and what it has not heard of may be there. */
+void queue_listen(struct queue *q);
 const struct event_sink *events_sink_of(const struct events *e, struct bytes arn);
 struct bytes arn_part(struct bytes arn, unsigned part); /* 0: "arn" */
 uint32_t queue_age_max_s(const struct queue *q, const Kist__Event *event);

@@ -98,6 +98,7 @@ static struct queue *queue_new(struct events *e, struct bytes target)
     q->e = e;
     q->target = copy;
     q->sink = events_sink_of(e, target);
+    q->id = row_queue_id(target);
     q->is_function = q->sink && strcmp(q->sink->service, "lambda") == 0;
     q->later_ms = INT64_MAX;
     q->new_maybe = q->later_maybe = true;
@@ -110,6 +111,36 @@ static struct queue *queue_new(struct events *e, struct bytes target)
     e->queue_count++;
     pthread_mutex_unlock(&e->lock);
     return q;
+}
+
+static uint64_t *deaf_slot(struct queue *q)
+{
+    return &q->e->deaf[q->id % DEAF_MAX];
+}
+
+/* What is stored before is read in the next turn, hence the order; see store_woke(). */
+void queue_deafen(struct queue *q)
+{
+    struct events *e = q->e;
+    pthread_mutex_lock(&e->lock);
+    uint64_t *slot = deaf_slot(q);
+    q->deaf = *slot == 0 || *slot == q->id;
+    if (q->deaf)
+        *slot = q->id;
+    pthread_mutex_unlock(&e->lock);
+    q->new_maybe = q->later_maybe = true;
+}
+
+void queue_listen(struct queue *q)
+{
+    struct events *e = q->e;
+    if (!q->deaf)
+        return;
+    pthread_mutex_lock(&e->lock);
+    *deaf_slot(q) = 0;
+    pthread_mutex_unlock(&e->lock);
+    q->deaf = false;
+    q->new_maybe = q->later_maybe = true;
 }
 
 void queue_free(struct queue *q)
@@ -149,6 +180,8 @@ static void drop_idle(struct events *e)
         }
         *p = q->next;
         *queue_slot(e, bytes_str(q->target)) = q->hash_next;
+        if (q->deaf)
+            *deaf_slot(q) = 0;
         e->queue_count--;
         queue_free(q);
     }
@@ -445,6 +478,7 @@ bool queue_turn(struct queue *q)
         return false;
     if (!describe(q))
         return false;
+    queue_listen(q);
     item_list_init(&list);
     uint8_t before[2 * ROW_EVENT_LEN];
     memcpy(before, q->cursor_row, ROW_EVENT_LEN);
@@ -454,6 +488,9 @@ bool queue_turn(struct queue *q)
                  memcmp(before + ROW_EVENT_LEN, q->sweep_row, ROW_EVENT_LEN) != 0;
     for (struct item *item; (item = item_list_take(&list));)
         send(item);
+    /* The one that tries the target may do so for long. */
+    if (q->absent_pause_ms && q->in_flight)
+        queue_deafen(q);
     return moved;
 }
 

@@ -213,6 +213,7 @@ static void absent(struct item *item)
         TRACE(TRACE_INFO, "events", "%s is absent: %s", q->target, item->why);
     }
     q->absent_now = true;
+    queue_deafen(q);
     if (item->chain) {
         chain_back(item);
         item_free(item);
@@ -228,6 +229,7 @@ static void is_there(struct queue *q, enum event_outcome outcome)
     q->absent_ns = 0;
     q->absent_pause_ms = 0;
     q->absent_now = false;
+    queue_listen(q);
     if (outcome == EVENT_THROTTLED)
         return;
     q->throttles = 0;

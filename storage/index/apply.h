@@ -169,6 +169,7 @@ struct apply_result {
     bool made_due;
     /* An event was written, or may be delivered sooner than was known. */
     bool made_event;
+    uint64_t event_queue; /* row_queue_id() of its target; 0: of more than one */
 };
 
 /* A log command, with the place of its riding body. */

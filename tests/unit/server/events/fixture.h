@@ -148,6 +148,19 @@ static UNUSED_OK void wait_seen(size_t count)
     ck_assert_uint_ge(seen, count);
 }
 
+/* Until so many are held. */
+static UNUSED_OK void wait_held(size_t count)
+{
+    struct timespec until = patience();
+    int rc = 0;
+    pthread_mutex_lock(&fix.lock);
+    while (fix.held_count < count && rc == 0)
+        rc = pthread_cond_timedwait(&fix.changed, &fix.lock, &until);
+    size_t held = fix.held_count;
+    pthread_mutex_unlock(&fix.lock);
+    ck_assert_uint_ge(held, count);
+}
+
 static bool sum_queue(void *ctx, const Kist__EventQueue *q)
 {
     uint64_t *sums = ctx;
