@@ -13,6 +13,24 @@ int64_t events_now(const struct events *e)
     return e->env->now_ms(e->env);
 }
 
+static int64_t age_offset(const struct events *e)
+{
+    return events_now(e) - (int64_t)(mono_ns() / 1000000);
+}
+
+int64_t events_age_now(struct events *e)
+{
+    int64_t offset_ms = age_offset(e);
+    if (offset_ms < e->age_offset_ms)
+        e->age_offset_ms = offset_ms;
+    return e->age_offset_ms + (int64_t)(mono_ns() / 1000000);
+}
+
+uint64_t events_after(int64_t pause_ms)
+{
+    return mono_ns() + (uint64_t)pause_ms * 1000000;
+}
+
 /* ---- the mailbox ---- */
 
 void events_post(struct events *e, struct note *n)
@@ -25,14 +43,16 @@ void events_post(struct events *e, struct note *n)
     pthread_mutex_unlock(&e->lock);
 }
 
-/* From storage's threads, after every change that made events. */
-static void store_woke(void *ctx)
+/* From storage's threads, after every change that made events: they can be read by now, so that
+ * a queue that listens later finds them. */
+static void store_woke(void *ctx, uint64_t queue)
 {
     struct events *e = ctx;
     pthread_mutex_lock(&e->lock);
-    if (!e->noted)
+    bool is_news = !queue || e->deaf[queue % DEAF_MAX] != queue;
+    if (is_news && !e->noted)
         pthread_cond_signal(&e->wake);
-    e->noted = true;
+    e->noted = e->noted || is_news;
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -76,7 +96,7 @@ static void read_mail(struct events *e, struct mail *m)
     for (struct queue *q = e->queues; q && (m->targets_changed || m->rewind); q = q->next) {
         q->described = q->described && !m->targets_changed;
         if (m->targets_changed) { /* it may be there now, or have room */
-            q->absent_ms = q->calm_ms = 0;
+            q->absent_ns = q->calm_ns = 0;
             q->throttles = 0;
         }
         if (m->rewind) {
@@ -134,13 +154,8 @@ static uint64_t next_ns(struct events *e, bool stopping, uint64_t grace_end_ns)
     if (e->discover)
         until_ns = sooner(until_ns, e->discover_ns);
     until_ns = sooner(until_ns, replays_next_ns(e));
-    for (struct queue *q = e->queues; q; q = q->next) {
-        int64_t next_ms = queue_next_ms(q, now_ms);
-        if (next_ms < now_ms + WAIT_MAX_MS)
-            until_ns = sooner(until_ns, next_ms > now_ms
-                                            ? now_ns + (uint64_t)(next_ms - now_ms) * 1000000
-                                            : now_ns);
-    }
+    for (struct queue *q = e->queues; q; q = q->next)
+        until_ns = sooner(until_ns, queue_next_ns(q, now_ms, now_ns));
     return until_ns;
 }
 
@@ -196,7 +211,9 @@ enum kist_err events_open(const struct events_config *config, struct events **ou
     if (!e->config.window_total)
         e->config.window_total = WINDOW_DEFAULT;
     e->env = store_env(config->store);
+    e->age_offset_ms = age_offset(e);
     e->noted = e->replays_changed = true;
+    e->replays_ns = UINT64_MAX;
     e->notes_end = &e->notes;
     item_list_init(&e->finished);
     item_list_init(&e->settled);

@@ -29,6 +29,8 @@
 /* "Lambda stops [...] after approximately 16 invocations in the same chain"
  * https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html */
 #define LINEAGE_DEPTH_MAX 16
+/* The longest pause before an event is tried again, jitter included. */
+#define PAUSE_MAX_MS ((int64_t)450000)
 
 struct queue;
 struct chain;
@@ -115,6 +117,8 @@ struct queue {
     struct arena policy_arena;
     struct event_policy policy;
     bool described, gone;
+    uint64_t id; /* row_queue_id() */
+    bool deaf;   /* news of it wake nobody: it is among the events' `deaf` */
     /* Reading. */
     struct bytes cursor; /* into cursor_row: new events up to here are known */
     uint8_t cursor_row[ROW_EVENT_LEN];
@@ -124,10 +128,11 @@ struct queue {
     int64_t later_ms; /* when the next later one is due */
     struct item_list back;
     struct chains *chains; /* made with the first ordered event */
-    /* Waiting. */
-    int64_t again_ms; /* something of ours failed */
-    int64_t absent_ms, absent_pause_ms;
-    int64_t calm_ms; /* no room there */
+    /* Waiting, by mono_ns(). */
+    uint64_t again_ns; /* something of ours failed */
+    uint64_t absent_ns;
+    int64_t absent_pause_ms;
+    uint64_t calm_ns; /* no room there */
     unsigned throttles;
     unsigned window;
     /* Under way, and known in all. */
@@ -147,6 +152,9 @@ struct note {
 
 #define ITEM_BUCKETS 4096
 #define QUEUE_BUCKETS 256
+/* Queues whose news wake nobody, by id: no more of them are remembered, the others are woken for
+ * nothing. */
+#define DEAF_MAX 64
 /* Queues of targets that are gone are forgotten when there are more. */
 #define QUEUES_KEPT 4096
 
@@ -162,6 +170,7 @@ struct events {
     struct item_list finished;
     struct note *notes, **notes_end;
     bool noted, targets_changed, rewind, replays_changed, stopping, stop_seen;
+    uint64_t deaf[DEAF_MAX]; /* at id % DEAF_MAX */
     int64_t grace_ms;
     bool closed;    /* the thread has ended */
     size_t orphans; /* deliveries whose done() comes after that */
@@ -175,15 +184,30 @@ struct events {
     struct item_list settled; /* to be written */
     size_t ops;               /* commands and writes under way */
     size_t settle_ops;
-    uint64_t settle_ns;   /* not before: the log failed */
-    uint64_t discover_ns; /* not before */
-    bool discover;        /* queues are to be looked through */
+    uint64_t settle_ns;    /* not before: the log failed */
+    uint64_t discover_ns;  /* not before */
+    bool discover;         /* queues are to be looked through */
+    int64_t age_offset_ms; /* from mono_ns() to the clock of ages */
     struct replay *replays;
+    uint64_t replays_ns; /* when they are to be looked for again; UINT64_MAX: not by the clock */
     struct queue_counts counts;
     _Atomic uint64_t in_flight_now;
 };
 
+/* The wall clock, by which times are stored. It may be set at any time, back too. */
 int64_t events_now(const struct events *e);
+/* The same for ages, and it runs no faster than time passes: when the wall clock is set forward,
+ * what waits does not grow too old at once. After a start it is the wall clock again, because
+ * nothing else lasts. */
+int64_t events_age_now(struct events *e);
+/* A pause, by mono_ns(). */
+uint64_t events_after(int64_t pause_ms);
+/* A stored time has come. One that is further away than any pause was stored while the clock was
+ * ahead, and nobody knows by how much: it has come, too. INT64_MAX: never. */
+static inline bool has_come(int64_t due_ms, int64_t now_ms)
+{
+    return due_ms <= now_ms || (due_ms != INT64_MAX && due_ms - now_ms > PAUSE_MAX_MS);
+}
 /* From any thread: run() on the dispatcher's. */
 void events_post(struct events *e, struct note *n);
 
@@ -204,9 +228,14 @@ struct queue *queue_find(struct events *e, struct bytes target);
 void queues_discover(struct events *e);
 /* Delivers some events; false: there is nothing to do for now. */
 bool queue_turn(struct queue *q);
-/* When it is to be asked next, if nothing else happens; INT64_MAX: never. */
-int64_t queue_next_ms(struct queue *q, int64_t now_ms);
+/* When it is to be asked next, if nothing else happens; UINT64_MAX: never. */
+uint64_t queue_next_ns(struct queue *q, int64_t now_ms, uint64_t now_ns);
 void queue_free(struct queue *q);
+/* Its target is not there: until it listens again, what the store gets for it is no news. A
+ * client that puts must not pay for waking a thread that can do nothing with it. */
+void queue_deafen(struct queue *q);
+/* From now on it hears, and what it has not heard of may be there. */
+void queue_listen(struct queue *q);
 const struct event_sink *events_sink_of(const struct events *e, struct bytes arn);
 struct bytes arn_part(struct bytes arn, unsigned part); /* 0: "arn" */
 uint32_t queue_age_max_s(const struct queue *q, const Kist__Event *event);

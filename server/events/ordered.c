@@ -105,7 +105,7 @@ static void place(struct queue *q, struct chain *c, bool first)
         q->new_maybe = true; /* the cursor may have waited for the room */
         return;
     }
-    if (c->due_ms > events_now(q->e))
+    if (!has_come(c->due_ms, events_now(q->e)))
         delay(all, c);
     else
         make_ready(all, c, first);
@@ -229,14 +229,14 @@ static void refill(struct queue *q, struct chain *c)
 static void wake_delayed(struct queue *q, int64_t now_ms)
 {
     struct chains *all = q->chains;
-    if (now_ms < all->delayed_ms)
+    if (!has_come(all->delayed_ms, now_ms))
         return;
     struct chain *c = all->delayed;
     all->delayed = NULL;
     all->delayed_ms = INT64_MAX;
     while (c) {
         struct chain *next = c->next;
-        if (c->due_ms <= now_ms)
+        if (has_come(c->due_ms, now_ms))
             make_ready(all, c, false);
         else
             delay(all, c);
@@ -268,7 +268,7 @@ static struct item *take_first(struct queue *q, struct chain *c, int64_t now_ms)
     struct event_item found;
     if (c->count == 0)
         refill(q, c);
-    if (c->count == 0 || c->due_ms > now_ms) {
+    if (c->count == 0 || !has_come(c->due_ms, now_ms)) {
         place(q, c, false);
         return NULL;
     }
@@ -278,7 +278,7 @@ static struct item *take_first(struct queue *q, struct chain *c, int64_t now_ms)
     arena_init(&scratch, ITEM_BYTES_MAX);
     enum kist_err err =
         item ? store_event(q->e->config.store, row_bytes(&row), &scratch, &found) : KIST_E_NOMEM;
-    if (err == KIST_OK && found.event->not_before_ms > now_ms) {
+    if (err == KIST_OK && !has_come(found.event->not_before_ms, now_ms)) {
         c->due_ms = found.event->not_before_ms;
         err = KIST_E_BUSY;
     }
@@ -295,7 +295,7 @@ static struct item *take_first(struct queue *q, struct chain *c, int64_t now_ms)
     if (err == KIST_E_NOT_FOUND)
         drop_first(c); /* somebody took it away */
     else if (err != KIST_E_BUSY)
-        q->again_ms = now_ms + 1000;
+        q->again_ns = events_after(1000);
     place(q, c, false);
     return NULL;
 }
@@ -307,7 +307,7 @@ void chains_take(struct queue *q, int64_t now_ms, size_t want, struct item_list 
     wake_delayed(q, now_ms);
     /* A chain that gives none goes to the end: not forever round. */
     for (size_t tries = q->chains->count;
-         tries && want && q->chains->ready && q->again_ms <= now_ms; tries--) {
+         tries && want && q->chains->ready && mono_ns() >= q->again_ns; tries--) {
         struct item *item = take_first(q, take_ready(q->chains), now_ms);
         if (!item)
             continue;

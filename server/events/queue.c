@@ -42,7 +42,7 @@ const struct event_sink *events_sink_of(const struct events *e, struct bytes arn
 }
 
 /* False: not now. */
-static bool describe(struct queue *q, int64_t now_ms)
+static bool describe(struct queue *q)
 {
     if (q->described)
         return true;
@@ -60,7 +60,7 @@ static bool describe(struct queue *q, int64_t now_ms)
     q->window = q->policy.concurrency;
     if (!q->described) {
         TRACE(TRACE_ERROR, "events", "%s: %s", q->target, kist_err_text(err));
-        q->again_ms = now_ms + AGAIN_MS;
+        q->again_ns = events_after(AGAIN_MS);
     }
     return q->described;
 }
@@ -98,6 +98,7 @@ static struct queue *queue_new(struct events *e, struct bytes target)
     q->e = e;
     q->target = copy;
     q->sink = events_sink_of(e, target);
+    q->id = row_queue_id(target);
     q->is_function = q->sink && strcmp(q->sink->service, "lambda") == 0;
     q->later_ms = INT64_MAX;
     q->new_maybe = q->later_maybe = true;
@@ -110,6 +111,36 @@ static struct queue *queue_new(struct events *e, struct bytes target)
     e->queue_count++;
     pthread_mutex_unlock(&e->lock);
     return q;
+}
+
+static uint64_t *deaf_slot(struct queue *q)
+{
+    return &q->e->deaf[q->id % DEAF_MAX];
+}
+
+/* What is stored before is read in the next turn, hence the order; see store_woke(). */
+void queue_deafen(struct queue *q)
+{
+    struct events *e = q->e;
+    pthread_mutex_lock(&e->lock);
+    uint64_t *slot = deaf_slot(q);
+    q->deaf = *slot == 0 || *slot == q->id;
+    if (q->deaf)
+        *slot = q->id;
+    pthread_mutex_unlock(&e->lock);
+    q->new_maybe = q->later_maybe = true;
+}
+
+void queue_listen(struct queue *q)
+{
+    struct events *e = q->e;
+    if (!q->deaf)
+        return;
+    pthread_mutex_lock(&e->lock);
+    *deaf_slot(q) = 0;
+    pthread_mutex_unlock(&e->lock);
+    q->deaf = false;
+    q->new_maybe = q->later_maybe = true;
 }
 
 void queue_free(struct queue *q)
@@ -149,6 +180,8 @@ static void drop_idle(struct events *e)
         }
         *p = q->next;
         *queue_slot(e, bytes_str(q->target)) = q->hash_next;
+        if (q->deaf)
+            *deaf_slot(q) = 0;
         e->queue_count--;
         queue_free(q);
     }
@@ -198,12 +231,18 @@ static size_t queue_room(const struct queue *q)
     return room < TURN_EVENTS ? room : TURN_EVENTS;
 }
 
-static bool may_deliver(const struct queue *q, int64_t now_ms)
+/* Until when it waits whatever there is for it. */
+static uint64_t waits_until_ns(const struct queue *q)
 {
-    if (q->paused || now_ms < q->again_ms || now_ms < q->absent_ms)
-        return false;
-    /* Where there is no room, or nobody, one at a time finds out. */
-    return now_ms >= q->calm_ms;
+    uint64_t until_ns = q->again_ns;
+    if (until_ns < q->absent_ns)
+        until_ns = q->absent_ns;
+    return until_ns < q->calm_ns ? q->calm_ns : until_ns;
+}
+
+static bool may_deliver(const struct queue *q)
+{
+    return !q->paused && mono_ns() >= waits_until_ns(q);
 }
 
 /* ---- reading ---- */
@@ -215,11 +254,14 @@ struct page {
     unsigned rows;
     bool full; /* there may be more */
     bool later;
+    bool stray; /* of read_strays() */
 };
 
 static void advance(struct page *p, struct bytes row)
 {
     struct queue *q = p->q;
+    if (p->stray)
+        return;
     uint8_t *at = p->later ? q->sweep_row : q->cursor_row;
     memcpy(at, row.ptr, ROW_EVENT_LEN);
     *(p->later ? &q->sweep : &q->cursor) = bytes_of(at, ROW_EVENT_LEN);
@@ -249,7 +291,7 @@ static bool page_row(void *ctx, const struct event_item *row)
         TRACE(TRACE_ERROR, "events", "%s: %s", q->target, kist_err_text(err));
         if (item)
             item_free(item);
-        q->again_ms = events_now(q->e) + AGAIN_MS;
+        q->again_ns = events_after(AGAIN_MS);
         p->full = true;
         return false;
     }
@@ -273,7 +315,7 @@ static bool read_page(struct queue *q, struct page *p, int64_t now_ms)
     if (err == KIST_OK)
         return true;
     TRACE(TRACE_ERROR, "events", "%s: %s", q->target, kist_err_text(err));
-    q->again_ms = now_ms + AGAIN_MS;
+    q->again_ns = events_after(AGAIN_MS);
     return false;
 }
 
@@ -296,10 +338,25 @@ static size_t read_new(struct queue *q, int64_t now_ms, size_t want, struct item
     return want - p.want;
 }
 
+/* Rows that were stored while the clock was ahead: they have come, and lie behind those that
+ * have not. */
+static enum kist_err read_strays(struct queue *q, int64_t now_ms, struct page *p)
+{
+    p->stray = true;
+    p->rows = 0;
+    enum kist_err err =
+        store_list_later_events(q->e->config.store, bytes_str(q->target), now_ms + PAUSE_MAX_MS,
+                                ROW_DUE_PARKED - 1, page_row, p);
+    /* There may be more, or the same if they fail. */
+    if ((p->rows || p->full) && q->later_ms > now_ms + AGAIN_MS)
+        q->later_ms = now_ms + AGAIN_MS;
+    return err;
+}
+
 static size_t read_later(struct queue *q, int64_t now_ms, size_t want, struct item_list *out)
 {
     struct page p = { .q = q, .out = out, .want = want, .later = true };
-    bool due = q->sweep.len || q->later_maybe || q->later_ms <= now_ms;
+    bool due = q->sweep.len || q->later_maybe || has_come(q->later_ms, now_ms);
     if (!due || want == 0)
         return 0;
     if (!q->sweep.len)
@@ -312,17 +369,20 @@ static size_t read_later(struct queue *q, int64_t now_ms, size_t want, struct it
         return want - p.want;
     q->sweep = BYTES_EMPTY;
     q->later_ms = INT64_MAX;
-    if (store_list_later_events(q->e->config.store, bytes_str(q->target), now_ms,
-                                ROW_DUE_PARKED - 1, first_due, &q->later_ms) != KIST_OK)
+    enum kist_err err = store_list_later_events(q->e->config.store, bytes_str(q->target), now_ms,
+                                                now_ms + PAUSE_MAX_MS, first_due, &q->later_ms);
+    if (err == KIST_OK)
+        err = read_strays(q, now_ms, &p);
+    if (err != KIST_OK)
         q->later_ms = now_ms + AGAIN_MS;
     return want - p.want;
 }
 
 /* Those that were put aside while the target was absent. */
-static size_t take_back(struct queue *q, int64_t now_ms, size_t want, struct item_list *out)
+static size_t take_back(struct queue *q, size_t want, struct item_list *out)
 {
     size_t taken = 0;
-    while (taken < want && q->back.count && now_ms >= q->again_ms) {
+    while (taken < want && q->back.count && mono_ns() >= q->again_ns) {
         struct item *item = item_list_take(&q->back);
         struct event_item found;
         struct arena scratch;
@@ -339,7 +399,7 @@ static size_t take_back(struct queue *q, int64_t now_ms, size_t want, struct ite
             item_free(item); /* somebody took it away */
         } else {
             item_list_add_first(&q->back, item);
-            q->again_ms = now_ms + AGAIN_MS;
+            q->again_ns = events_after(AGAIN_MS);
         }
     }
     return taken;
@@ -347,7 +407,7 @@ static size_t take_back(struct queue *q, int64_t now_ms, size_t want, struct ite
 
 static void gather(struct queue *q, int64_t now_ms, size_t want, struct item_list *out)
 {
-    want -= take_back(q, now_ms, want, out);
+    want -= take_back(q, want, out);
     size_t half = want > 1 ? want / 2 : want;
     q->later_turn = !q->later_turn;
     if (q->later_turn)
@@ -374,7 +434,7 @@ uint32_t event_depth(const Kist__Event *event)
 static void done(struct event_delivery *d, enum event_outcome outcome, const char *why,
                  struct bytes response, const Kist__Span *span);
 
-static void send(struct item *item, int64_t now_ms)
+static void send(struct item *item)
 {
     struct queue *q = item->queue;
     const Kist__Event *event = item->event;
@@ -383,7 +443,7 @@ static void send(struct item *item, int64_t now_ms)
         settle_refuse(item, "Refused", "there is no such target");
         return;
     }
-    if (since_ms && now_ms - since_ms > (int64_t)queue_age_max_s(q, event) * 1000) {
+    if (since_ms && events_age_now(q->e) - since_ms > (int64_t)queue_age_max_s(q, event) * 1000) {
         settle_refuse(item, "EventAgeExceeded",
                       event->error[0] ? event->error : "too old to be delivered");
         return;
@@ -410,13 +470,15 @@ bool queue_turn(struct queue *q)
     struct item_list list;
     int64_t now_ms = events_now(q->e);
     size_t want = queue_room(q);
-    if (want == 0 || !may_deliver(q, now_ms))
+    if (want == 0 || !may_deliver(q))
         return false;
-    if (!q->new_maybe && !q->later_maybe && !q->sweep.len && q->later_ms > now_ms &&
-        !q->back.count && !(q->chains && (q->chains->ready || q->chains->delayed_ms <= now_ms)))
+    if (!q->new_maybe && !q->later_maybe && !q->sweep.len && !has_come(q->later_ms, now_ms) &&
+        !q->back.count &&
+        !(q->chains && (q->chains->ready || has_come(q->chains->delayed_ms, now_ms))))
         return false;
-    if (!describe(q, now_ms))
+    if (!describe(q))
         return false;
+    queue_listen(q);
     item_list_init(&list);
     uint8_t before[2 * ROW_EVENT_LEN];
     memcpy(before, q->cursor_row, ROW_EVENT_LEN);
@@ -425,28 +487,28 @@ bool queue_turn(struct queue *q)
     bool moved = list.count > 0 || memcmp(before, q->cursor_row, ROW_EVENT_LEN) != 0 ||
                  memcmp(before + ROW_EVENT_LEN, q->sweep_row, ROW_EVENT_LEN) != 0;
     for (struct item *item; (item = item_list_take(&list));)
-        send(item, now_ms);
+        send(item);
+    /* The one that tries the target may do so for long. */
+    if (q->absent_pause_ms && q->in_flight)
+        queue_deafen(q);
     return moved;
 }
 
-int64_t queue_next_ms(struct queue *q, int64_t now_ms)
+uint64_t queue_next_ns(struct queue *q, int64_t now_ms, uint64_t now_ns)
 {
     if (q->paused || queue_room(q) == 0)
-        return INT64_MAX;
-    int64_t next_ms = q->later_ms;
-    if (q->chains && q->chains->delayed_ms < next_ms)
-        next_ms = q->chains->delayed_ms;
-    if (q->chains && q->chains->ready)
-        next_ms = now_ms;
-    if (q->new_maybe || q->later_maybe || q->back.count || q->sweep.len)
-        next_ms = now_ms;
-    if (next_ms == INT64_MAX)
-        return next_ms;
-    if (next_ms < q->absent_ms)
-        next_ms = q->absent_ms;
-    if (next_ms < q->calm_ms)
-        next_ms = q->calm_ms;
-    return next_ms < q->again_ms ? q->again_ms : next_ms;
+        return UINT64_MAX;
+    int64_t due_ms = q->later_ms;
+    if (q->chains && q->chains->delayed_ms < due_ms)
+        due_ms = q->chains->delayed_ms;
+    bool now = q->new_maybe || q->later_maybe || q->back.count || q->sweep.len ||
+               (q->chains && q->chains->ready) || has_come(due_ms, now_ms);
+    if (!now && due_ms == INT64_MAX)
+        return UINT64_MAX;
+    uint64_t next_ns = now_ns, waits_ns = waits_until_ns(q);
+    if (!now)
+        next_ns += (uint64_t)(due_ms - now_ms) * 1000000;
+    return next_ns < waits_ns ? waits_ns : next_ns;
 }
 
 /* ---- the end of a delivery, on any thread ---- */

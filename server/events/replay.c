@@ -26,7 +26,8 @@ struct replay {
     char id[40];
     uint8_t after[1024]; /* state->after */
     bool busy;
-    uint64_t again_ns;
+    bool stale;        /* state is not what the store has: it is to be read again */
+    uint64_t again_ns; /* not before */
 };
 
 static void replay_free(struct replay *r)
@@ -37,30 +38,40 @@ static void replay_free(struct replay *r)
 
 /* ---- which there are ---- */
 
-static bool load_state(struct replay *r, const Kist__Record *record)
+static enum kist_err load_state(struct replay *r, const Kist__Record *record)
 {
     arena_clear(&r->arena);
     r->expected = record->changed;
     r->created_ms = record->created_ms;
     return schema_unpack(&kist__event_replay__descriptor, schema_bytes(record->body), &r->arena,
-                         &r->state) == KIST_OK;
+                         &r->state);
 }
+
+struct load {
+    struct events *e;
+    bool lacks_memory;
+};
 
 static bool load_row(void *ctx, struct bytes name, const Kist__Record *record)
 {
-    struct events *e = ctx;
+    struct load *load = ctx;
+    struct events *e = load->e;
     struct replay *r = e->replays;
     while (r && !bytes_equal(bytes_str(r->id), name))
         r = r->next;
     if (r || name.len >= sizeof(r->id))
         return true;
     r = calloc(1, sizeof(*r));
-    if (!r)
+    if (!r) {
+        load->lacks_memory = true;
         return true;
+    }
     arena_init(&r->arena, (size_t)64 << 10);
     memcpy(r->id, name.ptr, name.len);
     r->note.e = e;
-    if (!load_state(r, record) || r->state->done) {
+    enum kist_err err = load_state(r, record);
+    if (err != KIST_OK || r->state->done) {
+        load->lacks_memory = load->lacks_memory || err == KIST_E_NOMEM;
         replay_free(r);
         return true;
     }
@@ -71,8 +82,12 @@ static bool load_row(void *ctx, struct bytes name, const Kist__Record *record)
 
 void replays_load(struct events *e)
 {
+    struct load load = { .e = e };
     enum kist_err err = store_list_records(e->config.store, RECORD_BACKFILL, BYTES_EMPTY,
-                                           BYTES_EMPTY, BYTES_EMPTY, load_row, e);
+                                           BYTES_EMPTY, BYTES_EMPTY, load_row, &load);
+    if (err == KIST_OK && load.lacks_memory)
+        err = KIST_E_NOMEM;
+    e->replays_ns = err == KIST_OK ? UINT64_MAX : mono_ns() + AGAIN_NS;
     if (err != KIST_OK)
         TRACE(TRACE_ERROR, "events", "replays: %s", kist_err_text(err));
 }
@@ -86,18 +101,34 @@ static void drop(struct replay *r)
     replay_free(r);
 }
 
-/* What the store has counts: somebody may have ended it. */
-static void reload(struct replay *r)
+/* Something of ours failed: after a while it goes on from what the store has then. */
+static void put_off(struct replay *r, enum kist_err err)
+{
+    TRACE(TRACE_ERROR, "events", "replay %s: %s", r->id, kist_err_text(err));
+    r->stale = true;
+    r->again_ns = mono_ns() + AGAIN_NS;
+}
+
+/* What the store has counts: somebody may have ended it. False: r is gone, or put off. */
+static bool reload(struct replay *r)
 {
     struct arena arena;
     Kist__Record *record = NULL;
     arena_init(&arena, (size_t)64 << 10);
     enum kist_err err = store_record(r->note.e->config.store, RECORD_BACKFILL, BYTES_EMPTY,
                                      bytes_str(r->id), &arena, &record);
-    bool goes_on = err == KIST_OK && load_state(r, record) && !r->state->done;
+    if (err == KIST_OK)
+        err = load_state(r, record);
     arena_release(&arena);
-    if (!goes_on)
+    if (err == KIST_OK && !r->state->done) {
+        r->stale = false;
+        return true;
+    }
+    if (err == KIST_OK || err == KIST_E_NOT_FOUND || err == KIST_E_CORRUPT)
         drop(r);
+    else
+        put_off(r, err);
+    return false;
 }
 
 /* ---- a step ---- */
@@ -155,13 +186,10 @@ static void stepped(struct note *note)
     store_op_release(&r->op);
     r->busy = false;
     e->ops--;
-    if (err != KIST_OK) {
-        TRACE(TRACE_ERROR, "events", "replay %s: %s", r->id, kist_err_text(err));
-        r->again_ns = mono_ns() + AGAIN_NS;
-        reload(r);
-    } else if (r->state->done) {
+    if (err != KIST_OK)
+        put_off(r, err);
+    else if (r->state->done)
         drop(r);
-    }
 }
 
 static void op_done(struct store_op *op)
@@ -242,11 +270,8 @@ static void step(struct replay *r)
         state->changed_ms = s.now_ms;
         err = submit(r, &s);
     }
-    if (err != KIST_OK) {
-        TRACE(TRACE_ERROR, "events", "replay %s: %s", r->id, kist_err_text(err));
-        r->again_ns = mono_ns() + AGAIN_NS;
-        reload(r);
-    }
+    if (err != KIST_OK)
+        put_off(r, err);
     arena_release(&s.arena);
 }
 
@@ -261,10 +286,15 @@ static bool target_is_full(struct replay *r, struct arena *arena)
 bool replays_turn(struct events *e)
 {
     bool worked = false;
+    if (mono_ns() >= e->replays_ns)
+        replays_load(e);
     for (struct replay *r = e->replays, *next; r; r = next) {
         struct arena arena;
         next = r->next;
         if (r->busy || mono_ns() < r->again_ns)
+            continue;
+        r->again_ns = 0;
+        if (r->stale && !reload(r))
             continue;
         arena_init(&arena, (size_t)64 << 10);
         if (!target_is_full(r, &arena)) {
@@ -278,7 +308,7 @@ bool replays_turn(struct events *e)
 
 uint64_t replays_next_ns(const struct events *e)
 {
-    uint64_t next_ns = UINT64_MAX;
+    uint64_t next_ns = e->replays_ns;
     for (const struct replay *r = e->replays; r; r = r->next)
         if (!r->busy && r->again_ns && r->again_ns < next_ns)
             next_ns = r->again_ns;

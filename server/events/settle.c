@@ -63,9 +63,12 @@ static void settle_later(struct item *item, int64_t pause_ms)
     const Kist__Event *event = item->event;
     int64_t since_ms = event->redriven_ms ? event->redriven_ms : event->time_ms;
     int64_t end_ms = since_ms + (int64_t)queue_age_max_s(item->queue, event) * 1000 + 1;
+    int64_t left_ms = since_ms ? end_ms - events_age_now(item->e) : PAUSE_MAX_MS;
+    if (left_ms > PAUSE_MAX_MS)
+        left_ms = PAUSE_MAX_MS;
+    if (pause_ms > left_ms) /* then it is looked at for the last time */
+        pause_ms = left_ms > 0 ? left_ms : 0;
     item->due_ms = events_now(item->e) + pause_ms;
-    if (since_ms && item->due_ms > end_ms) /* then it is looked at for the last time */
-        item->due_ms = end_ms;
     if (item->due_ms < 1)
         item->due_ms = 1;
     settle(item, ITEM_LATER);
@@ -188,13 +191,12 @@ static void failed(struct item *item)
 static void throttled(struct item *item)
 {
     struct queue *q = item->queue;
-    int64_t now_ms = events_now(item->e);
     COUNT(item, throttled);
     item->attempts = item->event->attempts;
     item->throttles = item->event->throttles + 1;
     q->window = q->window > 4 ? q->window - q->window / 4 : q->window > 1 ? q->window - 1 : 1;
     q->throttles++;
-    q->calm_ms = now_ms + doubled(CALM_MIN_MS, CALM_MAX_MS, q->throttles / 4);
+    q->calm_ns = events_after(doubled(CALM_MIN_MS, CALM_MAX_MS, q->throttles / 4));
     int64_t pause_ms = doubled(THROTTLE_MIN_MS, THROTTLE_MAX_MS, item->event->throttles);
     settle_later(item, pause_ms / 2 + jitter(item->e, pause_ms / 2));
 }
@@ -203,15 +205,15 @@ static void throttled(struct item *item)
 static void absent(struct item *item)
 {
     struct queue *q = item->queue;
-    int64_t now_ms = events_now(item->e);
     COUNT(item, absent);
-    if (now_ms >= q->absent_ms) { /* others of the same moment say nothing new */
+    if (mono_ns() >= q->absent_ns) { /* others of the same moment say nothing new */
         q->absent_pause_ms =
             q->absent_pause_ms ? doubled(q->absent_pause_ms, ABSENT_MAX_MS, 1) : ABSENT_MIN_MS;
-        q->absent_ms = now_ms + q->absent_pause_ms + jitter(item->e, q->absent_pause_ms / 4);
+        q->absent_ns = events_after(q->absent_pause_ms + jitter(item->e, q->absent_pause_ms / 4));
         TRACE(TRACE_INFO, "events", "%s is absent: %s", q->target, item->why);
     }
     q->absent_now = true;
+    queue_deafen(q);
     if (item->chain) {
         chain_back(item);
         item_free(item);
@@ -224,12 +226,14 @@ static void absent(struct item *item)
 /* It answers, whatever it says. */
 static void is_there(struct queue *q, enum event_outcome outcome)
 {
-    q->absent_ms = q->absent_pause_ms = 0;
+    q->absent_ns = 0;
+    q->absent_pause_ms = 0;
     q->absent_now = false;
+    queue_listen(q);
     if (outcome == EVENT_THROTTLED)
         return;
     q->throttles = 0;
-    q->calm_ms = 0;
+    q->calm_ns = 0;
     if (q->window < q->policy.concurrency)
         q->window++;
 }

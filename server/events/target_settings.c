@@ -20,7 +20,7 @@ static const struct target_driver *const drivers[] = {
 #endif
 };
 static const char kinds[] = "|webhook|redis|nats|mqtt|amqp|kafka|";
-static const char schemes[] = "|http|https|redis|nats|tls|mqtt|mqtts|amqp|amqps|kafka|";
+static const char schemes[] = "|http|https|redis|rediss|nats|tls|mqtt|mqtts|amqp|amqps|kafka|";
 
 static bool lists(const char *list, const char *word)
 {
@@ -139,8 +139,9 @@ const char *target_check(Kist__EventTarget *target, struct arena *arena)
                             "README under Dependencies",
                             *target->kind ? target->kind : url.scheme);
     if (!d)
-        return "there are targets of kind webhook (http, https), redis, nats (nats, tls), mqtt "
-               "(mqtt, mqtts), amqp (amqp, amqps) and kafka";
+        return "there are targets of kind webhook (http, https), redis (redis, rediss), nats "
+               "(nats, "
+               "tls), mqtt (mqtt, mqtts), amqp (amqp, amqps) and kafka";
     if (!lists(d->schemes, url.scheme))
         return arena_printf(arena, "the URL of a target of kind %s does not begin so", d->kind);
     if (target->concurrency > TARGET_CONCURRENCY_MAX)

@@ -21,18 +21,24 @@ static void *run(void *arg)
         struct sockaddr_storage addr = { 0 };
         struct sockaddr *peer = (struct sockaddr *)&addr;
         socklen_t len = sizeof(addr);
+        char text[64];
         int fd = accept4(server->listen_fd, peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0)
-            loops_give(server, fd, peer, len);
-        else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+        if (fd >= 0) {
+            peer_text(peer, text, sizeof(text));
+            (void)loops_give(server, fd, text, NULL);
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             nanosleep(&pause, NULL);
+        }
     }
     return NULL;
 }
 
 enum kist_err acceptor_start(struct http_server *server)
 {
-    return pthread_create(&server->acceptor, NULL, run, server) == 0 ? KIST_OK : KIST_E_NOMEM;
+    if (pthread_create(&server->acceptor, NULL, run, server) != 0)
+        return KIST_E_NOMEM;
+    pthread_setname_np(server->acceptor, "http-accept");
+    return KIST_OK;
 }
 
 /* shutdown() of a listening socket ends the accept() that waits for it, and all later ones. */

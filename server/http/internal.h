@@ -13,7 +13,8 @@
  * only so: exchange_wake() (any thread) through `wait` and `then`; the deadline thread reads
  * `conn.state` and, under the deadlines' lock, uses `conn.fd`, which lives until
  * deadlines_remove(); so does halfclose.c's thread, until halfclose_remove(). Lock order: none is
- * ever held while another is taken.
+ * ever held while another is taken, but `wakers`, which comes first, and a loop's while MHD takes
+ * its own, under which it calls nothing of ours.
  */
 #ifndef KIST_SERVER_HTTP_INTERNAL_H
 #define KIST_SERVER_HTTP_INTERNAL_H
@@ -123,10 +124,24 @@ struct exchange {
     struct exchange *next_free;
 };
 
-/* One thread of MHD's with an epoll set of its own. */
+/* A connection that http_server_adopt() was given, until its loop takes it up. */
+struct adopted {
+    struct adopted *next;
+    uint64_t number;
+    void *tag;
+    void (*on_gone)(void *tag);
+};
+
+/* One thread of MHD's with an epoll set of its own. MHD queues what it is given for the thread,
+ * which takes it up in that order. It says nothing of what it then has no memory for, nor of what
+ * it still has when it is stopped: hence the numbers, and the list of those who are to be told.
+ */
 struct loop {
     struct MHD_Daemon *daemon;
     _Atomic unsigned connections; /* given to it and not yet gone */
+    pthread_mutex_t lock;         /* the rest */
+    uint64_t given, taken;        /* the last ones' numbers */
+    struct adopted *adopted, **adopted_end;
 };
 
 struct http_server {
@@ -146,6 +161,7 @@ struct http_server {
     struct tls_store *tls_store;
     atomic_bool stopping;
     _Atomic uint64_t ids, active;
+    _Atomic unsigned open; /* connections given to loops and not yet gone */
     _Atomic uint64_t connections, connections_active, requests, refused, bytes_in, bytes_out;
     pthread_mutex_t drain_lock; /* with drained: active has become 0 while stopping */
     pthread_cond_t drained;
@@ -158,8 +174,10 @@ struct conn *conn_of(struct MHD_Connection *mhd);
 /* Starts so many loops. loops_stop() is owed even after a failure. */
 bool loops_start(struct http_server *server, unsigned count);
 void loops_stop(struct http_server *server);
-/* Gives a connection to a loop. Takes fd over; false: it is closed. Any thread. */
-bool loops_give(struct http_server *server, int fd, const struct sockaddr *addr, socklen_t len);
+/* Gives a connection to a loop, unless there are too many. peer: the client's address as text.
+ * adopted: of http_server_adopt(), else NULL. Takes fd over, and adopted; false: fd is closed,
+ * adopted is still the caller's. Any thread. */
+bool loops_give(struct http_server *server, int fd, const char *peer, struct adopted *adopted);
 
 /* exchange.c */
 struct exchange *exchange_new(struct conn *conn, struct MHD_Connection *mhd);
@@ -208,15 +226,6 @@ enum kist_err lingerer_open(struct lingerer **out) MUST_CHECK;
 void lingerer_close(struct lingerer *l);
 /* Takes over fd, whose sending side the peer has seen or will see closed. */
 void lingerer_take(struct lingerer *l, int fd);
-
-/* server.c: what http_server_adopt() gives MHD as the peer's address, and finds again there. */
-struct adopted {
-    sa_family_t family; /* AF_UNSPEC: no real address */
-    void *tag;
-    void (*on_gone)(void *tag);
-    char peer[64];
-};
-_Static_assert(sizeof(struct adopted) <= sizeof(struct sockaddr_storage), "MHD copies no more");
 
 /* listen.c */
 enum kist_err listen_open(const char *listen_text, int *fd, char *address, size_t address_size,

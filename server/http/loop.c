@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "server/http/internal.h"
 
@@ -32,14 +33,14 @@ struct conn *conn_of(struct MHD_Connection *mhd)
     return info ? info->socket_context : NULL;
 }
 
-/* MHD's copy of an address need not be aligned. */
-static bool was_adopted(const struct sockaddr *addr, struct adopted *out)
-{
-    if (!addr || addr->sa_family != AF_UNSPEC)
-        return false;
-    memcpy(out, addr, sizeof(*out));
-    return out->tag != NULL;
-}
+/* What MHD is given as the peer's address, and shows again when it takes the connection up. */
+struct given {
+    sa_family_t family; /* AF_UNSPEC: no real address */
+    uint64_t number;    /* of its loop */
+    char peer[64];
+};
+_Static_assert(sizeof(struct given) <= sizeof(struct sockaddr_storage),
+               "an address is no longer");
 
 static struct loop *loop_of(struct http_server *server, struct MHD_Connection *mhd)
 {
@@ -51,30 +52,76 @@ static struct loop *loop_of(struct http_server *server, struct MHD_Connection *m
     return loop;
 }
 
+static void count_gone(struct http_server *server, struct loop *loop, unsigned count)
+{
+    atomic_fetch_sub_explicit(&loop->connections, count, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&server->open, count, memory_order_relaxed);
+}
+
+/* Their connections are closed, and nobody else says so. */
+static void tell_gone(struct adopted *list)
+{
+    while (list) {
+        struct adopted *a = list;
+        list = a->next;
+        a->on_gone(a->tag);
+        free(a);
+    }
+}
+
+/* The loop takes up the connection with that number; those before it that it did not take up are
+ * gone. The caller frees what it returns; NULL: it was not adopted. */
+static struct adopted *take_up(struct http_server *server, struct loop *loop, uint64_t number)
+{
+    struct adopted *lost = NULL, **lost_end = &lost, *own = NULL;
+    pthread_mutex_lock(&loop->lock);
+    unsigned lost_count = (unsigned)(number - loop->taken - 1);
+    loop->taken = number;
+    while (loop->adopted && loop->adopted->number < number) {
+        *lost_end = loop->adopted;
+        loop->adopted = loop->adopted->next;
+        lost_end = &(*lost_end)->next;
+    }
+    if (loop->adopted && loop->adopted->number == number) {
+        own = loop->adopted;
+        loop->adopted = own->next;
+    }
+    if (!loop->adopted)
+        loop->adopted_end = &loop->adopted;
+    pthread_mutex_unlock(&loop->lock);
+    *lost_end = NULL;
+    tell_gone(lost);
+    if (lost_count)
+        count_gone(server, loop, lost_count);
+    return own;
+}
+
 static void on_connection_start(struct http_server *server, struct MHD_Connection *mhd,
                                 void **context)
 {
     struct conn *conn = calloc(1, sizeof(*conn));
-    const struct sockaddr *addr =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
-    struct adopted adopted = { .tag = NULL };
-    bool given = was_adopted(addr, &adopted);
+    struct given given; /* MHD's copy need not be aligned */
+    memcpy(&given, MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr,
+           sizeof(given));
+    struct adopted *adopted = take_up(server, loop_of(server, mhd), given.number);
     atomic_fetch_add_explicit(&server->connections, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&server->connections_active, 1, memory_order_relaxed);
     *context = conn;
-    if (!conn && given)
-        adopted.on_gone(adopted.tag);
-    if (!conn)
-        return; /* its first request line finds no context and is refused */
+    if (!conn) { /* its first request line finds no context and is refused */
+        if (adopted)
+            adopted->next = NULL;
+        tell_gone(adopted);
+        return;
+    }
     conn->server = server;
     conn->mhd = mhd;
     conn->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    if (given) {
-        conn->tag = adopted.tag;
-        conn->on_gone = adopted.on_gone;
-        memcpy(conn->peer, adopted.peer, sizeof(conn->peer));
+    memcpy(conn->peer, given.peer, sizeof(conn->peer));
+    if (adopted) {
+        conn->tag = adopted->tag;
+        conn->on_gone = adopted->on_gone;
+        free(adopted);
     } else {
-        peer_text(addr, conn->peer, sizeof(conn->peer));
         shorten_loopback(conn->fd, conn->peer);
     }
     deadlines_add(server->deadlines, conn);
@@ -92,7 +139,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     }
     struct conn *conn = *context;
     atomic_fetch_sub_explicit(&server->connections_active, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&loop_of(server, mhd)->connections, 1, memory_order_relaxed);
+    count_gone(server, loop_of(server, mhd), 1);
     if (!conn)
         return;
     deadlines_remove(server->deadlines, conn);
@@ -109,17 +156,6 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
         conn->on_gone(conn->tag);
     free(conn);
     *context = NULL;
-}
-
-static enum MHD_Result on_accept(void *cls, const struct sockaddr *addr, socklen_t len)
-{
-    struct http_server *server = cls;
-    (void)addr;
-    (void)len;
-    return atomic_load_explicit(&server->connections_active, memory_order_relaxed) <
-                   server->connections_max
-               ? MHD_YES
-               : MHD_NO;
 }
 
 /* The target as received. MHD would now parse the query's arguments into its pool, and
@@ -296,11 +332,11 @@ static struct MHD_Daemon *start_daemon(struct http_server *server)
     if (server->tls)
         flags |= MHD_USE_TLS;
     return MHD_start_daemon(
-        flags, 0, on_accept, server, on_request, server, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-        MHD_OPTION_URI_LOG_CALLBACK, on_line, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes,
-        server, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES,
-        MHD_OPTION_CONNECTION_LIMIT, UINT32_MAX / 2, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
+        flags, 0, NULL, NULL, on_request, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_URI_LOG_CALLBACK,
+        on_line, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, server,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES, MHD_OPTION_CONNECTION_LIMIT,
+        UINT32_MAX / 2, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
         server->tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, tls_cert_callback(),
         MHD_OPTION_HTTPS_PRIORITIES, tls_priorities(), MHD_OPTION_END);
 }
@@ -311,17 +347,24 @@ bool loops_start(struct http_server *server, unsigned count)
     if (!server->loops)
         return false;
     for (; server->loop_count < count; server->loop_count++) {
-        server->loops[server->loop_count].daemon = start_daemon(server);
-        if (!server->loops[server->loop_count].daemon)
+        struct loop *loop = &server->loops[server->loop_count];
+        loop->daemon = start_daemon(server);
+        if (!loop->daemon)
             return false;
+        loop->adopted_end = &loop->adopted;
+        pthread_mutex_init(&loop->lock, NULL);
     }
     return true;
 }
 
 void loops_stop(struct http_server *server)
 {
-    for (unsigned i = 0; i < server->loop_count; i++)
-        MHD_stop_daemon(server->loops[i].daemon);
+    for (unsigned i = 0; i < server->loop_count; i++) {
+        struct loop *loop = &server->loops[i];
+        MHD_stop_daemon(loop->daemon);
+        tell_gone(loop->adopted);
+        pthread_mutex_destroy(&loop->lock);
+    }
     free(server->loops);
 }
 
@@ -338,11 +381,39 @@ static struct loop *pick_loop(struct http_server *server)
     return found;
 }
 
-bool loops_give(struct http_server *server, int fd, const struct sockaddr *addr, socklen_t len)
+/* Numbers are given in the order of MHD's queue. */
+static bool add_connection(struct loop *loop, int fd, const char *peer, struct adopted *adopted)
 {
+    union {
+        struct given given;
+        struct sockaddr addr;
+    } u = { .given = { .family = AF_UNSPEC } };
+    memcpy(u.given.peer, peer, strnlen(peer, sizeof(u.given.peer) - 1));
+    pthread_mutex_lock(&loop->lock);
+    u.given.number = loop->given + 1;
+    bool ok = MHD_add_connection(loop->daemon, fd, &u.addr, sizeof(u)) == MHD_YES;
+    loop->given += ok;
+    if (ok && adopted) {
+        adopted->number = u.given.number;
+        adopted->next = NULL;
+        *loop->adopted_end = adopted;
+        loop->adopted_end = &adopted->next;
+    }
+    pthread_mutex_unlock(&loop->lock);
+    return ok;
+}
+
+bool loops_give(struct http_server *server, int fd, const char *peer, struct adopted *adopted)
+{
+    if (atomic_fetch_add_explicit(&server->open, 1, memory_order_relaxed) >=
+        server->connections_max) {
+        atomic_fetch_sub_explicit(&server->open, 1, memory_order_relaxed);
+        close(fd);
+        return false;
+    }
     struct loop *loop = pick_loop(server);
-    if (MHD_add_connection(loop->daemon, fd, addr, len) == MHD_YES)
+    if (add_connection(loop, fd, peer, adopted))
         return true;
-    atomic_fetch_sub_explicit(&loop->connections, 1, memory_order_relaxed);
+    count_gone(server, loop, 1);
     return false;
 }

@@ -104,26 +104,27 @@ const char *http_server_address(const struct http_server *server)
 enum kist_err http_server_adopt(struct http_server *server, int fd, void *tag, const char *peer,
                                 void (*on_gone)(void *tag))
 {
-    union {
-        struct adopted adopted;
-        struct sockaddr addr;
-        struct sockaddr_storage storage;
-    } u;
-    memset(&u, 0, sizeof(u));
-    u.adopted = (struct adopted){ .family = AF_UNSPEC, .tag = tag, .on_gone = on_gone };
-    size_t len = strnlen(peer, sizeof(u.adopted.peer) - 1);
-    memcpy(u.adopted.peer, peer, len);
+    struct adopted *adopted = calloc(1, sizeof(*adopted));
+    if (!adopted) {
+        close(fd);
+        on_gone(tag);
+        return KIST_E_NOMEM;
+    }
+    adopted->tag = tag;
+    adopted->on_gone = on_gone;
     /* Taken like a waker's lock, so that the loops are there for as long as this thread is in
      * one.
      */
     pthread_rwlock_rdlock(&server->wakers);
     bool stopping = atomic_load(&server->stopping);
-    bool ok = !stopping && loops_give(server, fd, &u.addr, sizeof(u.adopted));
+    bool ok = !stopping && loops_give(server, fd, peer, adopted);
     pthread_rwlock_unlock(&server->wakers);
     if (stopping)
-        close(fd); /* otherwise MHD has closed what it refused */
-    if (!ok)
+        close(fd); /* otherwise it is closed */
+    if (!ok) {
+        free(adopted);
         on_gone(tag);
+    }
     return ok ? KIST_OK : KIST_E_SHUTDOWN;
 }
 

@@ -169,6 +169,7 @@ struct apply_result {
     bool made_due;
     /* An event was written, or may be delivered sooner than was known. */
     bool made_event;
+    uint64_t event_queue; /* row_queue_id() of its target; 0: of more than one */
     /* Rows that were due, to be entered or to be released, and could not be: damage. */
     uint32_t skipped;
 };

@@ -85,6 +85,14 @@ static uint64_t queue_of(struct apply *a, const char *target)
     return a->queue_id;
 }
 
+/* queue: 0: of several. */
+static void note_event(struct apply *a, uint64_t queue)
+{
+    struct apply_result *r = a->result;
+    r->event_queue = !r->made_event || r->event_queue == queue ? queue : 0;
+    r->made_event = true;
+}
+
 static enum kist_err add_event(struct apply *a, Kist__Event *event)
 {
     struct row_key row;
@@ -92,7 +100,7 @@ static enum kist_err add_event(struct apply *a, Kist__Event *event)
     int64_t due_ms = event->ordered || event->not_before_ms < 0 ? 0 : event->not_before_ms;
     row_event(&row, queue, due_ms, a->input->index, a->event_count++);
     TRY(apply_set(a, &row, event));
-    a->result->made_event = true;
+    note_event(a, queue);
     return count_queue(a, queue, event->target, 1, 0);
 }
 
@@ -153,7 +161,8 @@ static enum kist_err move_event(struct apply *a, const Kist__SettledEvent *s, Ki
     event->not_before_ms = park ? 0 : s->due_ms;
     row_event(row, was->queue, due_ms, was->index, was->counter);
     TRY(apply_set(a, row, event));
-    a->result->made_event = a->result->made_event || !park;
+    if (!park)
+        note_event(a, was->queue);
     if (park == was_parked)
         return KIST_OK;
     return count_queue(a, was->queue, event->target, park ? -1 : 1, park ? 1 : -1);
@@ -294,7 +303,8 @@ enum kist_err apply_pause_events(struct apply *a, const Kist__PauseEvents *c)
         return err;
     q->target = c->target;
     q->paused = c->paused;
-    a->result->made_event = !c->paused;
+    if (!c->paused)
+        note_event(a, 0);
     if (!q->paused && q->waiting == 0 && q->parked == 0) {
         apply_drop(a, &key);
         return KIST_OK;

@@ -197,7 +197,7 @@ enum kist_err store_queue(struct store *s, struct bytes target, struct arena *ar
     return get(s, &row, &kist__event_queue__descriptor, arena, out);
 }
 
-void store_watch_events(struct store *s, void (*wake)(void *ctx), void *ctx)
+void store_watch_events(struct store *s, void (*wake)(void *ctx, uint64_t queue), void *ctx)
 {
     pthread_mutex_lock(&s->watcher.lock);
     s->watcher.wake = wake;
@@ -205,11 +205,11 @@ void store_watch_events(struct store *s, void (*wake)(void *ctx), void *ctx)
     pthread_mutex_unlock(&s->watcher.lock);
 }
 
-void events_note(struct store *s)
+void events_note(struct store *s, uint64_t queue)
 {
     pthread_mutex_lock(&s->watcher.lock);
     if (s->watcher.wake)
-        s->watcher.wake(s->watcher.ctx);
+        s->watcher.wake(s->watcher.ctx, queue);
     pthread_mutex_unlock(&s->watcher.lock);
 }
 

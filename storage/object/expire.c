@@ -40,7 +40,7 @@ static enum kist_err commit(struct store *s, const Kist__Command *command)
     if (result.made_garbage)
         reclaim_note(s, result.garbage_bytes);
     if (result.made_event)
-        events_note(s);
+        events_note(s, result.event_queue);
     return err;
 }
 

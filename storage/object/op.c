@@ -36,7 +36,7 @@ static void finish(struct store_op *op, enum kist_err err)
     if (op->result.made_due)
         expire_note(s);
     if (op->result.made_event)
-        events_note(s);
+        events_note(s, op->result.event_queue);
     op->err = err;
     op->done(op);
 }

@@ -227,9 +227,11 @@ enum kist_err store_list_queues(struct store *s,
 /* KIST_E_NOT_FOUND: nothing is there for that target. */
 enum kist_err store_queue(struct store *s, struct bytes target, struct arena *arena,
                           Kist__EventQueue **out) MUST_CHECK;
-/* wake(ctx) is called from storage's threads after each change that made events; it must not
- * block. One watcher; NULL ends it, after which wake() is not running any more. */
-void store_watch_events(struct store *s, void (*wake)(void *ctx), void *ctx);
+/* wake(ctx, queue) is called from storage's threads after each change that made events, which can
+ * be read by then; it must not block. queue: row_queue_id() of their target; 0: there are
+ * several, or a queue goes on. One watcher; NULL ends it, after which wake() is not running any
+ * more. */
+void store_watch_events(struct store *s, void (*wake)(void *ctx, uint64_t queue), void *ctx);
 /* The spans of a trace (32 hex digits), oldest first. */
 enum kist_err store_list_spans(struct store *s, struct bytes trace,
                                bool (*each)(void *ctx, const Kist__Span *span),

@@ -171,7 +171,7 @@ struct store {
     } resumed[PACK_LANES]; /* where the lanes stood at open */
     struct {
         pthread_mutex_t lock;
-        void (*wake)(void *ctx);
+        void (*wake)(void *ctx, uint64_t queue);
         void *ctx;
     } watcher;
     uint32_t held_pack; /* log's thread: held between place and batch end; 0 none */
@@ -221,7 +221,7 @@ enum kist_err expire_start(struct store *s) MUST_CHECK;
 void expire_note(struct store *s);
 
 /* events.c */
-void events_note(struct store *s);
+void events_note(struct store *s, uint64_t queue);
 
 /* scrub.c */
 enum kist_err scrub_start(struct store *s) MUST_CHECK;

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import kist_server
 from accounts import TwoAccounts
-from brokers import Mosquitto, Nats, Rabbit, Redis
+from brokers import Mosquitto, Nats, Rabbit, Redis, RedisTls
 from s3_raw import RawClient, Signature
 from workflow import boto_client
 
@@ -253,6 +253,27 @@ class Targets(TwoAccounts):
             self.assertRegex(self.kist("test", "published"), "^delivered")
             self.add("denied", f"redis://:wrong@127.0.0.1:{redis.port}")
             self.assertRegex(self.kist("test", "denied", status=1), "^absent: redis: WRONGPASS")
+
+    def test_redis_tls(self):
+        certificates = kist_server.certificates()
+        with RedisTls(certificates) as redis:
+            url = f"rediss://:a%3Ab%40c@127.0.0.1:{redis.port}"
+            self.add_or_skip("stranger", url)
+            self.assertRegex(self.kist("test", "stranger", status=1),
+                             "^absent: redis: TLS: .*certificate")
+            self.addCleanup(setattr, self, "server", self.server)
+            self.server = kist_server.Server(
+                env={"SSL_CERT_FILE": str(certificates / "ca.pem")}).start()
+            self.addCleanup(self.server.stop)
+            self.try_broker(redis, "secure", url, "--option", "mode=list")
+            self.add("named", url.replace("127.0.0.1", "localhost"), "--option", "mode=list")
+            self.assertRegex(self.kist("test", "named"), "^delivered")
+            self.assertIn(":2", redis.call("LLEN", "kist:events"))  # since it started again
+            self.add("other", url.replace("127.0.0.1", "127.0.0.2"))
+            self.assertRegex(self.kist("test", "other", status=1),
+                             "^absent: redis: TLS: IP address mismatch")
+            self.add("plain", url.replace("rediss", "redis"))
+            self.assertRegex(self.kist("test", "plain", status=1), "^absent: redis does not")
 
     def test_nats(self):
         with Nats() as nats:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -94,19 +95,42 @@ class Redis(Broker):
         return ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
                 "--requirepass", self.password]
 
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), 10)
+
     def call(self, *words):
         """One command; its reply as text lines."""
         def encode(items):
             out = b"*%d\r\n" % len(items)
             return out + b"".join(b"$%d\r\n%s\r\n" % (len(i), i) for i in items)
 
-        with socket.create_connection(("127.0.0.1", self.port), 10) as sock:
+        with self.connect() as sock:
             sock.sendall(encode([b"AUTH", self.password.encode()]))
             sock.sendall(encode([w.encode() for w in words]) + encode([b"QUIT"]))
             data = b""
             while piece := sock.recv(65536):
                 data += piece
         return data.decode().split("\r\n")[1:-2]
+
+
+class RedisTls(Redis):
+    """The same with TLS alone; certificates: a directory with ca.pem, cert.pem and key.pem."""
+
+    def __init__(self, certificates):
+        super().__init__()
+        self.certificates = certificates
+
+    def arguments(self):
+        tls = {"port": self.port, "cert-file": self.certificates / "cert.pem",
+               "key-file": self.certificates / "key.pem",
+               "ca-cert-file": self.certificates / "ca.pem", "auth-clients": "no"}
+        options = [word for name, value in tls.items() for word in (f"--tls-{name}", str(value))]
+        return [*super().arguments(), "--bind", "127.0.0.1", "127.0.0.2",
+                "--port", "0", *options]
+
+    def connect(self):
+        context = ssl.create_default_context(cafile=self.certificates / "ca.pem")
+        return context.wrap_socket(super().connect(), server_hostname="localhost")
 
 
 class Nats(Broker):

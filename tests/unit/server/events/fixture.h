@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #include "server/events/events.h"
@@ -26,6 +27,8 @@ struct seen {
 
 struct fixture {
     char dir[32];
+    struct env env; /* the real one, its wall clock so much ahead */
+    _Atomic int64_t clock_ahead_ms;
     struct store *store;
     struct events *events;
     struct event_sink sinks[2];
@@ -145,6 +148,19 @@ static UNUSED_OK void wait_seen(size_t count)
     ck_assert_uint_ge(seen, count);
 }
 
+/* Until so many are held. */
+static UNUSED_OK void wait_held(size_t count)
+{
+    struct timespec until = patience();
+    int rc = 0;
+    pthread_mutex_lock(&fix.lock);
+    while (fix.held_count < count && rc == 0)
+        rc = pthread_cond_timedwait(&fix.changed, &fix.lock, &until);
+    size_t held = fix.held_count;
+    pthread_mutex_unlock(&fix.lock);
+    ck_assert_uint_ge(held, count);
+}
+
 static bool sum_queue(void *ctx, const Kist__EventQueue *q)
 {
     uint64_t *sums = ctx;
@@ -170,10 +186,18 @@ static UNUSED_OK void wait_queues(uint64_t waiting, uint64_t parked)
 
 /* ---- the store ---- */
 
+static int64_t fixture_now_ms(struct env *env)
+{
+    (void)env;
+    return env_real()->now_ms(env_real()) + fix.clock_ahead_ms;
+}
+
 static void start_store(void)
 {
     struct store_config config = STORE_CONFIG_DEFAULT;
     config.dir = fix.dir;
+    fix.env = (struct env){ .now_ms = fixture_now_ms, .random = env_real()->random };
+    config.env = &fix.env;
     ck_assert_int_eq(store_open(&config, &fix.store), KIST_OK);
 }
 

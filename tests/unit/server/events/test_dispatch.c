@@ -1,5 +1,6 @@
 /* The dispatcher on a real store: nothing is lost, nothing waits for the wrong reason. */
 #include "fixture.h"
+#include "server/events/internal.h"
 
 /* How often a key was delivered, with success or not. */
 static size_t times_seen(const char *key)
@@ -263,6 +264,65 @@ static enum event_outcome no_room_at_first(const Kist__Event *event, unsigned at
     return throttles && throttles-- ? EVENT_THROTTLED : EVENT_DELIVERED;
 }
 
+static enum event_outcome is_not_there(const Kist__Event *event, unsigned attempt)
+{
+    (void)event, (void)attempt;
+    return EVENT_ABSENT;
+}
+
+/* Under the dispatcher's lock; false: it is deaf to nobody. */
+static bool hears_all(void)
+{
+    uint64_t any = 0;
+    for (size_t i = 0; i < DEAF_MAX; i++)
+        any |= fix.events->deaf[i];
+    return any == 0;
+}
+
+static bool has_news(bool *hears)
+{
+    pthread_mutex_lock(&fix.events->lock);
+    bool noted = fix.events->noted;
+    *hears = hears_all();
+    pthread_mutex_unlock(&fix.events->lock);
+    return noted;
+}
+
+/* While an absent target is tried, its events are stored and nobody is woken; another target's
+ * are delivered; and when it is there, it gets what nobody was woken for. */
+START_TEST(events_of_an_absent_target_wake_nobody)
+{
+    bool hears = true;
+    Kist__NotificationRule a = rule(target_a, "a"), b = rule(target_b, "b"),
+                           *rules[] = { &a, &b };
+    set_rules(rules, 2);
+    fix.answer = is_not_there;
+    put_object("a1");
+    start_events(0);
+    wait_seen(1);
+    pthread_mutex_lock(&fix.lock);
+    fix.hold = hold_a;
+    fix.answer = NULL;
+    pthread_mutex_unlock(&fix.lock);
+    wait_held(1);
+    for (unsigned i = 0; i < PATIENCE_S * 1000 && (has_news(&hears) || hears); i++)
+        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+    ck_assert(!hears);
+    put_object("a2");
+    ck_assert(!has_news(&hears));
+    put_object("b1");
+    wait_queues(2, 0);
+    ck_assert(!hears);
+    pthread_mutex_lock(&fix.lock);
+    fix.hold = NULL;
+    pthread_mutex_unlock(&fix.lock);
+    ck_assert(release_held(EVENT_DELIVERED));
+    wait_queues(0, 0);
+    has_news(&hears);
+    ck_assert(hears);
+}
+END_TEST
+
 START_TEST(throttled_ones_come_later)
 {
     throttles = 3;
@@ -400,6 +460,7 @@ int main(void)
     tcase_add_test(c, a_rule_says_how_often);
     tcase_add_test(c, refused_ones_are_not_tried_again);
     tcase_add_test(c, an_absent_target_is_waited_for);
+    tcase_add_test(c, events_of_an_absent_target_wake_nobody);
     tcase_add_test(c, throttled_ones_come_later);
     tcase_add_test(c, a_target_that_is_gone_parks_them);
     tcase_add_test(c, order_is_kept_over_failures);

@@ -1,5 +1,6 @@
 /* What people do to events that wait, or that they want once more: pauses, redrives, replays. */
 #include "fixture.h"
+#include "server/events/internal.h"
 #include "storage/index/rows.h"
 
 /* ---- pauses and redrives ---- */
@@ -201,6 +202,103 @@ START_TEST(a_replay_of_a_bucket_that_is_gone_ends)
 }
 END_TEST
 
+/* ---- replays, while the store cannot be read ---- */
+
+static sem_t unreadable, looked;
+static _Atomic bool first_delivered;
+
+static void post(struct note *n)
+{
+    (void)n;
+    sem_post(&looked);
+}
+
+/* What the dispatcher's thread began before, it has ended twice. */
+static void await_rounds(void)
+{
+    for (int i = 0; i < 2; i++) {
+        struct note note = { .run = post };
+        events_post(fix.events, &note);
+        while (sem_wait(&looked) != 0)
+            continue;
+    }
+}
+
+/* One reader within the other, until the store has no more of them. */
+static bool use_up_readers(void *ctx, const Kist__EventQueue *queue)
+{
+    void (*meanwhile)(void) = *(void (**)(void))ctx;
+    (void)queue;
+    enum kist_err err = store_list_queues(fix.store, use_up_readers, ctx);
+    if (err == KIST_E_BUSY)
+        meanwhile();
+    else
+        ck_assert_int_eq(err, KIST_OK);
+    return false;
+}
+
+static void while_unreadable(void (*meanwhile)(void))
+{
+    ck_assert_int_eq(store_list_queues(fix.store, use_up_readers, &meanwhile), KIST_OK);
+}
+
+static void start_unreadable(void)
+{
+    start_events(0);
+    await_rounds();
+}
+
+/* The dispatcher starts, and cannot see which replays there are. */
+START_TEST(a_replay_that_cannot_be_read_is_read_later)
+{
+    sem_init(&looked, 0, 0);
+    set_one_rule(target_a);
+    put_many("x", 1);
+    begin_replay("x");
+    while_unreadable(start_unreadable);
+    wait_seen(2);
+    wait_queues(0, 0);
+}
+END_TEST
+
+/* The first event holds the dispatcher's thread up until the store cannot be read. */
+static enum event_outcome wait_for_it(const Kist__Event *event, unsigned attempt)
+{
+    (void)event, (void)attempt;
+    if (!atomic_exchange(&first_delivered, true)) {
+        sem_post(&looked);
+        while (sem_wait(&unreadable) != 0)
+            continue;
+    }
+    return EVENT_DELIVERED;
+}
+
+static void go_on_unreadable(void)
+{
+    sem_post(&unreadable);
+    await_rounds();
+}
+
+START_TEST(a_replay_whose_step_fails_goes_on)
+{
+    uint64_t events = 0;
+    sem_init(&looked, 0, 0);
+    sem_init(&unreadable, 0, 0);
+    fix.answer = wait_for_it;
+    set_one_rule(target_a);
+    put_many("x", 1);
+    begin_replay("x");
+    start_events(0);
+    while (sem_wait(&looked) != 0)
+        continue;
+    while_unreadable(go_on_unreadable);
+    wait_seen(2);
+    wait_queues(0, 0);
+    ck_assert(replay_is_done(&events));
+    ck_assert_uint_eq(events, 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("hands");
@@ -212,6 +310,8 @@ int main(void)
     tcase_add_test(c, ordered_ones_are_redriven);
     tcase_add_test(c, a_replay_goes_on_where_it_was);
     tcase_add_test(c, a_replay_of_a_bucket_that_is_gone_ends);
+    tcase_add_test(c, a_replay_that_cannot_be_read_is_read_later);
+    tcase_add_test(c, a_replay_whose_step_fails_goes_on);
     suite_add_tcase(suite, c);
     return run_suite(suite);
 }

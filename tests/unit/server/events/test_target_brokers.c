@@ -12,7 +12,7 @@ static const struct {
     const char *kind, *scheme;
 } kinds[] = {
 #ifdef HAVE_redis
-    { "redis", "redis" },
+    { "redis", "redis" },   { "redis", "rediss" },
 #endif
 #ifdef HAVE_nats
     { "nats", "nats" },     { "nats", "tls" },

@@ -8,6 +8,7 @@
  *   /status/S         S with body "body"     /abort      cut
  *   /headers          200 with reply headers, one empty
  *   /thread           200 with the id of the thread that runs the connection
+ *   /block            as /hello, when the test says so: its loop does nothing else meanwhile
  */
 #ifndef KIST_TESTS_HTTP_FIXTURE_H
 #define KIST_TESTS_HTTP_FIXTURE_H
@@ -16,6 +17,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -43,6 +45,7 @@ struct fixture {
     bool stopping;
     bool hold; /* wakers do nothing while set */
     _Atomic int begun, ended;
+    sem_t go; /* /block waits for it, and with it its loop */
 };
 
 static struct fixture fix;
@@ -188,7 +191,11 @@ static void test_routes(struct exchange *x, const char *path)
         exchange_reply_bytes(x, 403, BYTES_LIT("refused"));
     else if (strcmp(path, "/abort") == 0)
         exchange_abort(x);
-    else
+    else if (strcmp(path, "/block") == 0) {
+        while (sem_wait(&fix.go) != 0)
+            continue;
+        reply_hello(x);
+    } else
         reply_hello(x);
 }
 
@@ -250,6 +257,7 @@ UNUSED_OK static void fixture_start(const struct http_config *config)
     memset(&fix, 0, sizeof(fix));
     pthread_mutex_init(&fix.lock, NULL);
     pthread_cond_init(&fix.some, NULL);
+    sem_init(&fix.go, 0, 0);
     for (int i = 0; i < WAKERS; i++)
         pthread_create(&fix.threads[i], NULL, waker, NULL);
     enum kist_err err = http_server_start(config, &handler, &fix.server, &reason);

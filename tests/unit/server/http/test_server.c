@@ -148,6 +148,73 @@ START_TEST(too_many_connections)
 }
 END_TEST
 
+static void start_one_loop(unsigned connections_max)
+{
+    struct http_config config = test_config();
+    config.loops = 1;
+    config.connections_max = connections_max;
+    fixture_start(&config);
+}
+
+/* Those that the loop has not taken up yet count, too. */
+START_TEST(too_many_connections_at_once)
+{
+    int fds[13];
+    unsigned closed = 0;
+    start_one_loop(5);
+    fds[0] = dial();
+    send_text(fds[0], "GET /block HTTP/1.1\r\nHost: a\r\n\r\n");
+    while (atomic_load(&fix.begun) < 1)
+        usleep(1000);
+    for (size_t i = 1; i < ARRAY_LEN(fds); i++)
+        fds[i] = dial();
+    for (size_t i = 5; i < ARRAY_LEN(fds); i++)
+        closed += closes_within(fds[i], 5000);
+    sem_post(&fix.go);
+    ck_assert_uint_eq(closed, 8);
+    for (size_t i = 0; i < 5; i++) {
+        if (i > 0)
+            send_text(fds[i], HELLO);
+        struct answer a = get_answer(fds[i], false);
+        ck_assert_uint_eq(a.status, 200);
+        free(a.body);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        close(fds[i]);
+    fixture_stop();
+}
+END_TEST
+
+static void count_gone(void *tag)
+{
+    atomic_fetch_add((_Atomic int *)tag, 1);
+}
+
+/* Whoever gave a connection away hears once that it is gone, also of one that was stopped before
+ * its loop took it up. */
+START_TEST(adopted_ones_are_told_of)
+{
+    for (int round = 0; round < 20; round++) {
+        int pair[2], ours[300], given = 0;
+        _Atomic int gone = 0;
+        start_one_loop(200);
+        for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
+            ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+            ours[i] = pair[0];
+            given +=
+                http_server_adopt(fix.server, pair[1], &gone, "127.0.0.1", count_gone) == KIST_OK;
+        }
+        ck_assert_int_eq(given, 200);
+        fixture_stop();
+        ck_assert_int_eq(gone, ARRAY_LEN(ours));
+        for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
+            ck_assert(closes_within(ours[i], 5000));
+            close(ours[i]);
+        }
+    }
+}
+END_TEST
+
 static void *release_later(void *arg)
 {
     (void)arg;
@@ -371,6 +438,8 @@ static struct Suite *suite(void)
     TCase *life = tcase_create("life");
     tcase_set_timeout(life, 60);
     tcase_add_test(life, too_many_connections);
+    tcase_add_test(life, too_many_connections_at_once);
+    tcase_add_test(life, adopted_ones_are_told_of);
     tcase_add_test(life, stop_drains);
     tcase_add_test(life, stop_cuts);
     tcase_add_test(life, stop_under_load);
