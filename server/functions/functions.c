@@ -65,14 +65,15 @@ static bool is_reachable(const char *dir)
  * use where that user cannot get there. */
 static enum kist_err open_host(struct functions *f)
 {
-    struct sandbox_config sandbox = { .zygote_exe = f->config.zygote_exe };
+    struct sandbox_config sandbox = { .zygote_exe = f->config.zygote_exe,
+                                      .without = f->config.without };
     TRY(sandbox_host_open(&sandbox, &f->host));
     unsigned has = sandbox_features(f->host);
     if ((has & SANDBOX_MOUNT_NS) || !(has & SANDBOX_OWN_UID) || is_reachable(f->dir))
         return KIST_OK;
     sandbox_host_close(f->host);
     f->host = NULL;
-    sandbox.without = SANDBOX_OWN_UID;
+    sandbox.without |= SANDBOX_OWN_UID;
     return sandbox_host_open(&sandbox, &f->host);
 }
 

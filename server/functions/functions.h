@@ -33,6 +33,7 @@ struct functions_config {
     unsigned idle_s;           /* an environment that waits is ended after this; 0: 300 */
     bool trust;                /* run functions although no sandbox protects */
     const char *zygote_exe;    /* as sandbox_config's; NULL: this program */
+    unsigned without;          /* as sandbox_config's */
     bool off;                  /* no functions at all: creating one is refused */
     unsigned usage_interval_s; /* usage is committed so often; 0: never */
 };

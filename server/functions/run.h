@@ -114,6 +114,7 @@ struct fn_env {
     struct code_entry *code[1 + SANDBOX_LAYERS_MAX];
     struct sandbox *box;
     struct fn_watch listen, store, output, exit, timer;
+    int own_ports[2]; /* of listen and store, where the sandbox has no network; otherwise -1 */
     struct fn_env *live_prev, *live_next; /* under pool.live_lock */
     bool told_to_end;
 

@@ -25,6 +25,7 @@ static char dir[] = "/tmp/kist-runtime-XXXXXX", self[PATH_MAX];
 static struct store *store;
 static struct functions *f;
 static size_t memory_bytes; /* for all environments; 0: the default */
+static unsigned without;    /* sandboxes' features */
 static char c_bootstrap[1 << 21];
 static size_t c_bootstrap_len;
 
@@ -282,6 +283,7 @@ UNUSED_OK static void open_all(unsigned concurrency, unsigned idle_s)
                                           .idle_s = idle_s,
                                           .memory_bytes = memory_bytes,
                                           .zygote_exe = self,
+                                          .without = without,
                                           .trust = true };
     ck_assert_int_eq(functions_open(&functions, &f), KIST_OK);
     ck_assert_ptr_nonnull(f->pool);

@@ -7,8 +7,10 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/fsuid.h>
 #include <sys/wait.h>
 
+#include "server/functions/sandbox_internal.h"
 #include "storage/base/cleanup.h"
 #include "storage/base/env.h"
 #include "tests/lib/suite.h"
@@ -301,6 +303,44 @@ START_TEST(listeners)
         ck_assert(read(client, ping, 4) == 4 && memcmp(ping, "ping", 4) == 0);
         ck_assert_int_eq(write(client, "pong", 4), 4);
         ck_assert_int_eq(finish(box).status, 0);
+    }
+}
+END_TEST
+
+/* Of a socket, both ways to find it out. Those whose owner has gone are nobody's. */
+START_TEST(owners)
+{
+    struct sockaddr_in ours, its;
+    struct sockaddr_in6 mapped = { .sin6_family = AF_INET6 };
+    socklen_t len = sizeof(ours), its_len = sizeof(its);
+    uint16_t port;
+    uint32_t uid = UINT32_MAX;
+    CLEANUP_CLOSE int listener = listen_here(&port);
+    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&ours, &len), 0);
+    mapped.sin6_port = ours.sin_port;
+    ck_assert_int_eq(inet_pton(AF_INET6, "::ffff:127.0.0.1", &mapped.sin6_addr), 1);
+    for (int six = 0; six < 2; six++) {
+        uid_t wanted = geteuid() == 0 ? 4711 : geteuid();
+        setfsuid(wanted);
+        CLEANUP_CLOSE int client = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+        setfsuid(geteuid());
+        ck_assert_int_eq(connect(client,
+                                 six ? (struct sockaddr *)&mapped : (struct sockaddr *)&ours,
+                                 six ? sizeof(mapped) : sizeof(ours)),
+                         0);
+        CLEANUP_CLOSE int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        ck_assert_int_eq(getpeername(fd, (struct sockaddr *)&its, &its_len), 0);
+        enum kist_err err = sandbox_owner_by_diag(&its, &ours, &uid);
+        if (err == KIST_OK)
+            ck_assert_uint_eq(uid, wanted);
+        else
+            fprintf(stderr, "SKIPPED: this machine has no sock_diag: %s\n", kist_err_text(err));
+        uid = UINT32_MAX;
+        ck_assert_int_eq(sandbox_owner_by_table(&its, &ours, &uid), KIST_OK);
+        ck_assert_uint_eq(uid, wanted);
+        /* A listener on the port that is asked for is not meant. */
+        ck_assert_int_ne(sandbox_owner_by_diag(&ours, &ours, &uid), KIST_OK);
+        ck_assert_int_ne(sandbox_owner_by_table(&ours, &ours, &uid), KIST_OK);
     }
 }
 END_TEST
@@ -615,6 +655,7 @@ int main(int argc, char **argv)
         tcase_add_test(c, privileges);
         tcase_add_test(c, network);
         tcase_add_test(c, listeners);
+        tcase_add_test(c, owners);
         tcase_add_test(c, bounds);
         tcase_add_test(c, memory);
         tcase_add_test(c, kill_ends_all);
