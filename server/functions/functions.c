@@ -194,7 +194,16 @@ const struct event_sink *functions_sink(struct functions *f)
     return &f->sink;
 }
 
-Kist__Lineage *functions_lineage_of(void *tag, struct arena *arena)
+const Kist__Lineage *functions_lineage_of(void *ctx, void *tag, const struct auth_identity *who,
+                                          struct arena *arena)
 {
-    return env_lineage(tag, arena);
+    struct functions *f = ctx;
+    const Kist__Lineage *now = tag ? env_lineage(tag, arena) : NULL;
+    if (!now && f->pool && who && who->session_key.len) {
+        struct fn_env *e = pool_env_of_key(f->pool, who->session_key);
+        now = e ? env_lineage(e, arena) : NULL;
+        if (e)
+            env_unref(e);
+    }
+    return now || !who ? now : who->lineage;
 }

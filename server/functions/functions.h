@@ -111,9 +111,12 @@ void functions_invoke(struct functions *f, struct fn_invocation *i);
  * done() has begun to return. */
 void functions_more(struct fn_invocation *i);
 
-/* What the invocation is doing whose environment's connection bears this tag (functions_start());
- * between invocations, what the last one did. NULL: nothing, or no memory. */
-Kist__Lineage *functions_lineage_of(void *tag, struct arena *arena);
+/* What the invocation is doing that sends a request: over a connection of its environment with
+ * this tag (functions_start(); NULL: another connection), or from wherever with its environment's
+ * credentials (who may be NULL). Between invocations, what the last one did; when the environment
+ * has ended, what its credentials say. NULL: no function's. ctx is the functions. */
+const Kist__Lineage *functions_lineage_of(void *ctx, void *tag, const struct auth_identity *who,
+                                          struct arena *arena);
 
 /* ---- metrics ---- */
 

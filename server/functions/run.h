@@ -37,6 +37,7 @@
 #define CONNECTIONS_MAX 16     /* of one environment, to the Runtime API */
 #define STREAM_MAX (20U << 20) /* answers that are streamed: Lambda's first limit */
 #define TRACE_HEADER_MAX 80
+#define ACCESS_KEY_LEN 20
 
 struct fn_loop;
 struct fn_env;
@@ -117,6 +118,7 @@ struct fn_env {
     int own_ports[2]; /* of listen and store, where the sandbox has no network; otherwise -1 */
     struct fn_env *live_prev, *live_next; /* under pool.live_lock */
     bool told_to_end;
+    char access_key[ACCESS_KEY_LEN + 1]; /* of its credentials; empty: none. The same lock */
 
     /* Under the shard's lock. */
     struct fn_env *idle_prev, *idle_next; /* newest first */
@@ -183,8 +185,10 @@ enum kist_err runtimes_write(struct functions *f) MUST_CHECK;
 struct fn_credentials {
     const char *access_key, *secret, *token;
 };
+/* depth: of the chain, for when the environment has ended that has them. */
 enum kist_err credentials_make(struct functions *f, const Kist__Function *function,
-                               struct arena *arena, struct fn_credentials *out) MUST_CHECK;
+                               unsigned depth, struct arena *arena,
+                               struct fn_credentials *out) MUST_CHECK;
 #define CREDENTIALS_LIFE_MS ((int64_t)12 * 3600 * 1000)
 
 /* ---- runtime.c: the Runtime API ---- */
@@ -298,6 +302,10 @@ enum kist_err pool_open(struct functions *f, struct pool **out) MUST_CHECK;
 /* Ends all environments and waits for their ends. */
 void pool_stop(struct pool *p);
 void pool_close(struct pool *p);
+/* These credentials are the environment's. */
+void pool_keep_key(struct fn_env *e, const char *access_key);
+/* The environment, with a reference; NULL: it is no more. */
+struct fn_env *pool_env_of_key(struct pool *p, struct bytes access_key);
 /* Gives the run to an environment, has one made, lets it wait, or ends it as throttled. */
 void pool_run(struct pool *p, struct fn_run *run);
 /* An environment asks for work, e->lock is held: a run, or NULL and then it is idle; *retire: it

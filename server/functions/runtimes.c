@@ -199,7 +199,10 @@ static enum kist_err make_env(struct fn_env *e, const struct places *at, enum ru
 {
     const Kist__Function *function = l->function;
     struct fn_credentials credentials = { 0 };
-    TRY(credentials_make(e->f, function, l->arena, &credentials));
+    const Kist__Lineage *began = env_lineage(e, l->arena);
+    TRY(credentials_make(e->f, function, began ? began->depth : 1, l->arena, &credentials));
+    if (credentials.access_key)
+        pool_keep_key(e, credentials.access_key);
     set(l, "AWS_LAMBDA_RUNTIME_API", arena_printf(l->arena, "127.0.0.1:%u", ports[0]));
     set_lambda(l, e, at, kind, function->runtime);
     const char *url = arena_printf(l->arena, "http://127.0.0.1:%u", ports[1]);

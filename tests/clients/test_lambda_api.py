@@ -665,6 +665,12 @@ def handler(event, context):
             "arn": context.invoked_function_arn, "client": getattr(
                 context.client_context, "custom", None)}
 ''', "boto3_free.py": ""})
+KEYS = package({"x.py": '''
+import os
+def handler(event, context):
+    return [os.environ["AWS_" + name] for name in (
+        "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")]
+'''})
 
 
 @kist_server.needs_sandboxes
@@ -751,6 +757,33 @@ class Running(LambdaBase):
         else:
             self.fail("the event never came to the function")
         self.assertIn(request, [line["RequestId"] for line in self.logs("later")["Lines"]])
+
+    def test_credentials_carry_the_chain(self):
+        """Whichever way a function's requests come, they are a step of what it is doing."""
+        self.iam.put_role_policy(RoleName=self.role.rpartition("/")[2], PolicyName="invoke",
+                                 PolicyDocument=json.dumps({
+                                     "Version": "2012-10-17", "Statement": {
+                                         "Effect": "Allow", "Resource": "*",
+                                         "Action": ["lambda:InvokeFunction", "s3:*"]}}))
+        self.make("chain", Code={"ZipFile": KEYS})
+        self.fn.put_function_concurrency(FunctionName="chain", ReservedConcurrentExecutions=1)
+        own = json.loads(self.fn.invoke(FunctionName="chain")["Payload"].read())
+        names = dict(zip(("aws_access_key_id", "aws_secret_access_key", "aws_session_token"), own))
+        import boto3
+        there = {"endpoint_url": self.server.endpoint, "region_name": "us-east-1", **names}
+        fn, s3, steps = boto3.client("lambda", **there), boto3.client("s3", **there), 1
+        s3.create_bucket(Bucket="chain")
+        try:
+            while steps < 40:
+                reply = fn.invoke(FunctionName="chain")
+                self.assertEqual(json.loads(reply["Payload"].read()), own)
+                steps += 1
+        except ClientError as error:
+            self.assertEqual(error.response["Error"]["Code"], "RecursiveInvocationException")
+        self.assertEqual(steps, 16)
+        s3.put_object(Bucket="chain", Key="k", Body=b"")
+        headers = s3.head_object(Bucket="chain", Key="k")["ResponseMetadata"]["HTTPHeaders"]
+        self.assertEqual(headers["x-kist-lineage-depth"], "16")
 
     BOOTSTRAP = r"""
 #include <arpa/inet.h>
