@@ -578,6 +578,39 @@ START_TEST(server_killed)
 }
 END_TEST
 
+/* Makes or removes "held" in each group of this process's first sandbox; how many there are. */
+static int hold(bool make)
+{
+    char command[256];
+    int count = -1;
+    snprintf(command, sizeof(command),
+             "find /sys/fs/cgroup -type d -path '*/kist-*-%d-*/f0' 2>/dev/null |"
+             " while read -r d; do %s \"$d/held\" && echo; done | wc -l",
+             (int)getpid(), make ? "mkdir" : "rmdir");
+    FILE *f = popen(command, "r");
+    ck_assert(f && fscanf(f, "%d", &count) == 1);
+    pclose(f);
+    return count;
+}
+
+/* A group that is busy when its sandbox ends goes with a later one. */
+START_TEST(busy_group)
+{
+    char text[64];
+    if (!have(SANDBOX_CGROUP_PIDS, "cgroups"))
+        return;
+    struct sandbox *box = start_with(SPEC(0), ARGS("forever"));
+    read_output(box, text, sizeof(text), "started");
+    int held = hold(true);
+    ck_assert_int_gt(held, 0);
+    sandbox_kill(box);
+    (void)finish(box);
+    ck_assert_int_eq(hold(false), held);
+    check_probe(SPEC(0), ARGS("ok"));
+    ck_assert_int_eq(hold(true), 0);
+}
+END_TEST
+
 static int compare_ns(const void *a, const void *b)
 {
     const uint64_t *x = a, *y = b;
@@ -664,6 +697,7 @@ int main(int argc, char **argv)
         tcase_add_test(c, concurrent);
         tcase_add_test(c, zygote_comes_back);
         tcase_add_test(c, server_killed);
+        tcase_add_test(c, busy_group);
         tcase_add_test(c, how_long_a_start_takes);
         suite_add_tcase(s, c);
         failed += run_suite(s);
