@@ -28,14 +28,15 @@ struct functions_config {
     const struct master_keys *masters; /* for code in encrypted objects; NULL: none is read */
     const char *data_dir;              /* unpacked code lives in DIR/functions */
     const char *region, *domain;
-    unsigned concurrency;      /* environments that run at once; 0: 2 for each core */
-    size_t memory_bytes;       /* that environments may hold together; 0: half the machine's */
-    unsigned idle_s;           /* an environment that waits is ended after this; 0: 300 */
-    bool trust;                /* run functions although no sandbox protects */
-    const char *zygote_exe;    /* as sandbox_config's; NULL: this program */
-    unsigned without;          /* as sandbox_config's */
-    bool off;                  /* no functions at all: creating one is refused */
-    unsigned usage_interval_s; /* usage is committed so often; 0: never */
+    unsigned concurrency;       /* environments that run at once; 0: 2 for each core */
+    size_t memory_bytes;        /* that environments may hold together; 0: half the machine's */
+    uint64_t unused_code_bytes; /* unpacked code that no environment uses; 0: 2 GiB */
+    unsigned idle_s;            /* an environment that waits is ended after this; 0: 300 */
+    bool trust;                 /* run functions although no sandbox protects */
+    const char *zygote_exe;     /* as sandbox_config's; NULL: this program */
+    unsigned without;           /* as sandbox_config's */
+    bool off;                   /* no functions at all: creating one is refused */
+    unsigned usage_interval_s;  /* usage is committed so often; 0: never */
 };
 
 struct functions;

@@ -26,6 +26,7 @@ static struct store *store;
 static struct functions *f;
 static size_t memory_bytes; /* for all environments; 0: the default */
 static unsigned without;    /* sandboxes' features */
+static uint64_t code_bytes; /* that nobody uses */
 static char c_bootstrap[1 << 21];
 static size_t c_bootstrap_len;
 
@@ -284,6 +285,7 @@ UNUSED_OK static void open_all(unsigned concurrency, unsigned idle_s)
                                           .memory_bytes = memory_bytes,
                                           .zygote_exe = self,
                                           .without = without,
+                                          .unused_code_bytes = code_bytes,
                                           .trust = true };
     ck_assert_int_eq(functions_open(&functions, &f), KIST_OK);
     ck_assert_ptr_nonnull(f->pool);
