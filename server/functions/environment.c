@@ -239,6 +239,7 @@ static void start_job(struct job *job)
         start_failed(e, err, why);
         return;
     }
+    runtime_log_start(e); /* nothing that it prints is read before it is watched */
     pthread_mutex_lock(&e->lock);
     e->state = ENV_INIT;
     e->due_ns = mono_ns() + INIT_TIMEOUT_NS;
@@ -337,21 +338,26 @@ Kist__Lineage *env_lineage(struct fn_env *e, struct arena *arena)
 
 /* ---- what it prints ---- */
 
-static void print_line(struct fn_env *e, struct fn_run *run)
+static void print_line(struct fn_env *e, struct fn_run *run, bool goes_on)
 {
     struct bytes line = bytes_of(e->line, e->line_len);
+    if (!e->line_goes_on)
+        e->line_hidden = !fn_wants_line(run ? run->found.latest : e->fleet->found.latest, line);
+    e->line_goes_on = goes_on;
+    e->line_len = 0;
+    if (e->line_hidden)
+        return;
     if (run)
         run_log(run, line);
     else
         logs_add(e->fleet->log, e->request_id, e->fleet->found.function->version, line);
-    e->line_len = 0;
 }
 
 static void printed(struct fn_env *e, struct fn_run *run, const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         if (text[i] == '\n' || e->line_len == sizeof(e->line))
-            print_line(e, run);
+            print_line(e, run, text[i] != '\n');
         if (text[i] != '\n')
             e->line[e->line_len++] = text[i];
     }

@@ -145,7 +145,9 @@ struct fn_env {
     unsigned conn_count;
     struct fn_env *dead_next;
     size_t line_len;
-    char line[4096]; /* printed, its end has not come yet */
+    char line[4096];   /* printed, its end has not come yet */
+    bool line_goes_on; /* its beginning is in the log already, or was not wanted there: */
+    bool line_hidden;
 };
 
 /* environment.c */
@@ -179,6 +181,8 @@ struct fn_launch {
 enum kist_err launch_make(struct fn_env *e, const char *task_dir, const char **layer_dirs,
                           const uint16_t ports[2], struct arena *arena, struct fn_launch *out,
                           const char **why) MUST_CHECK;
+/* INIT_START: an environment begins. */
+void runtime_log_start(struct fn_env *e);
 /* Writes the bootstraps to DIR/functions/runtime. */
 enum kist_err runtimes_write(struct functions *f) MUST_CHECK;
 /* credentials.c: AWS_ACCESS_KEY_ID and so on; all NULL without a role. */
@@ -345,6 +349,15 @@ void pool_idle_remove(struct fn_env *e);
 bool pool_make_room(struct pool *p, uint64_t bytes) MUST_CHECK;
 /* Takes it out of the idle ones; false: somebody else did. */
 bool pool_take_idle(struct fn_env *e);
+
+/* ---- log_level.c ---- */
+enum fn_level { LEVEL_TRACE, LEVEL_DEBUG, LEVEL_INFO, LEVEL_WARN, LEVEL_ERROR, LEVEL_FATAL };
+/* Of a JSON object's member "level"; INFO of everything else. The line may be cut off. */
+enum fn_level fn_level_of(struct bytes line);
+bool fn_logs_json(const Kist__Function *latest);
+/* Whether the function's logs get what it prints, and what is said of it (a platform event). */
+bool fn_wants_line(const Kist__Function *latest, struct bytes line);
+bool fn_wants_event(const Kist__Function *latest, enum fn_level level);
 
 /* ---- logs.c, metrics.c ---- */
 enum kist_err logs_open(struct functions *f, struct logs **out) MUST_CHECK;

@@ -671,6 +671,20 @@ def handler(event, context):
     return [os.environ["AWS_" + name] for name in (
         "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")]
 '''})
+LOGS = package({"x.py": '''
+import logging
+def handler(event, context):
+    logging.getLogger().info("one %d", 1)
+    logging.getLogger("my").warning("two %d", 2)
+    raise ValueError("as asked")
+'''})
+LOGS_JS = package({"x.js": '''
+exports.handler = async () => {
+  console.log("one %d", 1);
+  console.warn("two %d", 2);
+  throw new Error("as asked");
+};
+'''})
 
 
 @kist_server.needs_sandboxes
@@ -784,6 +798,37 @@ class Running(LambdaBase):
         s3.put_object(Bucket="chain", Key="k", Body=b"")
         headers = s3.head_object(Bucket="chain", Key="k")["ResponseMetadata"]["HTTPHeaders"]
         self.assertEqual(headers["x-kist-lineage-depth"], "16")
+
+    def said(self, name):
+        """What was printed by a call that has failed."""
+        reply = self.fn.invoke(FunctionName=name, LogType="Tail")
+        self.assertEqual(reply["FunctionError"], "Unhandled")
+        lines = base64.b64decode(reply["LogResult"]).decode().splitlines()
+        return [line for line in map(json.loads, lines) if "level" in line]
+
+    def set_level(self, name, level):
+        """boto3 1.26 does not know LoggingConfig."""
+        status, _, body = self.signed(
+            "PUT", f"/2015-03-31/functions/{name}/configuration", json.dumps({"LoggingConfig": {
+                "LogFormat": "JSON", "ApplicationLogLevel": level}}).encode())
+        self.assertEqual(status, 200, body)
+        self.assertEqual(json.loads(body)["LoggingConfig"]["ApplicationLogLevel"], level)
+
+    def test_log_levels(self):
+        for name, runtime, code in (("py", "python3.11", LOGS), ("node", "nodejs18.x", LOGS_JS)):
+            if runtime.startswith("node") and not shutil.which("node"):
+                continue
+            name = f"levels-{name}"
+            self.make(name, Runtime=runtime, Code={"ZipFile": code})
+            self.set_level(name, "WARN")
+            said = self.said(name)
+            self.assertEqual([line["level"][:4] for line in said], ["WARN", "ERRO"])
+            self.assertEqual(said[0]["message"], "two 2")
+            self.assertEqual(said[1]["errorMessage"], "as asked")
+            self.assertTrue(said[0]["timestamp"].endswith("Z") and said[0]["requestId"])
+            self.set_level(name, "INFO")
+            said = self.said(name)
+            self.assertEqual([line.get("message") for line in said][:2], ["one 1", "two 2"])
 
     BOOTSTRAP = r"""
 #include <arpa/inet.h>

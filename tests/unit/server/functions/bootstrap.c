@@ -211,6 +211,13 @@ static void misbehave(const char *command)
         printf("a line\nand another\n");
         fflush(stdout);
     }
+    if (strncmp(command, "\"levels\"", 8) == 0) {
+        printf("{\"n\":1,\"level\":\"debug\"}\n{\"n\":2,\"level\":\"WARN\"}\nplain\n"
+               "{\"n\":3,\"level\":\"info\",\"long\":\"%05000d\"}\n"
+               "{\"n\":4,\"level\":\"error\",\"long\":\"%05000d\"}\n",
+               3, 4);
+        fflush(stdout);
+    }
     if (strncmp(command, "\"memory\"", 8) == 0)
         for (;;) {
             char *more = malloc(1 << 20);

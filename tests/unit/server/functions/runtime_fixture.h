@@ -102,6 +102,7 @@ struct settings {
     const char *name, *runtime, *handler;
     struct bytes zip;
     const char *env_name, *env_value;
+    const char *log_format, *log_level, *system_log_level;
     uint32_t timeout_s, memory_mb, reserved, log_days;
     unsigned revision;
 };
@@ -131,6 +132,9 @@ UNUSED_OK static void put_function(const struct settings *s)
     function.memory_mb = s->memory_mb ? s->memory_mb : 128;
     function.reserved = s->reserved;
     function.log_days = s->log_days;
+    function.log_format = mut(s->log_format ? s->log_format : "");
+    function.log_level = mut(s->log_level ? s->log_level : "");
+    function.system_log_level = mut(s->system_log_level ? s->system_log_level : "");
     function.code_sha256 = (ProtobufCBinaryData){ sizeof(sha256), sha256 };
     function.code_key = key;
     function.revision = revision;
