@@ -338,6 +338,9 @@ void pool_pump(struct pool *p);
 /* These with the shard's lock held. *shared: the slot is none of those that the family has
  * reserved; false: there is none. */
 bool pool_slot_take(struct pool *p, struct family *family, bool event, bool *shared) MUST_CHECK;
+/* Whether there would be one. Who stands in line because there was none asks this afterwards:
+ * slots of other shards come back without its lock, and wake those that stand in line by then. */
+bool pool_slot_free(const struct pool *p, const struct family *family, bool event);
 void pool_slot_back(struct pool *p, struct family *family, bool shared);
 /* An environment's, if it has one; nor does it count as one that will ask again. */
 void pool_slot_release(struct fn_env *e);
