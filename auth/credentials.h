@@ -35,6 +35,7 @@ struct auth_identity {
     const struct policy *session;
     /* Of a function's credentials: the invocation that they were made for; NULL: nobody's. */
     const struct Kist__Lineage *lineage;
+    struct bytes session_key; /* with that: the credentials' access key id */
 };
 
 /* Condition keys of a web identity's session: HOST/PATH:sub, HOST/PATH:aud and

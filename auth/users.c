@@ -205,6 +205,8 @@ static enum kist_err from_session(struct auth_user_store *u, struct credential_h
     h->secret = bytes_str(s->secret);
     h->expires_ms = s->expires_ms;
     h->identity.lineage = s->lineage;
+    if (s->lineage)
+        h->identity.session_key = h->access_key_id;
     enum kist_err err = use_account(u, h, s->account);
     if (err == KIST_OK && s->kind)
         err = become(u, h, (enum iam_kind)s->kind, s->name);

@@ -208,7 +208,8 @@ static int start_s3(struct server *s)
                                 .service_count = s->service_count,
                                 .events = s->events,
                                 .site_functions = functions_sites(s->functions),
-                                .lineage_of = functions_lineage_of };
+                                .lineage_of = functions_lineage_of,
+                                .lineage_ctx = s->functions };
     struct http_config http = http_config(o, o->listen);
     const char *reason = NULL;
     http.tls_cert_file = o->tls_cert;

@@ -178,7 +178,7 @@ static bool prepare(struct fn_call *c, struct fn_invocation *out)
                                    .trace = trace.len ? fn_str(c, trace) : NULL,
                                    .client_context = context,
                                    .log_tail = bytes_equal(tail, BYTES_LIT("Tail")),
-                                   .lineage = fn_lineage(c->call) };
+                                   .lineage = fn_lineage(c->f, c->call) };
     if (!out->lineage || out->lineage->depth < FN_DEPTH_MAX)
         return true;
     fn_fail(
@@ -240,7 +240,7 @@ static void invoke_later(struct fn_call *c)
     cause.source_ip = fn_str(c, bytes_str(c->call->http->peer));
     cause.time_ms = c->call->now_ms;
     cause.trace = fn_str(c, trace);
-    cause.lineage = (Kist__Lineage *)(uintptr_t)fn_lineage(c->call);
+    cause.lineage = (Kist__Lineage *)(uintptr_t)fn_lineage(c->f, c->call);
     change.n_added = 1;
     change.added = events;
     change.now_ms = c->call->now_ms;

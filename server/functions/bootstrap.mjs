@@ -3,6 +3,7 @@ import http from "node:http";
 import { createRequire } from "node:module";
 import { existsSync } from "node:fs";
 import { pathToFileURL } from "node:url";
+import { format } from "node:util";
 
 const TASK = process.env.LAMBDA_TASK_ROOT || "/var/task";
 const [HOST, PORT] = process.env.AWS_LAMBDA_RUNTIME_API.split(":");
@@ -169,6 +170,17 @@ async function load() {
 for (const level of ["debug", "info", "log", "warn", "error"]) {
   const print = console[level].bind(console);
   const shown = level === "log" ? "INFO" : level.toUpperCase();
+  if (process.env.AWS_LAMBDA_LOG_FORMAT === "JSON") {
+    console[level] = (...all) => {
+      const error = all.find((a) => a instanceof Error);
+      print(JSON.stringify({
+        timestamp: new Date().toISOString(), level: shown, requestId: currentId || undefined,
+        message: format(...all), ...(error && { errorType: error.name, errorMessage: error.message,
+          stackTrace: String(error.stack).split("\n") }),
+      }));
+    };
+    continue;
+  }
   console[level] = (first, ...rest) => print(
     `${new Date().toISOString()}\t${currentId || "undefined"}\t${shown}\t${
       typeof first === "string" ? first : ""}`,

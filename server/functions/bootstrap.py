@@ -12,6 +12,8 @@ HOST, PORT = environ["AWS_LAMBDA_RUNTIME_API"].rsplit(":", 1)
 API = "/2018-06-01/runtime/"
 VERSION = "python%d.%d" % sys.version_info[:2]
 OPT = environ.get("KIST_OPT_DIR", "/opt")
+LOGS_JSON = environ.get("AWS_LAMBDA_LOG_FORMAT") == "JSON"
+LEVELS = {"TRACE": 5, "DEBUG": 10, "INFO": 20, "WARN": 30, "ERROR": 40, "FATAL": 50}
 current_id = ""
 
 sys.argv = [""]
@@ -113,9 +115,22 @@ def set_up_logging(logging):
             return "%s.%03dZ" % (strftime("%Y-%m-%dT%H:%M:%S", gmtime(record.created)),
                                  int(record.msecs))
 
+    class JsonFormatter(Formatter):
+        def format(self, record):
+            line = {"timestamp": self.formatTime(record), "level": record.levelname,
+                    "message": record.getMessage(), "logger": record.name,
+                    "requestId": current_id}
+            if record.exc_info and record.exc_info[0]:
+                line.update(errorType=record.exc_info[0].__name__,
+                            errorMessage=str(record.exc_info[1]),
+                            stackTrace=self.formatException(record.exc_info).split("\n"))
+            return json.dumps(line, ensure_ascii=False)
+
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(Formatter("[%(levelname)s]\t%(asctime)s\t%(aws_request_id)s\t%(message)s"))
+    handler.setFormatter(JsonFormatter() if LOGS_JSON else Formatter("[%(levelname)s]\t%(asctime)s\t%(aws_request_id)s\t%(message)s"))
     logging.getLogger().addHandler(handler)
+    if LOGS_JSON:
+        logging.getLogger().setLevel(LEVELS.get(environ.get("AWS_LAMBDA_LOG_LEVEL"), 20))
 
 
 # botocore reads AWS_ENDPOINT_URL by itself from 1.31 on; distributions have older ones.
@@ -173,9 +188,16 @@ def describe(error):
     kind = type(error).__name__
     if isinstance(error, (UnmarshalError, MarshalError)):
         kind = "Runtime." + kind
-    print("[ERROR] %s: %s\nTraceback (most recent call last):\n%s" % (kind, error, "".join(trace)))
-    return {"errorMessage": str(error), "errorType": kind, "requestId": current_id,
-            "stackTrace": trace}
+    record = {"errorMessage": str(error), "errorType": kind, "requestId": current_id,
+              "stackTrace": trace}
+    if LOGS_JSON:
+        now = time()
+        stamp = "%s.%03dZ" % (strftime("%Y-%m-%dT%H:%M:%S", gmtime(now)), now % 1 * 1000)
+        print(json.dumps({"timestamp": stamp, "level": "ERROR", **record}))
+    else:
+        print("[ERROR] %s: %s\nTraceback (most recent call last):\n%s" % (
+            kind, error, "".join(trace)))
+    return record
 
 
 def report(connection, path, record):

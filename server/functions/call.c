@@ -194,11 +194,9 @@ struct bytes fn_param(struct fn_call *c, const char *name)
     return fn_param_at(c, name, 0);
 }
 
-const Kist__Lineage *fn_lineage(const struct api_call *call)
+const Kist__Lineage *fn_lineage(struct functions *f, const struct api_call *call)
 {
-    const Kist__Lineage *own =
-        call->http->tag ? functions_lineage_of(call->http->tag, call->arena) : NULL;
-    return own ? own : call->who->lineage;
+    return functions_lineage_of(f, call->http->tag, call->who, call->arena);
 }
 
 bool fn_allowed(struct fn_call *c, const char *action, const char *resource, struct bytes account,

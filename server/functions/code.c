@@ -20,7 +20,7 @@
 #include "storage/base/codec.h"
 #include "storage/base/trace.h"
 
-#define BUDGET_BYTES ((uint64_t)2 << 30) /* of code that nobody uses */
+#define UNUSED_BYTES ((uint64_t)2 << 30)
 #define BLOCK_BYTES ((size_t)256 << 10)
 #define ZIP_MAX ((uint64_t)256 << 20)
 #define TABLE_SIZE 256
@@ -45,7 +45,7 @@ struct code_cache {
     pthread_cond_t made;
     struct code_entry *table[TABLE_SIZE];
     struct code_entry *unused_first, *unused_last;
-    uint64_t unused_bytes, serial;
+    uint64_t unused_bytes, unused_max, serial;
 };
 
 const char *code_dir(const struct code_entry *e)
@@ -130,6 +130,17 @@ static enum kist_err fetch(struct code_cache *c, const char *key, struct bytes *
     return err;
 }
 
+/* What is in its place already is of no entry: something that an earlier server left and that
+ * could not be removed at the start. */
+static enum kist_err put_in_place(const char *tmp, const char *dir)
+{
+    if (rename(tmp, dir) == 0)
+        return KIST_OK;
+    if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
+        remove_tree(AT_FDCWD, dir);
+    return rename(tmp, dir) == 0 ? KIST_OK : kist_err_from_errno(errno);
+}
+
 /* No lock is held: the entry is CODE_MAKING, and so nobody else's. */
 static enum kist_err make(struct code_cache *c, struct code_entry *e, const char *key,
                           const char **why)
@@ -150,8 +161,8 @@ static enum kist_err make(struct code_cache *c, struct code_entry *e, const char
         err = kist_err_from_errno(errno);
     if (err == KIST_OK)
         err = unzip(zip, tmp, &e->bytes, why);
-    if (err == KIST_OK && rename(tmp, e->dir) != 0)
-        err = kist_err_from_errno(errno);
+    if (err == KIST_OK)
+        err = put_in_place(tmp, e->dir);
     if (err != KIST_OK)
         remove_tree(AT_FDCWD, tmp);
     munmap((void *)(uintptr_t)zip.ptr, zip.len);
@@ -198,15 +209,20 @@ static void unused_add(struct code_cache *c, struct code_entry *e)
     c->unused_bytes += e->bytes;
 }
 
-/* Out of the table and aside on the disk: removing it takes longer than a lock is held. */
-static void drop(struct code_cache *c, struct code_entry *e, char aside[4096])
+/* Out of the table and aside on the disk: removing it takes longer than a lock is held. False: it
+ * is where it was, whole, and an entry still, because its place is not free for another. */
+static bool drop(struct code_cache *c, struct code_entry *e, char aside[4096])
 {
+    snprintf(aside, 4096, "%s/tmp/%llu", c->f->dir, (unsigned long long)c->serial++);
+    if (rename(e->dir, aside) != 0) {
+        TRACE(TRACE_WARN, "functions", "unused code cannot be moved: %s", strerrordesc_np(errno));
+        return false;
+    }
     struct code_entry **at = place_of(c, e->sha256);
     *at = e->next;
-    snprintf(aside, 4096, "%s/tmp/%llu", c->f->dir, (unsigned long long)c->serial++);
-    if (rename(e->dir, aside) != 0)
-        aside[0] = '\0';
+    unused_remove(c, e);
     free(e);
+    return true;
 }
 
 enum kist_err code_acquire(struct code_cache *c, const uint8_t sha256[32], const char *key,
@@ -253,13 +269,11 @@ void code_release(struct code_cache *c, struct code_entry *e)
     pthread_mutex_lock(&c->lock);
     if (--e->refs == 0)
         unused_add(c, e);
-    while (c->unused_bytes > BUDGET_BYTES && c->unused_first) {
-        e = c->unused_first;
-        unused_remove(c, e);
-        drop(c, e, aside);
+    /* The next release tries again what cannot be dropped now. */
+    while (c->unused_bytes > c->unused_max && c->unused_first &&
+           drop(c, c->unused_first, aside)) {
         pthread_mutex_unlock(&c->lock);
-        if (aside[0])
-            remove_tree(AT_FDCWD, aside);
+        remove_tree(AT_FDCWD, aside);
         pthread_mutex_lock(&c->lock);
     }
     pthread_mutex_unlock(&c->lock);
@@ -274,6 +288,7 @@ enum kist_err code_open(struct functions *f, struct code_cache **out)
     if (!c)
         return KIST_E_NOMEM;
     c->f = f;
+    c->unused_max = f->config.unused_code_bytes ? f->config.unused_code_bytes : UNUSED_BYTES;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->made, NULL);
     /* What an earlier server left is not trusted: who knows how it ended. */

@@ -124,9 +124,9 @@ bool fn_allowed(struct fn_call *c, const char *action, const char *resource, str
 char *fn_arn(struct fn_call *c, struct bytes name, struct bytes qualifier);
 char *fn_new_uuid(struct fn_call *c);
 struct bytes fn_account(const struct fn_call *c); /* the caller's, 12 digits */
-/* What the caller is doing this for: on a function's own connection what that is being invoked
- * for, otherwise what his credentials say. NULL: nothing that functions began. */
-const Kist__Lineage *fn_lineage(const struct api_call *call);
+/* What the caller is doing this for: functions_lineage_of(). NULL: nothing that functions began.
+ */
+const Kist__Lineage *fn_lineage(struct functions *f, const struct api_call *call);
 
 /* Members of the body. False after an error reply; absent ones leave *out. */
 bool fn_get_str(struct fn_call *c, const json_t *object, const char *name, const char **out);

@@ -32,7 +32,7 @@ static bool role_parse(const char *role, struct arena *arena, char **account, ch
 }
 
 enum kist_err credentials_make(struct functions *f, const Kist__Function *function,
-                               struct arena *arena, struct fn_credentials *out)
+                               unsigned depth, struct arena *arena, struct fn_credentials *out)
 {
     static const char ids[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     static const char secrets[] =
@@ -47,7 +47,7 @@ enum kist_err credentials_make(struct functions *f, const Kist__Function *functi
         return KIST_OK;
     if (!role_parse(function->role, arena, &session.account, &session.name))
         return KIST_E_INVALID;
-    session.access_key = random_text(env, arena, "ASIA", 20, ids, sizeof(ids) - 1);
+    session.access_key = random_text(env, arena, "ASIA", ACCESS_KEY_LEN, ids, sizeof(ids) - 1);
     session.secret = random_text(env, arena, "", 40, secrets, sizeof(secrets) - 1);
     session.kind = IAM_ROLE;
     session.session_name = function->name;
@@ -55,7 +55,7 @@ enum kist_err credentials_make(struct functions *f, const Kist__Function *functi
     /* Requests that come another way than through the environment's own port are the function's
      * all the same. */
     lineage.function = function_arn(f, &id, arena);
-    lineage.depth = 1;
+    lineage.depth = depth;
     session.lineage = &lineage;
     if (!session.access_key || !session.secret || !lineage.function)
         return KIST_E_NOMEM;

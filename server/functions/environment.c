@@ -9,11 +9,14 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <arpa/inet.h>
+
 #include "server/functions/run.h"
 #include "storage/base/codec.h"
 #include "storage/base/trace.h"
 
 #define OUTPUT_READS 16 /* at once, of 4 KiB: other environments want to be heard, too */
+#define LISTEN_BACKLOG 128
 #define ARENA_MAX ((size_t)1 << 20)
 
 /* ---- life ---- */
@@ -76,6 +79,7 @@ struct fn_env *env_new(struct functions *f, struct fleet *fleet, struct fn_run *
     e->run = run;
     e->started_ns = mono_ns();
     e->slot_ns = e->started_ns;
+    e->own_ports[0] = e->own_ports[1] = -1;
     e->listen = (struct fn_watch){ WATCH_LISTEN, -1 };
     e->store = (struct fn_watch){ WATCH_STORE, -1 };
     e->output = (struct fn_watch){ WATCH_OUTPUT, -1 };
@@ -99,6 +103,9 @@ static void bury_job(struct job *job)
 {
     struct fn_env *e = CONTAINER_OF(job, struct fn_env, job);
     sandbox_free(e->box);
+    for (size_t i = 0; i < ARRAY_LEN(e->own_ports); i++)
+        if (e->own_ports[i] >= 0)
+            close(e->own_ports[i]);
     release_code(e);
     leave_live(e->f->pool, e);
     env_unref(e);
@@ -135,22 +142,23 @@ static enum kist_err acquire_code(struct fn_env *e, const char **layer_dirs, str
     return KIST_OK;
 }
 
-/* Without a network of its own a sandbox cannot have our usual ports: any that is free. */
-static uint16_t free_port(void)
+/* Without a network of its own a sandbox cannot have our usual ports, and its program is told
+ * before it starts which it has: the server listens on any that are free. */
+static enum kist_err listen_here(struct fn_env *e, uint16_t ports[2])
 {
-    struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    uint16_t port = 0;
-    if (fd >= 0 && listen(fd, 1) == 0 &&
-        getsockname(fd, (struct sockaddr *)&address, &len) == 0) {
-        uint8_t raw[2];
-        memcpy(raw, (const char *)&address + 2, 2); /* sin_port, in the network's order */
-        port = (uint16_t)(raw[0] << 8 | raw[1]);
+    for (size_t i = 0; i < ARRAY_LEN(e->own_ports); i++) {
+        struct sockaddr_in address = { .sin_family = AF_INET,
+                                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        struct sockaddr *any = (struct sockaddr *)&address;
+        socklen_t len = sizeof(address);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        e->own_ports[i] = fd;
+        if (fd < 0 || bind(fd, any, len) != 0 || listen(fd, LISTEN_BACKLOG) != 0 ||
+            getsockname(fd, any, &len) != 0)
+            return kist_err_from_errno(errno);
+        ports[i] = ntohs(address.sin_port);
     }
-    if (fd >= 0)
-        close(fd);
-    return port;
+    return KIST_OK;
 }
 
 static enum kist_err spawn(struct fn_env *e, struct arena *arena, const char **why)
@@ -159,10 +167,12 @@ static enum kist_err spawn(struct fn_env *e, struct arena *arena, const char **w
     const char *layer_dirs[SANDBOX_LAYERS_MAX + 1];
     uint16_t ports[2] = { RUNTIME_PORT, STORE_PORT };
     struct fn_launch launch;
+    bool shared = false; /* the machine's network */
     TRY(acquire_code(e, layer_dirs, arena, why));
     if (function->trusted || !(sandbox_features(e->f->host) & SANDBOX_NET_NS)) {
-        ports[0] = free_port();
-        ports[1] = free_port();
+        *why = "the machine has no port left for the function";
+        TRY(listen_here(e, ports));
+        shared = true;
     }
     TRY(launch_make(e, code_dir(e->code[0]), layer_dirs, ports, arena, &launch, why));
     struct sandbox_spec spec = {
@@ -174,7 +184,7 @@ static enum kist_err spawn(struct fn_env *e, struct arena *arena, const char **w
         .memory_bytes = (uint64_t)function->memory_mb << 20,
         .tmp_bytes = (uint64_t)function->tmp_mb << 20,
         .ports = ports,
-        .ports_count = 2,
+        .ports_count = shared ? 0 : ARRAY_LEN(ports),
         .network = function->trusted,
     };
     *why = "the machine cannot start a process for the function";
@@ -188,8 +198,9 @@ static enum kist_err spawn(struct fn_env *e, struct arena *arena, const char **w
 static bool watch_all(struct fn_env *e, bool *deaf)
 {
     e->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    e->listen.fd = sandbox_port(e->box, 0)->fd;
-    e->store.fd = sandbox_port(e->box, 1)->fd;
+    bool shared = e->own_ports[0] >= 0;
+    e->listen.fd = shared ? e->own_ports[0] : sandbox_port(e->box, 0)->fd;
+    e->store.fd = shared ? e->own_ports[1] : sandbox_port(e->box, 1)->fd;
     e->output.fd = sandbox_output(e->box);
     e->exit.fd = sandbox_pidfd(e->box);
     *deaf = !loop_watch(e->loop, &e->exit, EPOLLIN);
@@ -228,6 +239,7 @@ static void start_job(struct job *job)
         start_failed(e, err, why);
         return;
     }
+    runtime_log_start(e); /* nothing that it prints is read before it is watched */
     pthread_mutex_lock(&e->lock);
     e->state = ENV_INIT;
     e->due_ns = mono_ns() + INIT_TIMEOUT_NS;
@@ -302,7 +314,7 @@ void env_accept_store(struct fn_env *e)
     int fd = accept4(e->store.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return;
-    if (!e->f->s3) {
+    if (!e->f->s3 || !sandbox_owns_peer(e->box, fd)) {
         close(fd);
         return;
     }
@@ -326,21 +338,26 @@ Kist__Lineage *env_lineage(struct fn_env *e, struct arena *arena)
 
 /* ---- what it prints ---- */
 
-static void print_line(struct fn_env *e, struct fn_run *run)
+static void print_line(struct fn_env *e, struct fn_run *run, bool goes_on)
 {
     struct bytes line = bytes_of(e->line, e->line_len);
+    if (!e->line_goes_on)
+        e->line_hidden = !fn_wants_line(run ? run->found.latest : e->fleet->found.latest, line);
+    e->line_goes_on = goes_on;
+    e->line_len = 0;
+    if (e->line_hidden)
+        return;
     if (run)
         run_log(run, line);
     else
         logs_add(e->fleet->log, e->request_id, e->fleet->found.function->version, line);
-    e->line_len = 0;
 }
 
 static void printed(struct fn_env *e, struct fn_run *run, const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         if (text[i] == '\n' || e->line_len == sizeof(e->line))
-            print_line(e, run);
+            print_line(e, run, text[i] != '\n');
         if (text[i] != '\n')
             e->line[e->line_len++] = text[i];
     }

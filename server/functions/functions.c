@@ -65,14 +65,15 @@ static bool is_reachable(const char *dir)
  * use where that user cannot get there. */
 static enum kist_err open_host(struct functions *f)
 {
-    struct sandbox_config sandbox = { .zygote_exe = f->config.zygote_exe };
+    struct sandbox_config sandbox = { .zygote_exe = f->config.zygote_exe,
+                                      .without = f->config.without };
     TRY(sandbox_host_open(&sandbox, &f->host));
     unsigned has = sandbox_features(f->host);
     if ((has & SANDBOX_MOUNT_NS) || !(has & SANDBOX_OWN_UID) || is_reachable(f->dir))
         return KIST_OK;
     sandbox_host_close(f->host);
     f->host = NULL;
-    sandbox.without = SANDBOX_OWN_UID;
+    sandbox.without |= SANDBOX_OWN_UID;
     return sandbox_host_open(&sandbox, &f->host);
 }
 
@@ -193,7 +194,16 @@ const struct event_sink *functions_sink(struct functions *f)
     return &f->sink;
 }
 
-Kist__Lineage *functions_lineage_of(void *tag, struct arena *arena)
+const Kist__Lineage *functions_lineage_of(void *ctx, void *tag, const struct auth_identity *who,
+                                          struct arena *arena)
 {
-    return env_lineage(tag, arena);
+    struct functions *f = ctx;
+    const Kist__Lineage *now = tag ? env_lineage(tag, arena) : NULL;
+    if (!now && f->pool && who && who->session_key.len) {
+        struct fn_env *e = pool_env_of_key(f->pool, who->session_key);
+        now = e ? env_lineage(e, arena) : NULL;
+        if (e)
+            env_unref(e);
+    }
+    return now || !who ? now : who->lineage;
 }

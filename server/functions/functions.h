@@ -28,13 +28,15 @@ struct functions_config {
     const struct master_keys *masters; /* for code in encrypted objects; NULL: none is read */
     const char *data_dir;              /* unpacked code lives in DIR/functions */
     const char *region, *domain;
-    unsigned concurrency;      /* environments that run at once; 0: 2 for each core */
-    size_t memory_bytes;       /* that environments may hold together; 0: half the machine's */
-    unsigned idle_s;           /* an environment that waits is ended after this; 0: 300 */
-    bool trust;                /* run functions although no sandbox protects */
-    const char *zygote_exe;    /* as sandbox_config's; NULL: this program */
-    bool off;                  /* no functions at all: creating one is refused */
-    unsigned usage_interval_s; /* usage is committed so often; 0: never */
+    unsigned concurrency;       /* environments that run at once; 0: 2 for each core */
+    size_t memory_bytes;        /* that environments may hold together; 0: half the machine's */
+    uint64_t unused_code_bytes; /* unpacked code that no environment uses; 0: 2 GiB */
+    unsigned idle_s;            /* an environment that waits is ended after this; 0: 300 */
+    bool trust;                 /* run functions although no sandbox protects */
+    const char *zygote_exe;     /* as sandbox_config's; NULL: this program */
+    unsigned without;           /* as sandbox_config's */
+    bool off;                   /* no functions at all: creating one is refused */
+    unsigned usage_interval_s;  /* usage is committed so often; 0: never */
 };
 
 struct functions;
@@ -110,9 +112,12 @@ void functions_invoke(struct functions *f, struct fn_invocation *i);
  * done() has begun to return. */
 void functions_more(struct fn_invocation *i);
 
-/* What the invocation is doing whose environment's connection bears this tag (functions_start());
- * between invocations, what the last one did. NULL: nothing, or no memory. */
-Kist__Lineage *functions_lineage_of(void *tag, struct arena *arena);
+/* What the invocation is doing that sends a request: over a connection of its environment with
+ * this tag (functions_start(); NULL: another connection), or from wherever with its environment's
+ * credentials (who may be NULL). Between invocations, what the last one did; when the environment
+ * has ended, what its credentials say. NULL: no function's. ctx is the functions. */
+const Kist__Lineage *functions_lineage_of(void *ctx, void *tag, const struct auth_identity *who,
+                                          struct arena *arena);
 
 /* ---- metrics ---- */
 

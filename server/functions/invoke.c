@@ -103,22 +103,42 @@ void run_log(struct fn_run *run, struct bytes line)
     tail_add(run, line);
 }
 
-static bool json_logs(const struct fn_run *run)
-{
-    return strcmp(run->found.latest->log_format, "JSON") == 0;
-}
-
 static void log_start(struct fn_run *run)
 {
     char line[512], when[TIME_ISO_LEN];
     const char *version = run->found.function->version;
     time_iso(run->begun_ms, when);
-    int len = json_logs(run) ? snprintf(line, sizeof(line),
-                                        "{\"time\":\"%s\",\"type\":\"platform.start\",\"record\":"
-                                        "{\"requestId\":\"%s\",\"version\":\"%s\"}}",
-                                        when, run->call->request_id, version)
-                             : snprintf(line, sizeof(line), "START RequestId: %s Version: %s",
-                                        run->call->request_id, version);
+    if (!fn_wants_event(run->found.latest, LEVEL_INFO))
+        return;
+    int len = fn_logs_json(run->found.latest)
+                  ? snprintf(line, sizeof(line),
+                             "{\"time\":\"%s\",\"type\":\"platform.start\",\"record\":"
+                             "{\"requestId\":\"%s\",\"version\":\"%s\"}}",
+                             when, run->call->request_id, version)
+                  : snprintf(line, sizeof(line), "START RequestId: %s Version: %s",
+                             run->call->request_id, version);
+    if (len > 0 && (size_t)len < sizeof(line))
+        run_log(run, bytes_of(line, (size_t)len));
+}
+
+static const char *status_of(const struct fn_result *r)
+{
+    return r->end == FN_OK ? "success" : "error";
+}
+
+static void log_done(struct fn_run *run, const struct fn_result *r)
+{
+    char line[512], when[TIME_ISO_LEN];
+    enum fn_level level = r->end == FN_OK ? LEVEL_DEBUG : LEVEL_WARN;
+    if (!fn_logs_json(run->found.latest) || !fn_wants_event(run->found.latest, level))
+        return;
+    time_iso(env_real()->now_ms(env_real()), when);
+    int len = snprintf(line, sizeof(line),
+                       "{\"time\":\"%s\",\"type\":\"platform.runtimeDone\",\"record\":"
+                       "{\"requestId\":\"%s\",\"status\":\"%s\",\"metrics\":"
+                       "{\"durationMs\":%.3f,\"producedBytes\":%zu}}}",
+                       when, run->call->request_id, status_of(r), (double)r->duration_us / 1000,
+                       r->payload.len);
     if (len > 0 && (size_t)len < sizeof(line))
         run_log(run, bytes_of(line, (size_t)len));
 }
@@ -126,12 +146,14 @@ static void log_start(struct fn_run *run)
 static void log_report(struct fn_run *run, const struct fn_result *r)
 {
     char line[768], init[64] = "", when[TIME_ISO_LEN];
+    if (!fn_wants_event(run->found.latest, r->end == FN_OK ? LEVEL_INFO : LEVEL_WARN))
+        return;
     const char *id = run->call->request_id;
     double ms = (double)r->duration_us / 1000, init_ms = (double)r->init_us / 1000;
     unsigned size = run->found.function->memory_mb;
     unsigned used = (unsigned)((r->memory_max_bytes + (1U << 20) - 1) >> 20);
     int len;
-    if (json_logs(run)) {
+    if (fn_logs_json(run->found.latest)) {
         time_iso(env_real()->now_ms(env_real()), when);
         if (run->cold)
             snprintf(init, sizeof(init), ",\"initDurationMs\":%.3f", init_ms);
@@ -141,7 +163,7 @@ static void log_report(struct fn_run *run, const struct fn_result *r)
                        "\"billedDurationMs\":%llu,\"memorySizeMB\":%u,\"maxMemoryUsedMB\":%u%s},"
                        "\"status\":\"%s\"}}",
                        when, id, ms, (unsigned long long)r->billed_ms, size, used, init,
-                       r->end == FN_OK ? "success" : "error");
+                       status_of(r));
     } else {
         len = snprintf(line, sizeof(line), "END RequestId: %s", id);
         run_log(run, bytes_of(line, (size_t)len));
@@ -215,6 +237,7 @@ void run_finish(struct fn_run *run, struct fn_result *r)
     measure(run, r);
     if (run->begun_ns == 0)
         log_start(run);
+    log_done(run, r);
     log_report(run, r);
     end_span(run, r, &span);
     r->span = &span;

@@ -356,14 +356,19 @@ void pool_run(struct pool *p, struct fn_run *run)
     run->fleet = fleet;
     for (;;) {
         struct fn_env *e = NULL;
-        bool shared = false, claimed = false, waits = false;
+        bool shared = false, claimed = false, waits = false, missed = false;
         pthread_mutex_lock(&fleet->family->shard->lock);
         if (!atomic_load(&p->stopping)) {
             waits = !fleet->idle_first && !run->event && enqueue(p, fleet, run);
             claimed = !waits && claim(p, fleet, run->event, &shared, &e);
-            waits = waits || (!claimed && enqueue(p, fleet, run));
+            if (!waits && !claimed) {
+                waits = enqueue(p, fleet, run);
+                missed = waits && pool_slot_free(p, fleet->family, run->event);
+            }
         }
         pthread_mutex_unlock(&fleet->family->shard->lock);
+        if (missed)
+            pool_pump(p);
         if (waits)
             return;
         if (!claimed) {
@@ -493,8 +498,9 @@ struct fleet *pool_wait_take(struct pool *p)
     return fleet;
 }
 
-/* One run of the fleet gets going, if there is a slot for it. */
-static void pump_one(struct pool *p, struct fleet *fleet)
+/* One run of the fleet gets going, if there is a slot for it. True: there was none, and now there
+ * is. */
+static bool pump_one(struct pool *p, struct fleet *fleet)
 {
     struct shard *shard = fleet->family->shard;
     struct fn_env *e = NULL;
@@ -506,9 +512,12 @@ static void pump_one(struct pool *p, struct fleet *fleet)
         run = pool_dequeue(fleet);
     if (fleet->waiting)
         wait_enter(p, fleet);
+    bool missed =
+        !claimed && fleet->waiting && pool_slot_free(p, fleet->family, fleet->waiting->event);
     pthread_mutex_unlock(&shard->lock);
     if (run && !give(p, fleet, e, run, shared))
         run_again(p, run);
+    return missed;
 }
 
 void pool_pump(struct pool *p)
@@ -519,7 +528,7 @@ void pool_pump(struct pool *p)
         struct fleet *fleet = pool_wait_take(p);
         if (!fleet)
             return;
-        pump_one(p, fleet);
+        tries += pump_one(p, fleet);
         fleet_unref(fleet);
     }
 }

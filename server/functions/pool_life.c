@@ -1,4 +1,5 @@
 /* A pool's own life: opening, stopping, and what it counts beside. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -73,6 +74,27 @@ enum kist_err pool_open(struct functions *f, struct pool **out)
     }
     *out = p;
     return KIST_OK;
+}
+
+void pool_keep_key(struct fn_env *e, const char *access_key)
+{
+    pthread_mutex_t *lock = &e->f->pool->live_lock;
+    pthread_mutex_lock(lock);
+    snprintf(e->access_key, sizeof(e->access_key), "%s", access_key);
+    pthread_mutex_unlock(lock);
+}
+
+/* Few requests come so: a function's usual way is its environment's own connection. */
+struct fn_env *pool_env_of_key(struct pool *p, struct bytes access_key)
+{
+    pthread_mutex_lock(&p->live_lock);
+    struct fn_env *e = p->live;
+    while (e && !bytes_equal(access_key, bytes_str(e->access_key)))
+        e = e->live_next;
+    if (e)
+        env_ref(e);
+    pthread_mutex_unlock(&p->live_lock);
+    return e;
 }
 
 /* What waits is not begun any more: its event stays in the outbox. */

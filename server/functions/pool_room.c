@@ -20,13 +20,25 @@ static unsigned shared_max(const struct pool *p)
     return reserved < p->concurrency ? p->concurrency - reserved : 1;
 }
 
+static unsigned running_max(const struct pool *p, bool event)
+{
+    return p->concurrency - (event ? p->spare : 0);
+}
+
+bool pool_slot_free(const struct pool *p, const struct family *family, bool event)
+{
+    if (atomic_load(&p->running) >= running_max(p, event))
+        return false;
+    return family->reserved ? family->running < family->reserved - 1
+                            : atomic_load(&p->running_shared) < shared_max(p);
+}
+
 bool pool_slot_take(struct pool *p, struct family *family, bool event, bool *shared)
 {
-    unsigned max = p->concurrency - (event ? p->spare : 0);
     *shared = family->reserved == 0;
     if (!*shared && family->running >= family->reserved - 1)
         return false;
-    if (!take_one(&p->running, max))
+    if (!take_one(&p->running, running_max(p, event)))
         return false;
     if (*shared && !take_one(&p->running_shared, shared_max(p))) {
         atomic_fetch_sub(&p->running, 1);

@@ -37,6 +37,7 @@
 #define CONNECTIONS_MAX 16     /* of one environment, to the Runtime API */
 #define STREAM_MAX (20U << 20) /* answers that are streamed: Lambda's first limit */
 #define TRACE_HEADER_MAX 80
+#define ACCESS_KEY_LEN 20
 
 struct fn_loop;
 struct fn_env;
@@ -114,8 +115,10 @@ struct fn_env {
     struct code_entry *code[1 + SANDBOX_LAYERS_MAX];
     struct sandbox *box;
     struct fn_watch listen, store, output, exit, timer;
+    int own_ports[2]; /* of listen and store, where the sandbox has no network; otherwise -1 */
     struct fn_env *live_prev, *live_next; /* under pool.live_lock */
     bool told_to_end;
+    char access_key[ACCESS_KEY_LEN + 1]; /* of its credentials; empty: none. The same lock */
 
     /* Under the shard's lock. */
     struct fn_env *idle_prev, *idle_next; /* newest first */
@@ -142,7 +145,9 @@ struct fn_env {
     unsigned conn_count;
     struct fn_env *dead_next;
     size_t line_len;
-    char line[4096]; /* printed, its end has not come yet */
+    char line[4096];   /* printed, its end has not come yet */
+    bool line_goes_on; /* its beginning is in the log already, or was not wanted there: */
+    bool line_hidden;
 };
 
 /* environment.c */
@@ -176,14 +181,18 @@ struct fn_launch {
 enum kist_err launch_make(struct fn_env *e, const char *task_dir, const char **layer_dirs,
                           const uint16_t ports[2], struct arena *arena, struct fn_launch *out,
                           const char **why) MUST_CHECK;
+/* INIT_START: an environment begins. */
+void runtime_log_start(struct fn_env *e);
 /* Writes the bootstraps to DIR/functions/runtime. */
 enum kist_err runtimes_write(struct functions *f) MUST_CHECK;
 /* credentials.c: AWS_ACCESS_KEY_ID and so on; all NULL without a role. */
 struct fn_credentials {
     const char *access_key, *secret, *token;
 };
+/* depth: of the chain, for when the environment has ended that has them. */
 enum kist_err credentials_make(struct functions *f, const Kist__Function *function,
-                               struct arena *arena, struct fn_credentials *out) MUST_CHECK;
+                               unsigned depth, struct arena *arena,
+                               struct fn_credentials *out) MUST_CHECK;
 #define CREDENTIALS_LIFE_MS ((int64_t)12 * 3600 * 1000)
 
 /* ---- runtime.c: the Runtime API ---- */
@@ -297,6 +306,10 @@ enum kist_err pool_open(struct functions *f, struct pool **out) MUST_CHECK;
 /* Ends all environments and waits for their ends. */
 void pool_stop(struct pool *p);
 void pool_close(struct pool *p);
+/* These credentials are the environment's. */
+void pool_keep_key(struct fn_env *e, const char *access_key);
+/* The environment, with a reference; NULL: it is no more. */
+struct fn_env *pool_env_of_key(struct pool *p, struct bytes access_key);
 /* Gives the run to an environment, has one made, lets it wait, or ends it as throttled. */
 void pool_run(struct pool *p, struct fn_run *run);
 /* An environment asks for work, e->lock is held: a run, or NULL and then it is idle; *retire: it
@@ -325,6 +338,9 @@ void pool_pump(struct pool *p);
 /* These with the shard's lock held. *shared: the slot is none of those that the family has
  * reserved; false: there is none. */
 bool pool_slot_take(struct pool *p, struct family *family, bool event, bool *shared) MUST_CHECK;
+/* Whether there would be one. Who stands in line because there was none asks this afterwards:
+ * slots of other shards come back without its lock, and wake those that stand in line by then. */
+bool pool_slot_free(const struct pool *p, const struct family *family, bool event);
 void pool_slot_back(struct pool *p, struct family *family, bool shared);
 /* An environment's, if it has one; nor does it count as one that will ask again. */
 void pool_slot_release(struct fn_env *e);
@@ -336,6 +352,15 @@ void pool_idle_remove(struct fn_env *e);
 bool pool_make_room(struct pool *p, uint64_t bytes) MUST_CHECK;
 /* Takes it out of the idle ones; false: somebody else did. */
 bool pool_take_idle(struct fn_env *e);
+
+/* ---- log_level.c ---- */
+enum fn_level { LEVEL_TRACE, LEVEL_DEBUG, LEVEL_INFO, LEVEL_WARN, LEVEL_ERROR, LEVEL_FATAL };
+/* Of a JSON object's member "level"; INFO of everything else. The line may be cut off. */
+enum fn_level fn_level_of(struct bytes line);
+bool fn_logs_json(const Kist__Function *latest);
+/* Whether the function's logs get what it prints, and what is said of it (a platform event). */
+bool fn_wants_line(const Kist__Function *latest, struct bytes line);
+bool fn_wants_event(const Kist__Function *latest, enum fn_level level);
 
 /* ---- logs.c, metrics.c ---- */
 enum kist_err logs_open(struct functions *f, struct logs **out) MUST_CHECK;

@@ -586,7 +586,8 @@ void runtime_accept(struct fn_env *e)
     int on = 1, fd = accept4(e->listen.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return;
-    struct fn_conn *c = e->conn_count < CONNECTIONS_MAX ? calloc(1, sizeof(*c)) : NULL;
+    bool wanted = e->conn_count < CONNECTIONS_MAX && sandbox_owns_peer(e->box, fd);
+    struct fn_conn *c = wanted ? calloc(1, sizeof(*c)) : NULL;
     if (!c) {
         close(fd);
         return;

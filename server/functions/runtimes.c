@@ -114,6 +114,51 @@ enum kist_err runtimes_write(struct functions *f)
     return write_file(path, "bootstrap.mjs", bootstrap_mjs, bootstrap_mjs_end);
 }
 
+/* ---- versions ---- */
+
+/* "python3.11" is python:3.11.v1. The ARN's end is the hash of what we add to the interpreter. */
+static void runtime_version(const struct functions *f, const char *name, char version[64],
+                            char arn[192])
+{
+    enum runtime_kind kind = kind_of(name);
+    size_t family = strcspn(name, ".0123456789"), number = strspn(name + family, ".");
+    size_t len = strlen(name) - family - number - (kind == RUNTIME_NODE ? 2 : 0);
+    struct bytes text = bytes_str(name);
+    uint8_t hash[32];
+    char hex[65];
+    if (kind == RUNTIME_PYTHON)
+        text = bytes_of(bootstrap_py, (size_t)(bootstrap_py_end - bootstrap_py));
+    if (kind == RUNTIME_NODE)
+        text = bytes_of(bootstrap_mjs, (size_t)(bootstrap_mjs_end - bootstrap_mjs));
+    digest_once(DIGEST_SHA256, text, hash);
+    hex_encode(bytes_of(hash, sizeof(hash)), hex);
+    snprintf(version, 64, "%.*s:%.*s%sv1", (int)family, name, (int)len, name + family + number,
+             len ? "." : "");
+    snprintf(arn, 192, "arn:aws:lambda:%.64s::runtime:%s", f->config.region, hex);
+}
+
+void runtime_log_start(struct fn_env *e)
+{
+    const struct function_found *found = &e->fleet->found;
+    char version[64], arn[192], line[512], when[TIME_ISO_LEN];
+    struct env *env = store_env(e->f->store);
+    if (!fn_wants_event(found->latest, LEVEL_INFO))
+        return;
+    runtime_version(e->f, found->function->runtime, version, arn);
+    time_iso(env->now_ms(env), when);
+    int len =
+        fn_logs_json(found->latest)
+            ? snprintf(line, sizeof(line),
+                       "{\"time\":\"%s\",\"type\":\"platform.initStart\",\"record\":"
+                       "{\"initializationType\":\"on-demand\",\"phase\":\"init\","
+                       "\"runtimeVersion\":\"%s\",\"runtimeVersionArn\":\"%s\"}}",
+                       when, version, arn)
+            : snprintf(line, sizeof(line),
+                       "INIT_START Runtime Version: %s\tRuntime Version ARN: %s", version, arn);
+    if (len > 0 && (size_t)len < sizeof(line))
+        logs_add(e->fleet->log, "", found->function->version, bytes_of(line, (size_t)len));
+}
+
 /* ---- environment ---- */
 
 struct env_list {
@@ -177,7 +222,9 @@ static void set_lambda(struct env_list *l, struct fn_env *e, const struct places
     set(l, "AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
     set(l, "AWS_LAMBDA_LOG_GROUP_NAME", arena_printf(a, "/aws/lambda/%s", function->name));
     set(l, "AWS_LAMBDA_LOG_STREAM_NAME", log_stream_name(e, a));
-    set(l, "AWS_LAMBDA_LOG_FORMAT", e->fleet->found.latest->log_format);
+    const Kist__Function *latest = e->fleet->found.latest;
+    set(l, "AWS_LAMBDA_LOG_FORMAT", latest->log_format);
+    set(l, "AWS_LAMBDA_LOG_LEVEL", latest->log_level[0] ? latest->log_level : NULL);
     set(l, "LAMBDA_TASK_ROOT", at->task);
     set(l, "LAMBDA_RUNTIME_DIR", at->runtime);
     set_default(l, "LANG", "en_US.UTF-8");
@@ -199,7 +246,10 @@ static enum kist_err make_env(struct fn_env *e, const struct places *at, enum ru
 {
     const Kist__Function *function = l->function;
     struct fn_credentials credentials = { 0 };
-    TRY(credentials_make(e->f, function, l->arena, &credentials));
+    const Kist__Lineage *began = env_lineage(e, l->arena);
+    TRY(credentials_make(e->f, function, began ? began->depth : 1, l->arena, &credentials));
+    if (credentials.access_key)
+        pool_keep_key(e, credentials.access_key);
     set(l, "AWS_LAMBDA_RUNTIME_API", arena_printf(l->arena, "127.0.0.1:%u", ports[0]));
     set_lambda(l, e, at, kind, function->runtime);
     const char *url = arena_printf(l->arena, "http://127.0.0.1:%u", ports[1]);

@@ -46,6 +46,7 @@ struct sandbox_host {
 
 struct sandbox {
     unsigned features;
+    uint32_t uid; /* of its function, as the machine knows it */
     int control, pidfd, output;
     struct cgroup cgroup;
     struct sandbox_port ports[SANDBOX_PORTS_MAX];
@@ -394,6 +395,7 @@ static enum kist_err spawn(struct sandbox_host *host, const struct sandbox_spec 
         return KIST_E_NOMEM;
     TRY(make_request(host, spec, id, request));
     box->features = request->features;
+    box->uid = request->features & SANDBOX_OWN_UID ? request->uid : (uint32_t)geteuid();
     /* What is in /tmp counts as memory of whoever wrote it. Lambda counts it apart, so the
      * kernel's limit is for both, and the init watches over the processes' own. */
     uint64_t memory = request->memory_bytes ? request->memory_bytes + request->tmp_bytes : 0;
@@ -431,6 +433,16 @@ int sandbox_output(const struct sandbox *box)
 const struct sandbox_port *sandbox_port(const struct sandbox *box, size_t i)
 {
     return i < box->ports_count ? &box->ports[i] : NULL;
+}
+
+bool sandbox_has_own_net(const struct sandbox *box)
+{
+    return box->features & SANDBOX_NET_NS;
+}
+
+uint32_t sandbox_uid(const struct sandbox *box)
+{
+    return box->uid;
 }
 
 int sandbox_take_port(struct sandbox *box, size_t i)

@@ -125,8 +125,12 @@ struct sandbox_port {
     uint16_t port; /* on 127.0.0.1 as seen inside; differs from the wished one without NET_NS */
 };
 /* In the order of spec.ports. Without SANDBOX_NET_NS, or with spec.network, anybody on the
- * machine can connect: what is served there must want a secret. */
+ * machine can connect: ask sandbox_owns_peer(). */
 const struct sandbox_port *sandbox_port(const struct sandbox *box, size_t i);
+/* Whether a connection that was accepted on 127.0.0.1 for the sandbox comes from it. Where it has
+ * no network of its own, the user whose process made the other end decides: the sandbox's, or the
+ * server's own without SANDBOX_OWN_UID. False also when that cannot be known. */
+bool sandbox_owns_peer(const struct sandbox *box, int fd);
 /* The same fd for a caller who keeps it longer: the sandbox no longer closes it. */
 int sandbox_take_port(struct sandbox *box, size_t i);
 

@@ -4,17 +4,26 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "storage/base/cleanup.h"
+#include "storage/base/trace.h"
 
 #define FILE_PATH_MAX (CGROUP_PATH_MAX + 64)
 #define PREFIX "kist-"
+#define WAIT_MS 10
+#define ROUNDS 100
+
+/* A sandbox's groups that could not be removed. */
+struct cgroup_left {
+    struct cgroup_left *next;
+    uint64_t id;
+};
 
 static const struct {
     const char *name;
@@ -151,31 +160,54 @@ static unsigned long long pid_namespace(void)
     return stat("/proc/self/ns/pid", &st) == 0 ? st.st_ino : 0;
 }
 
-/* Kills what is in a group and waits until it is empty, for at most a second: version 1 has no
- * event for that. */
-static void clear_group(const char *dir, bool v2)
+static void kill_group(const char *dir, bool v2)
 {
     char text[4096];
     if (v2) {
         (void)write_file(dir, "cgroup.kill", "1");
         (void)write_file(dir, "cgroup.freeze", "0");
     }
-    for (int round = 0; round < 100; round++) {
-        if (!read_file(dir, "cgroup.procs", text, sizeof(text)) || text[0] == '\0')
-            return;
-        char *end = text;
-        for (char *p = text; *p; p = end) {
-            long pid = strtol(p, &end, 10);
-            if (end == p)
-                break;
-            if (pid > 1 && pid != getpid())
-                (void)kill((pid_t)pid, SIGKILL);
-            end += *end == '\n';
-        }
-        if (!v2)
-            (void)write_file(dir, "freezer.state", "THAWED");
-        nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+    if (!read_file(dir, "cgroup.procs", text, sizeof(text)))
+        return;
+    char *end = text;
+    for (char *p = text; *p; p = end) {
+        long pid = strtol(p, &end, 10);
+        if (end == p)
+            break;
+        if (pid > 1 && pid != getpid())
+            (void)kill((pid_t)pid, SIGKILL);
+        end += *end == '\n';
     }
+    if (!v2)
+        (void)write_file(dir, "freezer.state", "THAWED");
+}
+
+/* Until it may be empty. Version 2 says so (cgroup.events); version 1 has no event for that. */
+static void wait_for_end(const char *dir, bool v2)
+{
+    char path[FILE_PATH_MAX + 16], text[256];
+    snprintf(path, sizeof(path), "%s/cgroup.events", dir);
+    CLEANUP_CLOSE int fd = v2 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    /* What has been read is what poll() compares with. */
+    if (fd >= 0 && read(fd, text, sizeof(text)) > 0) {
+        struct pollfd p = { .fd = fd, .events = POLLPRI };
+        (void)poll(&p, 1, WAIT_MS);
+    } else {
+        (void)poll(NULL, 0, WAIT_MS);
+    }
+}
+
+/* A process that has just died may be there for an instant yet, when no file of the group names
+ * it any more: only rmdir() knows. False after a second. */
+static bool remove_dir(const char *dir, bool v2)
+{
+    for (int round = 0; round < ROUNDS; round++) {
+        if (rmdir(dir) == 0 || errno != EBUSY)
+            return true;
+        kill_group(dir, v2);
+        wait_for_end(dir, v2);
+    }
+    return false;
 }
 
 /* Removes a group with its children, one level deep. */
@@ -190,8 +222,7 @@ static void remove_group(const char *dir, bool v2)
         if (e->d_type != DT_DIR || e->d_name[0] == '.' ||
             snprintf(child, sizeof(child), "%s/%s", dir, e->d_name) >= (int)sizeof(child))
             continue;
-        clear_group(child, v2);
-        (void)rmdir(child);
+        (void)remove_dir(child, v2);
     }
     closedir(d);
     (void)rmdir(dir);
@@ -287,6 +318,7 @@ void cgroup_host_open(struct cgroup_host *host, unsigned without)
 {
     unsigned all = SANDBOX_CGROUP_MEMORY | SANDBOX_CGROUP_PIDS | SANDBOX_CGROUP_FREEZER;
     *host = (struct cgroup_host){ .dirs = { "" } };
+    pthread_mutex_init(&host->lock, NULL);
     if ((without & all) == all)
         return;
     if (!(without & SANDBOX_CGROUP_V2))
@@ -296,6 +328,12 @@ void cgroup_host_open(struct cgroup_host *host, unsigned without)
 
 void cgroup_host_close(struct cgroup_host *host)
 {
+    while (host->left) {
+        struct cgroup_left *left = host->left;
+        host->left = left->next;
+        free(left);
+    }
+    pthread_mutex_destroy(&host->lock);
     for (size_t i = 0; i < CGROUP_KINDS; i++)
         if (host->dirs[i][0])
             remove_group(host->dirs[i], host->v2[i]);
@@ -341,7 +379,7 @@ static int make_one(struct cgroup *group, enum cgroup_kind kind)
     return 0;
 }
 
-enum kist_err cgroup_make(const struct cgroup_host *host, uint64_t id, uint64_t memory_bytes,
+enum kist_err cgroup_make(struct cgroup_host *host, uint64_t id, uint64_t memory_bytes,
                           unsigned pids_max, struct cgroup *out)
 {
     struct cgroup group = { .host = host, .id = id };
@@ -410,19 +448,66 @@ uint64_t cgroup_oom_kills(const struct cgroup *group)
     return p ? strtoull(p + sizeof("oom_kill ") - 1, NULL, 10) : 0;
 }
 
+/* Whether nothing is left of it, without waiting. */
+static bool is_removed(struct cgroup_host *host, uint64_t id)
+{
+    struct cgroup group = { .host = host, .id = id };
+    char dir[FILE_PATH_MAX];
+    bool gone = true;
+    for (size_t i = 0; i < CGROUP_KINDS; i++) {
+        if (!host->dirs[i][0])
+            continue;
+        group_dir(&group, (enum cgroup_kind)i, dir);
+        gone = (rmdir(dir) == 0 || errno != EBUSY) && gone;
+    }
+    return gone;
+}
+
+/* Those that were left before go with the next that can. */
+static void remove_left(struct cgroup_host *host)
+{
+    pthread_mutex_lock(&host->lock);
+    for (struct cgroup_left **at = &host->left; *at;) {
+        struct cgroup_left *left = *at;
+        if (is_removed(host, left->id)) {
+            *at = left->next;
+            free(left);
+        } else {
+            at = &left->next;
+        }
+    }
+    pthread_mutex_unlock(&host->lock);
+}
+
+static void leave(struct cgroup_host *host, uint64_t id)
+{
+    struct cgroup_left *left = malloc(sizeof(*left));
+    TRACE(TRACE_WARN, "sandbox", "a control group cannot be removed yet");
+    if (!left)
+        return; /* the next start's sweep takes it */
+    left->id = id;
+    pthread_mutex_lock(&host->lock);
+    left->next = host->left;
+    host->left = left;
+    pthread_mutex_unlock(&host->lock);
+}
+
 void cgroup_remove(struct cgroup *group)
 {
     char dir[FILE_PATH_MAX];
+    struct cgroup_host *host = group->host;
+    bool gone = true;
     cgroup_entered(group);
-    for (size_t i = 0; group->host && i < CGROUP_KINDS; i++) {
-        if (!group->host->dirs[i][0])
+    if (!host)
+        return;
+    for (size_t i = 0; i < CGROUP_KINDS; i++) {
+        if (!host->dirs[i][0])
             continue;
         group_dir(group, (enum cgroup_kind)i, dir);
-        /* A process that has just died may be there for an instant yet. */
-        if (rmdir(dir) != 0 && errno == EBUSY) {
-            clear_group(dir, group->host->v2[i]);
-            (void)rmdir(dir);
-        }
+        gone = remove_dir(dir, host->v2[i]) && gone;
     }
+    remove_left(host);
+    if (!gone)
+        leave(host, group->id);
     group->host = NULL;
 }

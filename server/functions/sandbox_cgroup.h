@@ -7,6 +7,8 @@
 #ifndef KIST_SERVER_FUNCTIONS_SANDBOX_CGROUP_H
 #define KIST_SERVER_FUNCTIONS_SANDBOX_CGROUP_H
 
+#include <pthread.h>
+
 #include "server/functions/sandbox.h"
 
 #define CGROUP_PATH_MAX 512
@@ -17,10 +19,12 @@ struct cgroup_host {
     /* Absolute directories, empty when not available. Version 2: all the same. */
     char dirs[CGROUP_KINDS][CGROUP_PATH_MAX];
     bool v2[CGROUP_KINDS];
+    pthread_mutex_t lock;
+    struct cgroup_left *left; /* under it: they are tried again with each one that is removed */
 };
 
 struct cgroup {
-    const struct cgroup_host *host;
+    struct cgroup_host *host;
     uint64_t id;
     /* Open cgroup.procs files, for the process to enter by writing "0". */
     int enter[CGROUP_KINDS];
@@ -34,7 +38,7 @@ void cgroup_host_close(struct cgroup_host *host);
 unsigned cgroup_features(const struct cgroup_host *host, bool v2);
 
 /* Makes the groups of one sandbox; memory_bytes 0 is no limit. */
-enum kist_err cgroup_make(const struct cgroup_host *host, uint64_t id, uint64_t memory_bytes,
+enum kist_err cgroup_make(struct cgroup_host *host, uint64_t id, uint64_t memory_bytes,
                           unsigned pids_max, struct cgroup *out) MUST_CHECK;
 /* Closes the files of `enter`. */
 void cgroup_entered(struct cgroup *group);
@@ -43,7 +47,8 @@ enum kist_err cgroup_freeze(const struct cgroup *group, bool frozen) MUST_CHECK;
 uint64_t cgroup_memory_peak(const struct cgroup *group);
 /* Processes that were killed for want of memory. */
 uint64_t cgroup_oom_kills(const struct cgroup *group);
-/* Its processes must be gone. */
+/* Its processes must be gone, or go now. Waits at most a second; what is busy even then is
+ * removed later, with the host at the latest. */
 void cgroup_remove(struct cgroup *group);
 
 #endif

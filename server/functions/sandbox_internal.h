@@ -14,6 +14,7 @@
 #define KIST_SERVER_FUNCTIONS_SANDBOX_INTERNAL_H
 
 #include <linux/filter.h>
+#include <netinet/in.h>
 #include <stdatomic.h>
 
 #include "server/functions/sandbox.h"
@@ -99,6 +100,16 @@ enum kist_err sandbox_filter(struct sandbox_hello *hello) MUST_CHECK;
  * the end, and fds beyond *fds_count are closed. */
 int sandbox_send(int socket, const void *data, size_t len, const int *fds, size_t fds_count);
 int sandbox_receive(int socket, void *data, size_t max, size_t *len, int *fds, size_t *fds_count);
+
+/* sandbox.c: for sandbox_peer.c. The user is the machine's. */
+bool sandbox_has_own_net(const struct sandbox *box);
+uint32_t sandbox_uid(const struct sandbox *box);
+/* sandbox_peer.c: who made the socket whose own end is `its` and whose peer is `ours`. The second
+ * is for kernels without sock_diag. KIST_E_NOT_FOUND; KIST_E_UNSUPPORTED. */
+enum kist_err sandbox_owner_by_diag(const struct sockaddr_in *its, const struct sockaddr_in *ours,
+                                    uint32_t *uid) MUST_CHECK;
+enum kist_err sandbox_owner_by_table(const struct sockaddr_in *its,
+                                     const struct sockaddr_in *ours, uint32_t *uid) MUST_CHECK;
 
 /* sandbox_root.c: files. The lists end with NULL: what of the machine's files is shown at its own
  * place, and what there is besides. */

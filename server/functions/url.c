@@ -290,7 +290,7 @@ static void new_request_id(struct visit *v)
 static void invoke(struct visit *v)
 {
     struct bytes trace = exchange_header(v->call->x, "traceparent");
-    const Kist__Lineage *lineage = fn_lineage(v->call);
+    const Kist__Lineage *lineage = fn_lineage(v->f, v->call);
     if (lineage && lineage->depth >= FN_DEPTH_MAX) {
         fail(v, 508, "Loop Detected");
         return;

@@ -40,9 +40,10 @@ static char *trace_of(struct s3_request *r, const Kist__Lineage *lineage)
 static const Kist__Lineage *lineage_of(struct s3_request *r)
 {
     const struct s3_config *c = &r->service->config;
-    if (r->http->tag && c->lineage_of)
-        return c->lineage_of(r->http->tag, r->arena);
-    return r->who.identity ? r->who.identity->lineage : NULL;
+    const struct auth_identity *who = r->who.identity;
+    if (c->lineage_of)
+        return c->lineage_of(c->lineage_ctx, r->http->tag, who, r->arena);
+    return who ? who->lineage : NULL;
 }
 
 static char *principal_of(struct s3_request *r)

@@ -31,9 +31,11 @@ struct s3_config {
     /* Who takes the requests of websites that a routing rule sends to a function (the call's
      * resource); NULL: nobody. */
     const struct api_service *site_functions;
-    /* What a function's invocation is doing that sends its requests over a connection with this
-     * tag (http_server_adopt()); NULL: nothing, or no memory. */
-    Kist__Lineage *(*lineage_of)(void *tag, struct arena *arena);
+    /* What a function's invocation is doing that sends a request: over a connection with this tag
+     * (http_server_adopt(); or NULL), or as this identity (or NULL). NULL: nothing. */
+    const Kist__Lineage *(*lineage_of)(void *ctx, void *tag, const struct auth_identity *who,
+                                       struct arena *arena);
+    void *lineage_ctx;
 };
 
 struct s3_service;

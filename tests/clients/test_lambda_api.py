@@ -665,6 +665,26 @@ def handler(event, context):
             "arn": context.invoked_function_arn, "client": getattr(
                 context.client_context, "custom", None)}
 ''', "boto3_free.py": ""})
+KEYS = package({"x.py": '''
+import os
+def handler(event, context):
+    return [os.environ["AWS_" + name] for name in (
+        "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")]
+'''})
+LOGS = package({"x.py": '''
+import logging
+def handler(event, context):
+    logging.getLogger().info("one %d", 1)
+    logging.getLogger("my").warning("two %d", 2)
+    raise ValueError("as asked")
+'''})
+LOGS_JS = package({"x.js": '''
+exports.handler = async () => {
+  console.log("one %d", 1);
+  console.warn("two %d", 2);
+  throw new Error("as asked");
+};
+'''})
 
 
 @kist_server.needs_sandboxes
@@ -751,6 +771,64 @@ class Running(LambdaBase):
         else:
             self.fail("the event never came to the function")
         self.assertIn(request, [line["RequestId"] for line in self.logs("later")["Lines"]])
+
+    def test_credentials_carry_the_chain(self):
+        """Whichever way a function's requests come, they are a step of what it is doing."""
+        self.iam.put_role_policy(RoleName=self.role.rpartition("/")[2], PolicyName="invoke",
+                                 PolicyDocument=json.dumps({
+                                     "Version": "2012-10-17", "Statement": {
+                                         "Effect": "Allow", "Resource": "*",
+                                         "Action": ["lambda:InvokeFunction", "s3:*"]}}))
+        self.make("chain", Code={"ZipFile": KEYS})
+        self.fn.put_function_concurrency(FunctionName="chain", ReservedConcurrentExecutions=1)
+        own = json.loads(self.fn.invoke(FunctionName="chain")["Payload"].read())
+        names = dict(zip(("aws_access_key_id", "aws_secret_access_key", "aws_session_token"), own))
+        import boto3
+        there = {"endpoint_url": self.server.endpoint, "region_name": "us-east-1", **names}
+        fn, s3, steps = boto3.client("lambda", **there), boto3.client("s3", **there), 1
+        s3.create_bucket(Bucket="chain")
+        try:
+            while steps < 40:
+                reply = fn.invoke(FunctionName="chain")
+                self.assertEqual(json.loads(reply["Payload"].read()), own)
+                steps += 1
+        except ClientError as error:
+            self.assertEqual(error.response["Error"]["Code"], "RecursiveInvocationException")
+        self.assertEqual(steps, 16)
+        s3.put_object(Bucket="chain", Key="k", Body=b"")
+        headers = s3.head_object(Bucket="chain", Key="k")["ResponseMetadata"]["HTTPHeaders"]
+        self.assertEqual(headers["x-kist-lineage-depth"], "16")
+
+    def said(self, name):
+        """What was printed by a call that has failed."""
+        reply = self.fn.invoke(FunctionName=name, LogType="Tail")
+        self.assertEqual(reply["FunctionError"], "Unhandled")
+        lines = base64.b64decode(reply["LogResult"]).decode().splitlines()
+        return [line for line in map(json.loads, lines) if "level" in line]
+
+    def set_level(self, name, level):
+        """boto3 1.26 does not know LoggingConfig."""
+        status, _, body = self.signed(
+            "PUT", f"/2015-03-31/functions/{name}/configuration", json.dumps({"LoggingConfig": {
+                "LogFormat": "JSON", "ApplicationLogLevel": level}}).encode())
+        self.assertEqual(status, 200, body)
+        self.assertEqual(json.loads(body)["LoggingConfig"]["ApplicationLogLevel"], level)
+
+    def test_log_levels(self):
+        for name, runtime, code in (("py", "python3.11", LOGS), ("node", "nodejs18.x", LOGS_JS)):
+            if runtime.startswith("node") and not shutil.which("node"):
+                continue
+            name = f"levels-{name}"
+            self.make(name, Runtime=runtime, Code={"ZipFile": code})
+            self.set_level(name, "WARN")
+            said = self.said(name)
+            self.assertEqual([line["level"][:4] for line in said], ["WARN", "ERRO"])
+            self.assertEqual(said[0]["message"], "two 2")
+            self.assertEqual(said[1]["errorMessage"], "as asked")
+            self.assertTrue(said[0]["timestamp"].endswith("Z") and said[0]["requestId"])
+            self.set_level(name, "INFO")
+            said = self.said(name)
+            self.assertEqual([line.get("message") for line in said][:2], ["one 1", "two 2"])
 
     BOOTSTRAP = r"""
 #include <arpa/inet.h>

@@ -2,6 +2,7 @@
  * compiled and zipped by test_runtime.c; it knows nothing of kist. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,8 +28,13 @@ static void dial(void)
     int on = 1;
     to.sin_port = htons((unsigned short)strtoul(strchr(api, ':') + 1, NULL, 10));
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (connect(fd, (struct sockaddr *)&to, sizeof(to)) != 0)
+    /* As runtimes do that have sockets of one kind only. */
+    struct sockaddr_in6 mapped = { .sin6_family = AF_INET6, .sin6_port = to.sin_port };
+    inet_pton(AF_INET6, "::ffff:127.0.0.1", &mapped.sin6_addr);
+    bool six = getenv("SIX");
+    fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+    if (connect(fd, six ? (struct sockaddr *)&mapped : (struct sockaddr *)&to,
+                six ? sizeof(mapped) : sizeof(to)) != 0)
         die("no Runtime API");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
@@ -182,6 +188,8 @@ static void answer(const char *id, const char *command)
     } else if (strncmp(command, "\"both\"", 6) == 0) {
         stream_and_fail(id);
         return;
+    } else if (strncmp(command, "\"api\"", 5) == 0) {
+        snprintf(text, sizeof(text), "\"%s\"", getenv("AWS_LAMBDA_RUNTIME_API"));
     } else if (strncmp(command, "\"env\"", 5) == 0) {
         snprintf(text, sizeof(text), "\"%s %s %s %s\"", getenv("AWS_LAMBDA_FUNCTION_NAME"),
                  getenv("_HANDLER"), getenv("MINE"), getenv("AWS_ENDPOINT_URL"));
@@ -201,6 +209,13 @@ static void misbehave(const char *command)
         pause();
     if (strncmp(command, "\"print\"", 7) == 0) {
         printf("a line\nand another\n");
+        fflush(stdout);
+    }
+    if (strncmp(command, "\"levels\"", 8) == 0) {
+        printf("{\"n\":1,\"level\":\"debug\"}\n{\"n\":2,\"level\":\"WARN\"}\nplain\n"
+               "{\"n\":3,\"level\":\"info\",\"long\":\"%05000d\"}\n"
+               "{\"n\":4,\"level\":\"error\",\"long\":\"%05000d\"}\n",
+               3, 4);
         fflush(stdout);
     }
     if (strncmp(command, "\"memory\"", 8) == 0)

@@ -25,6 +25,8 @@ static char dir[] = "/tmp/kist-runtime-XXXXXX", self[PATH_MAX];
 static struct store *store;
 static struct functions *f;
 static size_t memory_bytes; /* for all environments; 0: the default */
+static unsigned without;    /* sandboxes' features */
+static uint64_t code_bytes; /* that nobody uses */
 static char c_bootstrap[1 << 21];
 static size_t c_bootstrap_len;
 
@@ -100,6 +102,7 @@ struct settings {
     const char *name, *runtime, *handler;
     struct bytes zip;
     const char *env_name, *env_value;
+    const char *log_format, *log_level, *system_log_level;
     uint32_t timeout_s, memory_mb, reserved, log_days;
     unsigned revision;
 };
@@ -129,6 +132,9 @@ UNUSED_OK static void put_function(const struct settings *s)
     function.memory_mb = s->memory_mb ? s->memory_mb : 128;
     function.reserved = s->reserved;
     function.log_days = s->log_days;
+    function.log_format = mut(s->log_format ? s->log_format : "");
+    function.log_level = mut(s->log_level ? s->log_level : "");
+    function.system_log_level = mut(s->system_log_level ? s->system_log_level : "");
     function.code_sha256 = (ProtobufCBinaryData){ sizeof(sha256), sha256 };
     function.code_key = key;
     function.revision = revision;
@@ -282,6 +288,8 @@ UNUSED_OK static void open_all(unsigned concurrency, unsigned idle_s)
                                           .idle_s = idle_s,
                                           .memory_bytes = memory_bytes,
                                           .zygote_exe = self,
+                                          .without = without,
+                                          .unused_code_bytes = code_bytes,
                                           .trust = true };
     ck_assert_int_eq(functions_open(&functions, &f), KIST_OK);
     ck_assert_ptr_nonnull(f->pool);

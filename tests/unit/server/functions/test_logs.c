@@ -3,7 +3,7 @@
 #include "tests/unit/server/functions/runtime_fixture.h"
 
 struct seen_lines {
-    char text[8192];
+    char text[32768];
     size_t len;
     uint64_t cursor;
 };
@@ -23,6 +23,105 @@ static void wake(void *ctx)
 {
     sem_post(ctx);
 }
+
+START_TEST(test_level_of)
+{
+    static const struct {
+        const char *line;
+        enum fn_level level;
+    } lines[] = {
+        { "{\"level\":\"debug\"}", LEVEL_DEBUG },
+        { " { \"a\" : [ {\"level\":\"x\"} ], \"level\" : \"ERROR\" }", LEVEL_ERROR },
+        { "{\"a\":\"\\\"level\\\":\",\"level\":\"trace\",\"b\":\"cut", LEVEL_TRACE },
+        { "{\"level\":\"CRITICAL\"}", LEVEL_FATAL },
+        { "{\"level\":\"Warning\"}", LEVEL_WARN },
+        /* Lambda takes for INFO what is missing or no level. */
+        { "{\"level\":\"loud\"}", LEVEL_INFO },
+        { "{\"level\":50}", LEVEL_INFO },
+        { "{\"level\":\"err", LEVEL_INFO },
+        { "{\"level\"", LEVEL_INFO },
+        { "{\"a\":\"level\",\"b\":1}", LEVEL_INFO },
+        { "{\"a\":{\"level\":\"error\"}}", LEVEL_INFO },
+        { "{}{\"level\":\"error\"}", LEVEL_INFO },
+        { "[\"level\",\"error\"]", LEVEL_INFO },
+        { "{\"a\\", LEVEL_INFO },
+        { "level: error", LEVEL_INFO },
+        { "", LEVEL_INFO },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+        ck_assert_msg(fn_level_of(bytes_str(lines[i].line)) == lines[i].level, "%s",
+                      lines[i].line);
+}
+END_TEST
+
+/* All that is in a function's log. */
+static void read_all(const char *name, struct seen_lines *seen)
+{
+    struct fn_log_query query = { .account = BYTES_LIT(ACCOUNT), .name = bytes_str(name) };
+    *seen = (struct seen_lines){ .len = 0 };
+    ck_assert_int_eq(functions_logs_read(f, &query, add_line, seen), KIST_OK);
+}
+
+START_TEST(test_levels)
+{
+    struct call c;
+    struct seen_lines seen;
+    struct settings s = { .name = "levels", .zip = c_zip(), .log_format = "JSON" };
+    s.log_level = "WARN";
+    s.system_log_level = "WARN";
+    put_function(&s);
+    invoke(&c, "levels", "\"levels\"");
+    ck_assert_int_eq(c.end, FN_OK);
+    ck_assert_ptr_nonnull(strstr(c.tail, "4\"}\n"));
+    read_all("levels", &seen);
+    expect(seen.text, "|{\"n\":2,\"level\":\"WARN\"}\n");
+    expect(seen.text, "|{\"n\":4,\"level\":\"error\"");
+    /* And the end of the line, which is cut in two. */
+    expect(seen.text, "4\"}\n");
+    ck_assert_ptr_null(strstr(seen.text, "\"n\":1"));
+    ck_assert_ptr_null(strstr(seen.text, "\"n\":3"));
+    ck_assert_ptr_null(strstr(seen.text, "3\"}\n"));
+    ck_assert_ptr_null(strstr(seen.text, "plain"));
+    ck_assert_ptr_null(strstr(seen.text, "platform."));
+    /* What goes wrong is worth a warning. */
+    invoke(&c, "levels", "\"exit\"");
+    read_all("levels", &seen);
+    expect(seen.text, "\"type\":\"platform.report\"");
+    expect(seen.text, "\"type\":\"platform.runtimeDone\"");
+    expect(seen.text, "Runtime exited with error: exit status 3");
+    ck_assert_ptr_null(strstr(seen.text, "platform.start"));
+    s.log_level = "TRACE";
+    s.system_log_level = "DEBUG";
+    s.revision = 1;
+    s.name = "loud";
+    put_function(&s);
+    invoke(&c, "loud", "\"print\"");
+    read_all("loud", &seen);
+    for (const char *const *type =
+             (const char *const[]){ "initStart", "start", "runtimeDone", "report", NULL };
+         *type; type++)
+        expect(seen.text, *type);
+    expect(seen.text, "\"runtimeVersion\":\"provided:al2023.v1\"");
+    expect(seen.text, "|a line\n");
+}
+END_TEST
+
+START_TEST(test_init_start)
+{
+    struct call c;
+    struct seen_lines seen;
+    put_c("begins");
+    invoke(&c, "begins", "{}");
+    invoke(&c, "begins", "{}");
+    read_all("begins", &seen);
+    const char *first = strstr(seen.text, "INIT_START Runtime Version: provided:al2023.v1\t"
+                                          "Runtime Version ARN: arn:aws:lambda:eu-central-1::"
+                                          "runtime:");
+    ck_assert_ptr_nonnull(first);
+    ck_assert(first < strstr(seen.text, "START RequestId"));
+    ck_assert_ptr_null(strstr(first + 1, "INIT_START"));
+}
+END_TEST
 
 START_TEST(test_logs)
 {
@@ -99,6 +198,9 @@ static Suite *suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, test_logs);
+    tcase_add_test(t, test_level_of);
+    tcase_add_test(t, test_levels);
+    tcase_add_test(t, test_init_start);
     tcase_add_test(t, test_log_retention);
     suite_add_tcase(s, t);
     return s;

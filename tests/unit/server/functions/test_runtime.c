@@ -1,8 +1,12 @@
 /* Functions as they run, on runtime_fixture.h. Python and Node handlers where the machine has the
  * interpreters. */
+#include <arpa/inet.h>
 #include <sched.h>
+#include <sys/socket.h>
 
 #include "tests/unit/server/functions/runtime_fixture.h"
+
+#define TURNS 40000
 
 /* ---- tests ---- */
 
@@ -241,6 +245,44 @@ START_TEST(test_idle)
     ck_assert_uint_eq(totals.environments, 0);
     ck_assert_uint_eq(totals.memory_bytes, 0);
     ck_assert_uint_eq(totals.running, 0);
+}
+END_TEST
+
+/* What somebody else on this machine gets of a function's Runtime API: nothing. */
+static void knock(const char *api)
+{
+    static const char request[] =
+        "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n";
+    char answer[256];
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    to.sin_port = htons((uint16_t)strtoul(strchr(api, ':') + 1, NULL, 10));
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    (void)send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL);
+    ck_assert_int_le(recv(fd, answer, sizeof(answer), 0), 0);
+    close(fd);
+}
+
+/* In the machine's network a function has ports of its own, which answer nobody else. */
+START_TEST(test_shared_network)
+{
+    struct call c;
+    struct settings s = { .name = "shared", .zip = c_zip() };
+    put_function(&s);
+    invoke(&c, "shared", "\"api\"");
+    ck_assert_int_eq(c.end, FN_OK);
+    if (sandbox_features(f->host) & SANDBOX_OWN_UID)
+        knock(c.payload);
+    else
+        printf("SKIPPED: functions have no user of their own on this machine\n");
+    invoke(&c, "shared", "{}");
+    ck_assert_uint_eq(served_of(&c), 2);
+    s.env_name = "SIX";
+    s.env_value = "1";
+    s.revision = 1;
+    put_function(&s);
+    invoke(&c, "shared", "{}");
+    ck_assert_uint_eq(served_of(&c), 1);
 }
 END_TEST
 
@@ -508,11 +550,44 @@ START_TEST(test_speed)
 }
 END_TEST
 
+/* Two functions take turns at the one slot there is. Each asks for it about when the other gives
+ * it back, sooner or later by a few microseconds: nobody waits for a slot that is free. */
+START_TEST(test_turns)
+{
+    static const char *const names[] = { "this", "that" };
+    static struct call c;
+    Kist__Event event = KIST__EVENT__INIT;
+    put_c(names[0]);
+    put_c(names[1]);
+    for (unsigned round = 0; round < TURNS; round++) {
+        prepare(&c, names[round % 2], "{}");
+        c.in.event = &event;
+        for (uint64_t until = mono_ns() + round % 500 * 200; mono_ns() < until;)
+            continue;
+        functions_invoke(f, &c.in);
+        end(&c);
+        ck_assert_int_eq(c.end, FN_OK);
+    }
+}
+END_TEST
+
 /* ---- wiring ---- */
+
+static void setup_one(void)
+{
+    open_all(1, 0);
+}
 
 static void setup_idle(void)
 {
     open_all(2, 1);
+}
+
+static void setup_shared(void)
+{
+    without = SANDBOX_NET_NS;
+    open_all(4, 0);
+    without = 0;
 }
 
 static void setup_small(void)
@@ -542,10 +617,20 @@ static Suite *suite(void)
     tcase_add_test(t, test_node);
     tcase_add_test(t, test_speed);
     suite_add_tcase(s, t);
+    t = tcase_create("one");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup_one, teardown);
+    tcase_add_test(t, test_turns);
+    suite_add_tcase(s, t);
     t = tcase_create("idle");
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup_idle, teardown);
     tcase_add_test(t, test_idle);
+    suite_add_tcase(s, t);
+    t = tcase_create("shared");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup_shared, teardown);
+    tcase_add_test(t, test_shared_network);
     suite_add_tcase(s, t);
     t = tcase_create("small");
     tcase_set_timeout(t, 60);

@@ -7,8 +7,10 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/fsuid.h>
 #include <sys/wait.h>
 
+#include "server/functions/sandbox_internal.h"
 #include "storage/base/cleanup.h"
 #include "storage/base/env.h"
 #include "tests/lib/suite.h"
@@ -305,6 +307,44 @@ START_TEST(listeners)
 }
 END_TEST
 
+/* Of a socket, both ways to find it out. Those whose owner has gone are nobody's. */
+START_TEST(owners)
+{
+    struct sockaddr_in ours, its;
+    struct sockaddr_in6 mapped = { .sin6_family = AF_INET6 };
+    socklen_t len = sizeof(ours), its_len = sizeof(its);
+    uint16_t port;
+    uint32_t uid = UINT32_MAX;
+    CLEANUP_CLOSE int listener = listen_here(&port);
+    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&ours, &len), 0);
+    mapped.sin6_port = ours.sin_port;
+    ck_assert_int_eq(inet_pton(AF_INET6, "::ffff:127.0.0.1", &mapped.sin6_addr), 1);
+    for (int six = 0; six < 2; six++) {
+        uid_t wanted = geteuid() == 0 ? 4711 : geteuid();
+        setfsuid(wanted);
+        CLEANUP_CLOSE int client = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+        setfsuid(geteuid());
+        ck_assert_int_eq(connect(client,
+                                 six ? (struct sockaddr *)&mapped : (struct sockaddr *)&ours,
+                                 six ? sizeof(mapped) : sizeof(ours)),
+                         0);
+        CLEANUP_CLOSE int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        ck_assert_int_eq(getpeername(fd, (struct sockaddr *)&its, &its_len), 0);
+        enum kist_err err = sandbox_owner_by_diag(&its, &ours, &uid);
+        if (err == KIST_OK)
+            ck_assert_uint_eq(uid, wanted);
+        else
+            fprintf(stderr, "SKIPPED: this machine has no sock_diag: %s\n", kist_err_text(err));
+        uid = UINT32_MAX;
+        ck_assert_int_eq(sandbox_owner_by_table(&its, &ours, &uid), KIST_OK);
+        ck_assert_uint_eq(uid, wanted);
+        /* A listener on the port that is asked for is not meant. */
+        ck_assert_int_ne(sandbox_owner_by_diag(&ours, &ours, &uid), KIST_OK);
+        ck_assert_int_ne(sandbox_owner_by_table(&ours, &ours, &uid), KIST_OK);
+    }
+}
+END_TEST
+
 START_TEST(bounds)
 {
     /* The machine's root is above RLIMIT_NPROC. */
@@ -538,6 +578,39 @@ START_TEST(server_killed)
 }
 END_TEST
 
+/* Makes or removes "held" in each group of this process's first sandbox; how many there are. */
+static int hold(bool make)
+{
+    char command[256];
+    int count = -1;
+    snprintf(command, sizeof(command),
+             "find /sys/fs/cgroup -type d -path '*/kist-*-%d-*/f0' 2>/dev/null |"
+             " while read -r d; do %s \"$d/held\" && echo; done | wc -l",
+             (int)getpid(), make ? "mkdir" : "rmdir");
+    FILE *f = popen(command, "r");
+    ck_assert(f && fscanf(f, "%d", &count) == 1);
+    pclose(f);
+    return count;
+}
+
+/* A group that is busy when its sandbox ends goes with a later one. */
+START_TEST(busy_group)
+{
+    char text[64];
+    if (!have(SANDBOX_CGROUP_PIDS, "cgroups"))
+        return;
+    struct sandbox *box = start_with(SPEC(0), ARGS("forever"));
+    read_output(box, text, sizeof(text), "started");
+    int held = hold(true);
+    ck_assert_int_gt(held, 0);
+    sandbox_kill(box);
+    (void)finish(box);
+    ck_assert_int_eq(hold(false), held);
+    check_probe(SPEC(0), ARGS("ok"));
+    ck_assert_int_eq(hold(true), 0);
+}
+END_TEST
+
 static int compare_ns(const void *a, const void *b)
 {
     const uint64_t *x = a, *y = b;
@@ -615,6 +688,7 @@ int main(int argc, char **argv)
         tcase_add_test(c, privileges);
         tcase_add_test(c, network);
         tcase_add_test(c, listeners);
+        tcase_add_test(c, owners);
         tcase_add_test(c, bounds);
         tcase_add_test(c, memory);
         tcase_add_test(c, kill_ends_all);
@@ -623,6 +697,7 @@ int main(int argc, char **argv)
         tcase_add_test(c, concurrent);
         tcase_add_test(c, zygote_comes_back);
         tcase_add_test(c, server_killed);
+        tcase_add_test(c, busy_group);
         tcase_add_test(c, how_long_a_start_takes);
         suite_add_tcase(s, c);
         failed += run_suite(s);
