@@ -515,14 +515,6 @@ static bool extras_allowed(struct s3_request *r)
     return acl_allowed(r);
 }
 
-bool s3_authorize_put(struct s3_request *r)
-{
-    bool allowed = s3_allowed(r, "s3:PutObject", r->key, VERSION_CURRENT) && extras_allowed(r);
-    if (!allowed)
-        s3_fail(r, S3_ACCESS_DENIED);
-    return allowed;
-}
-
 /* Nobody is billed here, but who is not the owner must have said that he would be.
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/RequesterPaysBuckets.html */
 static bool payer_agrees(struct s3_request *r)
@@ -535,6 +527,15 @@ static bool payer_agrees(struct s3_request *r)
     if (agrees && r->who.identity->id.len)
         s3_add_header_str(r, "x-amz-request-charged", "requester");
     return agrees && r->who.identity->id.len;
+}
+
+bool s3_authorize_put(struct s3_request *r)
+{
+    bool allowed = payer_agrees(r) && s3_allowed(r, "s3:PutObject", r->key, VERSION_CURRENT) &&
+                   extras_allowed(r);
+    if (!allowed)
+        s3_fail(r, S3_ACCESS_DENIED);
+    return allowed;
 }
 
 static bool action_allowed(struct s3_request *r, const char *action)
@@ -561,8 +562,9 @@ bool s3_authorize_body(struct s3_request *r)
 bool s3_authorize(struct s3_request *r)
 {
     const char *action = s3_operations[r->op_index].action;
+    bool form = s3_operations[r->op_index].handle == s3_post_object; /* whose fields will tell */
     bool later = is_asked_again(r) && r->who.identity->id.len;
-    bool allowed = payer_agrees(r);
+    bool allowed = form || payer_agrees(r);
     if (action && allowed && !later)
         allowed = action_allowed(r, action);
     if (allowed && r->scope == S3_SCOPE_OBJECT)

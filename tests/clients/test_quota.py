@@ -1,4 +1,8 @@
 """Quotas of buckets, and who pays for requests."""
+import urllib.error
+import urllib.request
+
+import test_post
 from accounts import TwoAccounts
 from workflow import MIB
 
@@ -71,3 +75,31 @@ class Quota(TwoAccounts):
         self.fails("AccessDenied", 403, self.b.s3.get_object, Bucket=bucket, Key="k")
         got = self.b.s3.get_object(Bucket=bucket, Key="k", RequestPayer="requester")
         self.assertEqual(got["RequestCharged"], "requester")
+
+    def test_requester_pays_for_forms(self):
+        """Who pays is asked when the form has said who sends it."""
+        bucket = "quota-form-payer"
+        self.s3.create_bucket(Bucket=bucket)
+        self.s3.put_bucket_policy(Bucket=bucket, Policy=(
+            '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*", '
+            f'"Action": "s3:PutObject", "Resource": "arn:aws:s3:::{bucket}/*"}}}}'))
+        self.s3.put_bucket_request_payment(Bucket=bucket, RequestPaymentConfiguration={
+            "Payer": "Requester"})
+        payer = {"x-amz-request-payer": "requester"}
+
+        def send(s3, fields):
+            made = s3.generate_presigned_post(bucket, "k", Fields=fields, Conditions=[fields])
+            body = test_post.form(made["fields"].items())
+            request = urllib.request.Request(made["url"], body, {
+                "Content-Type": f'multipart/form-data; boundary="{test_post.BOUNDARY}"'})
+            try:
+                with urllib.request.urlopen(request) as reply:
+                    return reply.status, reply.headers["x-amz-request-charged"]
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, error.headers["x-amz-request-charged"]
+
+        self.assertEqual(send(self.s3, payer), (204, None))     # the owner
+        self.assertEqual(send(self.s3, {"acl": "private"}), (204, None))
+        self.assertEqual(send(self.b.s3, payer), (204, "requester"))
+        self.assertEqual(send(self.b.s3, {"acl": "private"}), (403, None))
