@@ -129,7 +129,7 @@ enum kist_err apply_put_object(struct apply *a, Kist__PutObject *c)
     if (verdict == KIST_OK)
         verdict = apply_check(a, bucket, c->key, c->condition, &current);
     if (verdict == KIST_OK)
-        verdict = apply_quota(a, bucket, current, c->object->size);
+        verdict = apply_quota(a, bucket, current, c->object->size, 0);
     if (verdict != KIST_OK) {
         TRY(apply_disown(a, c->n_chunks, c->chunks));
         return verdict;
@@ -188,7 +188,7 @@ enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c)
         return KIST_E_CONFLICT;
     TRY(apply_bucket(a, c->bucket, &to));
     TRY(apply_check(a, to, c->key, c->condition, &current));
-    TRY(apply_quota(a, to, current, source->size));
+    TRY(apply_quota(a, to, current, source->size, 0));
     bool same =
         from->id == to->id && bytes_equal(schema_bytes(c->source_key), schema_bytes(c->key));
     c->object->data = source->data;
