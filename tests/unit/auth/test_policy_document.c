@@ -130,6 +130,27 @@ static const struct {
     { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":\"0.0.0.0/"
       "0\"}}," OK_TAIL,
       true },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/"
+      "9\",\"0.0.0.0/1\"]}}," OK_TAIL,
+      true },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/"
+      "9\",\"128.0.0.0/7\"]}}," OK_TAIL,
+      true },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/"
+      "9\",\"11.0.0.0/8\"]}}," OK_TAIL,
+      false },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/"
+      "9\",\"10.1.2.3\"]}}," OK_TAIL,
+      false },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/"
+      "9\",\"2001::/31\"]}}," OK_TAIL,
+      true },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/"
+      "9\",\"2001:db8::/32\"]}}," OK_TAIL,
+      false },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/9\",\"::/"
+      "0\"]}}," OK_TAIL,
+      true },
     { "\"Effect\":\"Allow\",\"Condition\":{\"StringEquals\":{\"aws:SourceVpc\":\"vpc-1\"}}"
       "," OK_TAIL,
       false },
