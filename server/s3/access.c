@@ -446,6 +446,25 @@ static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s
     return access_is_allowed(&question);
 }
 
+/* Nobody is billed here, but who is not the owner must have said that he would be.
+ * https://docs.aws.amazon.com/AmazonS3/latest/userguide/RequesterPaysBuckets.html */
+static bool payer_agrees(struct s3_request *r, const Kist__Bucket *bucket,
+                         const struct s3_rules *rules)
+{
+    static const char name[] = "x-amz-request-payer";
+    struct auth_owner owner;
+    if (!bucket || !rules || !rules->requester_pays || is_own_bucket(r, bucket, &owner))
+        return true;
+    if (!r->who.identity->id.len ||
+        !(bytes_equal_nocase(s3_header(r, name), BYTES_LIT("requester")) ||
+          bytes_equal_nocase(s3_param(r, name), BYTES_LIT("requester"))))
+        return false;
+    if (!r->charged)
+        s3_add_header_str(r, "x-amz-request-charged", "requester");
+    r->charged = true;
+    return true;
+}
+
 /* Of an operation that names a version, the action has another name. */
 static const char *versioned_action(uint64_t version, const char *action)
 {
@@ -477,7 +496,8 @@ bool s3_allowed_source(struct s3_request *r, const Kist__Bucket *bucket, const c
     struct s3_rules *rules = NULL;
     if (s3_rules_get(r->service, bucket, &rules) != KIST_OK)
         return false;
-    bool allowed = ask(r, bucket, rules, versioned_action(id->version, action), id);
+    bool allowed = payer_agrees(r, bucket, rules) &&
+                   ask(r, bucket, rules, versioned_action(id->version, action), id);
     s3_rules_drop(rules);
     return allowed;
 }
@@ -515,24 +535,10 @@ static bool extras_allowed(struct s3_request *r)
     return acl_allowed(r);
 }
 
-/* Nobody is billed here, but who is not the owner must have said that he would be.
- * https://docs.aws.amazon.com/AmazonS3/latest/userguide/RequesterPaysBuckets.html */
-static bool payer_agrees(struct s3_request *r)
-{
-    static const char name[] = "x-amz-request-payer";
-    if (!r->bucket_row || !r->rules || !r->rules->requester_pays || s3_is_own(r, &r->owner))
-        return true;
-    bool agrees = bytes_equal_nocase(s3_header(r, name), BYTES_LIT("requester")) ||
-                  bytes_equal_nocase(s3_param(r, name), BYTES_LIT("requester"));
-    if (agrees && r->who.identity->id.len)
-        s3_add_header_str(r, "x-amz-request-charged", "requester");
-    return agrees && r->who.identity->id.len;
-}
-
 bool s3_authorize_put(struct s3_request *r)
 {
-    bool allowed = payer_agrees(r) && s3_allowed(r, "s3:PutObject", r->key, VERSION_CURRENT) &&
-                   extras_allowed(r);
+    bool allowed = payer_agrees(r, r->bucket_row, r->rules) &&
+                   s3_allowed(r, "s3:PutObject", r->key, VERSION_CURRENT) && extras_allowed(r);
     if (!allowed)
         s3_fail(r, S3_ACCESS_DENIED);
     return allowed;
@@ -564,7 +570,7 @@ bool s3_authorize(struct s3_request *r)
     const char *action = s3_operations[r->op_index].action;
     bool form = s3_operations[r->op_index].handle == s3_post_object; /* whose fields will tell */
     bool later = is_asked_again(r) && r->who.identity->id.len;
-    bool allowed = form || payer_agrees(r);
+    bool allowed = form || payer_agrees(r, r->bucket_row, r->rules);
     if (action && allowed && !later)
         allowed = action_allowed(r, action);
     if (allowed && r->scope == S3_SCOPE_OBJECT)

@@ -104,6 +104,7 @@ struct s3_request {
     uint64_t version;         /* versionId: VERSION_CURRENT when absent */
     Kist__Bucket *bucket_row; /* NULL: no bucket was asked for, or CreateBucket */
     struct auth_owner owner;  /* of bucket_row */
+    bool charged;             /* x-amz-request-charged says so */
     bool creating;            /* access.c: the question is about an object to be */
     struct auth_owner shown;  /* the last that s3_owner_shown() looked up */
     struct s3_rules *rules;   /* of bucket_row; NULL: it has none */

@@ -112,6 +112,25 @@ class Quota(TwoAccounts):
         got = self.b.s3.get_object(Bucket=bucket, Key="k", RequestPayer="requester")
         self.assertEqual(got["RequestCharged"], "requester")
 
+    def test_requester_pays_for_copies(self):
+        """What is read from a bucket is paid for, wherever it goes."""
+        source, target = "quota-payer-source", "quota-payer-target"
+        self.s3.create_bucket(Bucket=source)
+        self.b.s3.create_bucket(Bucket=target)
+        self.s3.put_object(Bucket=source, Key="k", Body=b"x")
+        self.s3.put_bucket_policy(Bucket=source, Policy=(
+            '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*", '
+            f'"Action": "s3:GetObject", "Resource": "arn:aws:s3:::{source}/*"}}}}'))
+        self.s3.put_bucket_request_payment(Bucket=source, RequestPaymentConfiguration={
+            "Payer": "Requester"})
+        copy = {"Bucket": target, "Key": "k", "CopySource": f"{source}/k"}
+        self.fails("AccessDenied", 403, self.b.s3.copy_object, **copy)
+        upload = self.b.s3.create_multipart_upload(Bucket=target, Key="k")["UploadId"]
+        part = {**copy, "UploadId": upload, "PartNumber": 1}
+        self.fails("AccessDenied", 403, self.b.s3.upload_part_copy, **part)
+        for call, where in ((self.b.s3.copy_object, copy), (self.b.s3.upload_part_copy, part)):
+            self.assertEqual(call(**where, RequestPayer="requester")["RequestCharged"], "requester")
+
     def test_requester_pays_for_forms(self):
         """Who pays is asked when the form has said who sends it."""
         bucket = "quota-form-payer"
