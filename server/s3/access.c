@@ -170,6 +170,8 @@ static bool principal_key(struct question *q, struct bytes name, struct policy_v
 {
     const struct auth_identity *who = q->r->who.identity;
     bool anonymous = !who->id.len;
+    if (bytes_equal_nocase(name, BYTES_LIT("PrincipalIsAWSService")))
+        return !anonymous && give_bool(q, false, out);
     if (bytes_equal_nocase(name, BYTES_LIT("PrincipalArn")))
         return !anonymous && give(q, who->arn, out);
     if (bytes_equal_nocase(name, BYTES_LIT("PrincipalAccount")))
@@ -198,6 +200,8 @@ static bool aws_key(struct question *q, struct bytes name, struct policy_values 
         return give(q, bytes_str(r->http->peer), out);
     if (bytes_equal_nocase(name, BYTES_LIT("SecureTransport")))
         return give_bool(q, r->http->tls, out);
+    if (bytes_equal_nocase(name, BYTES_LIT("ViaAWSService")))
+        return give_bool(q, false, out);
     if (bytes_equal_nocase(name, BYTES_LIT("UserAgent")))
         return give(q, exchange_header(r->x, "user-agent"), out);
     if (bytes_equal_nocase(name, BYTES_LIT("Referer")))

@@ -350,6 +350,19 @@ class Iam(Identities):
         s3.list_objects_v2(Bucket="place-tagged")
         self.denied(s3.get_bucket_tagging, Bucket="place-tagged")
 
+    def test_nobody_is_a_service(self):
+        """A denial that spares AWS's own services bites everybody."""
+        _, s3 = self.user("spared", ALLOW_READ)
+        for key in ("aws:PrincipalIsAWSService", "aws:ViaAWSService"):
+            s3.list_objects_v2(Bucket=self.bucket)
+            deny = {"Version": "2012-10-17", "Statement": {
+                "Effect": "Deny", "Action": "s3:*", "Resource": "*",
+                "Condition": {"Bool": {key: "false"}}}}
+            self.iam.put_user_policy(UserName="spared", PolicyName=key[4:],
+                                     PolicyDocument=json.dumps(deny))
+            self.denied(s3.list_objects_v2, Bucket=self.bucket)
+            self.iam.delete_user_policy(UserName="spared", PolicyName=key[4:])
+
     def test_any_condition_key(self):
         """IAM takes keys that no service has: they are absent."""
         _, s3 = self.user("wordy", {"Version": "2012-10-17", "Statement": [
