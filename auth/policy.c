@@ -147,9 +147,12 @@ static bool is_fixed(struct bytes value)
 static bool pins_down(const struct condition *c)
 {
     static const char *const keys[] = {
-        "aws:SourceArn",         "aws:SourceVpc",    "aws:SourceVpce",       "aws:SourceOwner",
-        "aws:SourceAccount",     "aws:PrincipalArn", "aws:PrincipalAccount", "aws:PrincipalOrgID",
-        "s3:DataAccessPointArn", "aws:userid",       "aws:SourceIp",
+        "aws:SourceArn",         "aws:SourceVpc",
+        "aws:SourceVpce",        "aws:SourceOwner",
+        "aws:SourceAccount",     "aws:PrincipalArn",
+        "aws:PrincipalAccount",  "aws:PrincipalOrgID",
+        "s3:DataAccessPointArn", "aws:userid",
+        "aws:SourceIp",          "s3:x-amz-server-side-encryption-aws-kms-key-id",
     };
     bool known = false;
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
@@ -159,8 +162,7 @@ static bool pins_down(const struct condition *c)
         return false;
     for (size_t i = 0; i < c->values.count; i++) {
         struct bytes v = c->values.list[i];
-        bool everywhere = v.len >= 2 && v.ptr[v.len - 2] == '/' && v.ptr[v.len - 1] == '0';
-        if (!is_fixed(v) || (c->op.kind == CONDITION_IP && everywhere))
+        if (!is_fixed(v) || (c->op.kind == CONDITION_IP && network_is_broad(v)))
             return false;
     }
     return c->values.count > 0;

@@ -60,6 +60,12 @@ void policy_add(struct policy *to, struct policy *more);
 /* What one policy says; a denial anywhere in it wins. */
 enum policy_verdict policy_evaluate(const struct policy *p, const struct policy_request *request);
 
+/* True when a condition speaks of a key that AWS has not: of s3: and aws:, which have no others.
+ * PutBucketPolicy refuses those; policies of identities may name any key.
+ * https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
+ * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html */
+bool policy_has_unknown_key(const struct policy *p);
+
 /* True when a statement allows everybody, with no condition that pins down who that is.
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
  */

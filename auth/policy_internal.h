@@ -76,6 +76,8 @@ enum match { MATCH_NO, MATCH_YES, MATCH_UNRESOLVED };
  * literal, whatever it contains. MATCH_UNRESOLVED: a variable has no value. */
 enum match pattern_match(struct bytes pattern, struct bytes text, bool nocase, bool wildcards,
                          bool variables, const struct policy_request *request);
+/* So much of the Internet that it is everybody: broader than /8, or /32 of IPv6. */
+bool network_is_broad(struct bytes network);
 bool condition_holds(const struct condition *c, bool variables,
                      const struct policy_request *request);
 

@@ -186,18 +186,34 @@ static size_t read_address(struct bytes text, uint8_t out[16])
     return 4;
 }
 
+/* The length of its addresses; 0: not a network. *bits: of an address that it fixes. */
+static size_t read_network(struct bytes network, uint8_t out[16], uint64_t *bits)
+{
+    size_t slash = bytes_find(network, BYTES_LIT("/"), 0);
+    size_t len =
+        read_address(bytes_of(network.ptr, slash == SIZE_MAX ? network.len : slash), out);
+    *bits = len * 8;
+    if (len && slash != SIZE_MAX &&
+        bytes_to_u64(bytes_of(network.ptr + slash + 1, network.len - slash - 1), len * 8, bits) !=
+            KIST_OK)
+        return 0;
+    return len;
+}
+
+bool network_is_broad(struct bytes network)
+{
+    uint8_t n[16];
+    uint64_t bits;
+    size_t len = read_network(network, n, &bits);
+    return len && bits < (len == 4 ? 8U : 32U);
+}
+
 static bool address_within(struct bytes address, struct bytes network)
 {
     uint8_t a[16], n[16];
-    size_t slash = bytes_find(network, BYTES_LIT("/"), 0);
-    struct bytes base = bytes_of(network.ptr, slash == SIZE_MAX ? network.len : slash);
-    size_t len = read_address(base, n);
-    uint64_t bits = len * 8;
+    uint64_t bits;
+    size_t len = read_network(network, n, &bits);
     if (!len || read_address(address, a) != len)
-        return false;
-    if (slash != SIZE_MAX &&
-        bytes_to_u64(bytes_of(network.ptr + slash + 1, network.len - slash - 1), len * 8,
-                     &bits) != KIST_OK)
         return false;
     size_t whole = (size_t)bits / 8;
     uint8_t mask = (uint8_t)(0xFF00U >> (bits % 8));

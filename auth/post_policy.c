@@ -73,6 +73,7 @@ static enum kist_err verify_4(const struct post_form *form, struct auth_keyring 
     if (time_parse_amz(date, &ms) != KIST_OK || memcmp(date.ptr, parts[1].ptr, 8) != 0)
         return fail(r, KIST_E_AUTH_QUERY,
                     "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"");
+    r->signed_ms = ms;
     TRY(find(ring, parts[0], post_field(form, "x-amz-security-token"), arena, r, &credential));
     struct signing_scope scope = { parts[1], parts[2], parts[3] };
     TRY(auth_keyring_get(ring, parts[0], credential.secret, &scope, &key));

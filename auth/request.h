@@ -61,6 +61,7 @@ struct auth_result {
     uint8_t payload_sha256[32]; /* AUTH_PAYLOAD_SIGNED_SHA256 */
     bool presigned;             /* by query; otherwise by header */
     bool version_2;             /* HMAC-SHA1 */
+    int64_t signed_ms;          /* by its own word; 0: it does not say when */
     /* What chunk signatures build on. The key is the derived one, good for one day, region and
      * service; it is only set for STREAMING_SIGNED* and SIGNED_DEFERRED. Never show it. */
     uint8_t signing_key[AUTH_KEY_LEN];

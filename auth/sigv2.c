@@ -192,6 +192,7 @@ static enum kist_err check_header_time(struct check *c)
     if (amz > 1 || plain > 1)
         date = BYTES_EMPTY;
     TRY(parse_date(c, date, &ms));
+    c->result->signed_ms = ms;
     int64_t apart_ms = c->request->now_ms - ms;
     if (apart_ms <= SKEW_MAX_MS && apart_ms >= -SKEW_MAX_MS)
         return KIST_OK;

@@ -372,6 +372,7 @@ static enum kist_err verify(struct check *c)
     c->result.scope = c->claim.scope;
     c->result.signature_provided = c->claim.signature;
     TRY(check_time(c));
+    c->result.signed_ms = c->time_ms;
     TRY(check_names(c));
     TRY(check_payload(c));
     return find_and_check_key(c);

@@ -93,10 +93,11 @@ static enum kist_err add_bucket(struct page *p, const Kist__Bucket *bucket, stru
     TRY(store_bucket_stats(store, bucket->id, arena, &s));
     TRY(store_bucket_usage(store, bucket->id, arena, &u));
     TRY(find_account(p, bucket->owner));
-    TRY(buf_printf(&p->out,
-                   "{\"bucket\":\"%s\",\"account\":\"%s\",\"objects\":%" PRId64
-                   ",\"versions\":%" PRId64 ",\"bytes\":%" PRId64 ",\"uploads\":%" PRId64 ",",
-                   bucket->name, p->account, s->objects, s->versions, s->bytes, s->uploads));
+    TRY(buf_printf(
+        &p->out,
+        "{\"bucket\":\"%s\",\"account\":\"%s\",\"objects\":%" PRId64 ",\"versions\":%" PRId64
+        ",\"bytes\":%" PRId64 ",\"uploads\":%" PRId64 ",\"part_bytes\":%" PRId64 ",",
+        bucket->name, p->account, s->objects, s->versions, s->bytes, s->uploads, s->part_bytes));
     snprintf(p->next, sizeof(p->next), "%s", bucket->name);
     return add_usage(&p->out, u);
 }

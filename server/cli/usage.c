@@ -14,7 +14,7 @@
 
 struct sums {
     uint64_t buckets, requests, bytes_in, bytes_out;
-    int64_t objects, versions, bytes, uploads;
+    int64_t objects, versions, bytes, uploads, part_bytes;
 };
 
 struct usage {
@@ -27,16 +27,16 @@ struct usage {
 
 static void show(const char *name, const struct sums *s)
 {
-    printf("%-40s %12" PRId64 " %12" PRId64 " %16" PRId64 " %8" PRId64 " %12" PRIu64 " %16" PRIu64
-           " %16" PRIu64 "\n",
-           name, s->objects, s->versions, s->bytes, s->uploads, s->requests, s->bytes_in,
-           s->bytes_out);
+    printf("%-40s %12" PRId64 " %12" PRId64 " %16" PRId64 " %8" PRId64 " %16" PRId64 " %12" PRIu64
+           " %16" PRIu64 " %16" PRIu64 "\n",
+           name, s->objects, s->versions, s->bytes, s->uploads, s->part_bytes, s->requests,
+           s->bytes_in, s->bytes_out);
 }
 
 static void heading(const char *what)
 {
-    printf("%-40s %12s %12s %16s %8s %12s %16s %16s\n", what, "objects", "versions", "bytes",
-           "uploads", "requests", "bytes-in", "bytes-out");
+    printf("%-40s %12s %12s %16s %8s %16s %12s %16s %16s\n", what, "objects", "versions", "bytes",
+           "uploads", "part-bytes", "requests", "bytes-in", "bytes-out");
 }
 
 static enum kist_err sums_of(struct store *store, const Kist__Bucket *bucket, struct sums *out)
@@ -49,8 +49,15 @@ static enum kist_err sums_of(struct store *store, const Kist__Bucket *bucket, st
     if (err == KIST_OK)
         err = store_bucket_usage(store, bucket->id, &arena, &u);
     if (err == KIST_OK)
-        *out = (struct sums){ 1,          u->requests, u->bytes_in, u->bytes_out,
-                              s->objects, s->versions, s->bytes,    s->uploads };
+        *out = (struct sums){ .buckets = 1,
+                              .requests = u->requests,
+                              .bytes_in = u->bytes_in,
+                              .bytes_out = u->bytes_out,
+                              .objects = s->objects,
+                              .versions = s->versions,
+                              .bytes = s->bytes,
+                              .uploads = s->uploads,
+                              .part_bytes = s->part_bytes };
     arena_release(&arena);
     return err;
 }
@@ -65,6 +72,7 @@ static void add(struct sums *to, const struct sums *s)
     to->versions += s->versions;
     to->bytes += s->bytes;
     to->uploads += s->uploads;
+    to->part_bytes += s->part_bytes;
 }
 
 static bool on_bucket(void *ctx, const Kist__Bucket *bucket)

@@ -220,6 +220,7 @@ struct exchange *exchange_new(struct conn *conn, struct MHD_Connection *mhd)
     x->reply_headers_end = &x->reply_headers;
     x->request.method = HTTP_OTHER;
     x->request.tls = conn->server->tls;
+    x->request.tls_version = conn->server->tls ? tls_version(mhd) : NULL;
     memcpy(x->request.peer, conn->peer, sizeof(x->request.peer));
     x->request.tag = conn->tag;
     make_id(conn->server, x->id);

@@ -49,8 +49,9 @@ struct http_request {
     struct bytes host;       /* the Host header with its port taken off */
     uint64_t content_length; /* HTTP_LENGTH_UNKNOWN for chunked transfer; 0 without a body */
     bool tls;
-    char peer[64]; /* the client's address, without port */
-    void *tag;     /* http_server_adopt()'s; NULL: a connection of the server's own */
+    const char *tls_version; /* "1.2"; NULL without TLS */
+    char peer[64];           /* the client's address, without port */
+    void *tag;               /* http_server_adopt()'s; NULL: a connection of the server's own */
 };
 
 struct http_handler {

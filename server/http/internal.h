@@ -249,6 +249,8 @@ void tls_certs_unref(struct tls_certs *c);
 void *tls_cert_callback(void);
 const char *tls_priorities(void);
 /* Bytes written or -1. */
+/* "1.2"; NULL when the session cannot tell. */
+const char *tls_version(struct MHD_Connection *mhd);
 ptrdiff_t tls_write(struct MHD_Connection *mhd, const void *data, size_t len);
 
 #endif

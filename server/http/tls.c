@@ -205,6 +205,16 @@ const char *tls_priorities(void)
     return "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:%SERVER_PRECEDENCE";
 }
 
+const char *tls_version(struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    if (!info)
+        return NULL;
+    gnutls_protocol_t version = gnutls_protocol_get_version(info->tls_session);
+    return version == GNUTLS_TLS1_3 ? "1.3" : version == GNUTLS_TLS1_2 ? "1.2" : NULL;
+}
+
 ptrdiff_t tls_write(struct MHD_Connection *mhd, const void *data, size_t len)
 {
     const union MHD_ConnectionInfo *info =

@@ -8,9 +8,11 @@
 struct question {
     struct s3_request *r;
     const Kist__Bucket *bucket;
-    struct object_id id; /* key empty: the bucket itself */
+    struct bytes account; /* whose the resource is; empty: nobody knows */
+    struct object_id id;  /* key empty: the bucket itself */
     Kist__Object *object;
     bool object_asked;
+    bool puts;        /* s3:PutObject is asked for */
     struct bytes one; /* the usual single value */
     struct bytes *many;
 };
@@ -29,6 +31,11 @@ static bool give(struct question *q, struct bytes value, struct policy_values *o
 static bool give_bool(struct question *q, bool value, struct policy_values *out)
 {
     return give(q, value ? BYTES_LIT("true") : BYTES_LIT("false"), out);
+}
+
+static bool give_number(struct question *q, int64_t value, struct policy_values *out)
+{
+    return give(q, bytes_str(arena_printf(q->r->arena, "%lld", (long long)value)), out);
 }
 
 static const Kist__Object *existing(struct question *q)
@@ -129,6 +136,14 @@ static struct bytes lock_until(const struct s3_request *r)
                                          : s3_header(r, "x-amz-object-lock-retain-until-date");
 }
 
+/* Of a bucket that is to be; name empty: the names of all. */
+static bool new_bucket_tag(struct question *q, struct bytes name, struct policy_values *out)
+{
+    const struct s3_asked *asked = &q->r->asked;
+    return name.len ? give_tag(q, name, asked->n_bucket_tags, asked->bucket_tags, out)
+                    : give_tag_names(q, asked->n_bucket_tags, asked->bucket_tags, out);
+}
+
 static bool lock_key(struct question *q, struct bytes name, struct policy_values *out)
 {
     const struct s3_asked *asked = &q->r->asked;
@@ -148,14 +163,15 @@ static bool remaining_days(struct question *q, struct policy_values *out)
     struct bytes date = lock_until(q->r);
     if (!date.ptr || time_parse_iso(date, &until) != KIST_OK)
         return false;
-    int64_t days = (until - s3_now(q->r)) / 86400000;
-    return give(q, bytes_str(arena_printf(q->r->arena, "%lld", (long long)days)), out);
+    return give_number(q, (until - s3_now(q->r)) / 86400000, out);
 }
 
 static bool principal_key(struct question *q, struct bytes name, struct policy_values *out)
 {
     const struct auth_identity *who = q->r->who.identity;
     bool anonymous = !who->id.len;
+    if (bytes_equal_nocase(name, BYTES_LIT("PrincipalIsAWSService")))
+        return !anonymous && give_bool(q, false, out);
     if (bytes_equal_nocase(name, BYTES_LIT("PrincipalArn")))
         return !anonymous && give(q, who->arn, out);
     if (bytes_equal_nocase(name, BYTES_LIT("PrincipalAccount")))
@@ -171,12 +187,21 @@ static bool principal_key(struct question *q, struct bytes name, struct policy_v
 
 static bool aws_key(struct question *q, struct bytes name, struct policy_values *out)
 {
+    static const struct bytes new_tag = { (const uint8_t *)"RequestTag/", 11 };
     struct s3_request *r = q->r;
     char date[TIME_ISO_LEN];
+    if (bytes_equal_nocase(bytes_of(name.ptr, name.len < 11 ? 0 : 11), new_tag))
+        return new_bucket_tag(q, bytes_of(name.ptr + 11, name.len - 11), out);
+    if (bytes_equal_nocase(name, BYTES_LIT("TagKeys")))
+        return new_bucket_tag(q, BYTES_EMPTY, out);
+    if (bytes_equal_nocase(name, BYTES_LIT("ResourceAccount")))
+        return q->account.len && give(q, q->account, out);
     if (bytes_equal_nocase(name, BYTES_LIT("SourceIp")))
         return give(q, bytes_str(r->http->peer), out);
     if (bytes_equal_nocase(name, BYTES_LIT("SecureTransport")))
         return give_bool(q, r->http->tls, out);
+    if (bytes_equal_nocase(name, BYTES_LIT("ViaAWSService")))
+        return give_bool(q, false, out);
     if (bytes_equal_nocase(name, BYTES_LIT("UserAgent")))
         return give(q, exchange_header(r->x, "user-agent"), out);
     if (bytes_equal_nocase(name, BYTES_LIT("Referer")))
@@ -188,8 +213,7 @@ static bool aws_key(struct question *q, struct bytes name, struct policy_values 
         return give(q, arena_copy(r->arena, bytes_str(date)), out);
     }
     if (bytes_equal_nocase(name, BYTES_LIT("EpochTime")))
-        return give(q, bytes_str(arena_printf(r->arena, "%lld", (long long)(s3_now(r) / 1000))),
-                    out);
+        return give_number(q, s3_now(r) / 1000, out);
     return principal_key(q, name, out);
 }
 
@@ -215,7 +239,6 @@ static bool plain_key(struct question *q, struct bytes name, struct policy_value
         { "prefix", "prefix", NULL },
         { "delimiter", "delimiter", NULL },
         { "max-keys", "max-keys", NULL },
-        { "VersionId", "versionId", NULL },
         { "x-amz-acl", NULL, "x-amz-acl" },
         { "x-amz-copy-source", NULL, "x-amz-copy-source" },
         { "x-amz-metadata-directive", NULL, "x-amz-metadata-directive" },
@@ -236,8 +259,6 @@ static bool plain_key(struct question *q, struct bytes name, struct policy_value
         { "x-amz-grant-write", NULL, "x-amz-grant-write" },
         { "x-amz-grant-write-acp", NULL, "x-amz-grant-write-acp" },
         { "x-amz-object-ownership", NULL, "x-amz-object-ownership" },
-        { "if-match", NULL, "if-match" },
-        { "if-none-match", NULL, "if-none-match" },
     };
     for (size_t i = 0; i < ARRAY_LEN(plain); i++)
         if (bytes_equal_nocase(name, bytes_str(plain[i].key)))
@@ -246,6 +267,54 @@ static bool plain_key(struct question *q, struct bytes name, struct policy_value
                                        : s3_header(q->r, plain[i].header),
                         out);
     return false;
+}
+
+/* What a write stands under, as s3_write_condition() reads it: a form cannot say. */
+static bool write_condition_key(struct question *q, struct bytes name, struct policy_values *out)
+{
+    bool match = bytes_equal_nocase(name, BYTES_LIT("if-match"));
+    if ((!match && !bytes_equal_nocase(name, BYTES_LIT("if-none-match"))) || q->r->is_form)
+        return false;
+    return give(q, exchange_header(q->r->x, match ? "if-match" : "if-none-match"), out);
+}
+
+/* https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html */
+static bool creates_object(const struct s3_request *r)
+{
+    void (*handle)(struct s3_request *) = s3_operations[r->op_index].handle;
+    return handle != s3_create_multipart_upload && handle != s3_upload_part &&
+           handle != s3_upload_part_copy;
+}
+
+/* Who signed how, and when. */
+static bool signature_key(struct question *q, struct bytes name, struct policy_values *out)
+{
+    const struct auth_result *who = &q->r->who;
+    if (!who->identity->id.len)
+        return false;
+    if (bytes_equal_nocase(name, BYTES_LIT("authType")))
+        return give(q,
+                    q->r->is_form    ? BYTES_LIT("POST")
+                    : who->presigned ? BYTES_LIT("REST-QUERY-STRING")
+                                     : BYTES_LIT("REST-HEADER"),
+                    out);
+    if (bytes_equal_nocase(name, BYTES_LIT("signatureversion")))
+        return give(q, who->version_2 ? BYTES_LIT("AWS") : BYTES_LIT("AWS4-HMAC-SHA256"), out);
+    int64_t age_ms = s3_now(q->r) - who->signed_ms;
+    return bytes_equal_nocase(name, BYTES_LIT("signatureAge")) && who->signed_ms &&
+           give_number(q, age_ms > 0 ? age_ms : 0, out);
+}
+
+/* What the question is about, more than what the request says. */
+static bool resource_key(struct question *q, struct bytes name, struct policy_values *out)
+{
+    if (bytes_equal_nocase(name, BYTES_LIT("ResourceAccount")))
+        return q->account.len && give(q, q->account, out);
+    if (bytes_equal_nocase(name, BYTES_LIT("VersionId")))
+        return q->id.version != VERSION_CURRENT &&
+               give(q, s3_version_text(q->r->arena, q->id.version), out);
+    return bytes_equal_nocase(name, BYTES_LIT("ObjectCreationOperation")) && q->puts &&
+           give_bool(q, creates_object(q->r), out);
 }
 
 static bool s3_key(struct question *q, struct bytes name, struct policy_values *out)
@@ -270,18 +339,12 @@ static bool s3_key(struct question *q, struct bytes name, struct policy_values *
     }
     if (bytes_equal_nocase(name, BYTES_LIT("object-lock-remaining-retention-days")))
         return remaining_days(q, out);
-    if (bytes_equal_nocase(name, BYTES_LIT("authType")))
-        return q->r->who.identity->id.len &&
-               give(q,
-                    q->r->is_form         ? BYTES_LIT("POST")
-                    : q->r->who.presigned ? BYTES_LIT("REST-QUERY-STRING")
-                                          : BYTES_LIT("REST-HEADER"),
-                    out);
-    if (bytes_equal_nocase(name, BYTES_LIT("signatureversion")))
-        return q->r->who.identity->id.len &&
-               give(q, q->r->who.version_2 ? BYTES_LIT("AWS") : BYTES_LIT("AWS4-HMAC-SHA256"),
-                    out);
-    return lock_key(q, name, out) || plain_key(q, name, out);
+    if (bytes_equal_nocase(name, BYTES_LIT("TlsVersion")))
+        return q->r->http->tls_version && give(q, bytes_str(q->r->http->tls_version), out);
+    if (bytes_equal_nocase(name, BYTES_LIT("LocationConstraint")))
+        return q->r->asked.location.len && give(q, q->r->asked.location, out);
+    return signature_key(q, name, out) || resource_key(q, name, out) || lock_key(q, name, out) ||
+           write_condition_key(q, name, out) || plain_key(q, name, out);
 }
 
 static bool context(void *ctx, struct bytes key, struct policy_values *out)
@@ -318,25 +381,32 @@ static bool is_about_policy(const char *action)
 
 /* Without a bucket (ListBuckets, CreateBucket) the account itself is asked about. */
 static bool is_own_bucket(struct s3_request *r, const Kist__Bucket *bucket,
-                          struct bytes *owner_id)
+                          struct auth_owner *owner)
 {
-    struct auth_owner owner = r->owner;
-    if (!bucket)
+    *owner = r->owner;
+    if (!bucket) {
+        *owner = (struct auth_owner){ .account = r->who.identity->account };
         return r->who.identity->id.len > 0;
-    if (bucket != r->bucket_row && s3_owner_find(r, bucket->owner, &owner) != KIST_OK)
+    }
+    if (bucket != r->bucket_row && s3_owner_find(r, bucket->owner, owner) != KIST_OK) {
+        *owner = (struct auth_owner){ .id = BYTES_EMPTY };
         return false;
-    *owner_id = owner.id;
-    return s3_is_own(r, &owner);
+    }
+    return s3_is_own(r, owner);
 }
 
 static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s3_rules *rules,
                 const char *action, const struct object_id *id)
 {
-    struct bytes owner = BYTES_EMPTY;
+    struct auth_owner owner;
     bool own = is_own_bucket(r, bucket, &owner);
     bool lists = bucket && bucket->ownership != OWNERSHIP_ENFORCED && s3_acl_is_of_object(action);
     const struct auth_identity *who = r->who.identity;
-    struct question q = { .r = r, .bucket = bucket, .id = *id };
+    struct question q = { .r = r,
+                          .bucket = bucket,
+                          .account = owner.account,
+                          .id = *id,
+                          .puts = strcmp(action, "s3:PutObject") == 0 };
     if (own && !lists && who->is_root && !who->session &&
         (!rules || !rules->policy || is_about_policy(action)))
         return true; /* nothing can deny */
@@ -357,7 +427,7 @@ static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s
         return false;
     request.resource = bytes_str(resource);
     struct s3_acl_question asked = { .bucket = bucket,
-                                     .bucket_owner = owner,
+                                     .bucket_owner = owner.id,
                                      .action = action,
                                      .ignore_public = rules && rules->ignore_public_acls,
                                      .creating = r->creating,
@@ -378,6 +448,25 @@ static bool ask(struct s3_request *r, const Kist__Bucket *bucket, const struct s
         .restrict_public = rules && rules->restrict_public_buckets,
     };
     return access_is_allowed(&question);
+}
+
+/* Nobody is billed here, but who is not the owner must have said that he would be.
+ * https://docs.aws.amazon.com/AmazonS3/latest/userguide/RequesterPaysBuckets.html */
+static bool payer_agrees(struct s3_request *r, const Kist__Bucket *bucket,
+                         const struct s3_rules *rules)
+{
+    static const char name[] = "x-amz-request-payer";
+    struct auth_owner owner;
+    if (!bucket || !rules || !rules->requester_pays || is_own_bucket(r, bucket, &owner))
+        return true;
+    if (!r->who.identity->id.len ||
+        !(bytes_equal_nocase(s3_header(r, name), BYTES_LIT("requester")) ||
+          bytes_equal_nocase(s3_param(r, name), BYTES_LIT("requester"))))
+        return false;
+    if (!r->charged)
+        s3_add_header_str(r, "x-amz-request-charged", "requester");
+    r->charged = true;
+    return true;
 }
 
 /* Of an operation that names a version, the action has another name. */
@@ -411,7 +500,8 @@ bool s3_allowed_source(struct s3_request *r, const Kist__Bucket *bucket, const c
     struct s3_rules *rules = NULL;
     if (s3_rules_get(r->service, bucket, &rules) != KIST_OK)
         return false;
-    bool allowed = ask(r, bucket, rules, versioned_action(id->version, action), id);
+    bool allowed = payer_agrees(r, bucket, rules) &&
+                   ask(r, bucket, rules, versioned_action(id->version, action), id);
     s3_rules_drop(rules);
     return allowed;
 }
@@ -451,24 +541,11 @@ static bool extras_allowed(struct s3_request *r)
 
 bool s3_authorize_put(struct s3_request *r)
 {
-    bool allowed = s3_allowed(r, "s3:PutObject", r->key, VERSION_CURRENT) && extras_allowed(r);
+    bool allowed = payer_agrees(r, r->bucket_row, r->rules) &&
+                   s3_allowed(r, "s3:PutObject", r->key, VERSION_CURRENT) && extras_allowed(r);
     if (!allowed)
         s3_fail(r, S3_ACCESS_DENIED);
     return allowed;
-}
-
-/* Nobody is billed here, but who is not the owner must have said that he would be.
- * https://docs.aws.amazon.com/AmazonS3/latest/userguide/RequesterPaysBuckets.html */
-static bool payer_agrees(struct s3_request *r)
-{
-    static const char name[] = "x-amz-request-payer";
-    if (!r->bucket_row || !r->rules || !r->rules->requester_pays || s3_is_own(r, &r->owner))
-        return true;
-    bool agrees = bytes_equal_nocase(s3_header(r, name), BYTES_LIT("requester")) ||
-                  bytes_equal_nocase(s3_param(r, name), BYTES_LIT("requester"));
-    if (agrees && r->who.identity->id.len)
-        s3_add_header_str(r, "x-amz-request-charged", "requester");
-    return agrees && r->who.identity->id.len;
 }
 
 static bool action_allowed(struct s3_request *r, const char *action)
@@ -480,8 +557,8 @@ static bool action_allowed(struct s3_request *r, const char *action)
 static bool is_asked_again(const struct s3_request *r)
 {
     void (*handle)(struct s3_request *) = s3_operations[r->op_index].handle;
-    return handle == s3_put_object_tagging || handle == s3_put_object_retention ||
-           handle == s3_put_object_legal_hold;
+    return handle == s3_create_bucket || handle == s3_put_object_tagging ||
+           handle == s3_put_object_retention || handle == s3_put_object_legal_hold;
 }
 
 bool s3_authorize_body(struct s3_request *r)
@@ -495,7 +572,9 @@ bool s3_authorize_body(struct s3_request *r)
 bool s3_authorize(struct s3_request *r)
 {
     const char *action = s3_operations[r->op_index].action;
-    bool later = is_asked_again(r) && r->who.identity->id.len, allowed = payer_agrees(r);
+    bool form = s3_operations[r->op_index].handle == s3_post_object; /* whose fields will tell */
+    bool later = is_asked_again(r) && r->who.identity->id.len;
+    bool allowed = form || payer_agrees(r, r->bucket_row, r->rules);
     if (action && allowed && !later)
         allowed = action_allowed(r, action);
     if (allowed && r->scope == S3_SCOPE_OBJECT)

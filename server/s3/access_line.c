@@ -117,6 +117,58 @@ static void quoted(struct line *l, struct bytes text)
     add_str(l, "\"");
 }
 
+/* Parameters that are worth something to whoever reads them: of presigned URLs, which may bring
+ * customers' keys as well. */
+static bool is_secret(struct arena *arena, struct bytes name)
+{
+    static const char *const secrets[] = {
+        "X-Amz-Signature",
+        "Signature",
+        "X-Amz-Security-Token",
+        "x-amz-server-side-encryption-customer-key",
+        "x-amz-copy-source-server-side-encryption-customer-key",
+    };
+    struct bytes plain;
+    if (uri_decode_copy(arena, name, true, &plain) != KIST_OK)
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(secrets); i++)
+        if (bytes_equal_nocase(plain, bytes_str(secrets[i])))
+            return true;
+    return false;
+}
+
+static void add_url(struct line *l, struct arena *arena, struct bytes url)
+{
+    size_t at = bytes_find(url, BYTES_LIT("?"), 0);
+    at = at == SIZE_MAX ? url.len : at + 1;
+    add_safe(l, bytes_of(url.ptr, at), true);
+    while (at < url.len) {
+        size_t end = bytes_find(url, BYTES_LIT("&"), at);
+        end = end == SIZE_MAX ? url.len : end;
+        struct bytes part = bytes_of(url.ptr + at, end - at);
+        size_t eq = bytes_find(part, BYTES_LIT("="), 0);
+        bool hidden = eq != SIZE_MAX && is_secret(arena, bytes_of(part.ptr, eq));
+        add_safe(l, hidden ? bytes_of(part.ptr, eq + 1) : part, true);
+        if (hidden)
+            add_str(l, "REDACTED");
+        if (end < url.len)
+            add_str(l, "&");
+        at = end + 1;
+    }
+}
+
+/* A page that was opened by a presigned URL names it in what it asks for. */
+static void referer(struct line *l, const struct s3_request *r)
+{
+    struct bytes url = exchange_header(r->x, "referer");
+    add_str(l, " \"");
+    if (url.len)
+        add_url(l, r->arena, url);
+    else
+        add_str(l, "-");
+    add_str(l, "\"");
+}
+
 static void number(struct line *l, uint64_t value, bool known)
 {
     char text[24];
@@ -168,7 +220,7 @@ static void request_line(struct line *l, const struct s3_request *r)
     add_str(l, " \"");
     add_safe(l, r->http->method_name, false);
     add_str(l, " ");
-    add_safe(l, r->http->target, false);
+    add_url(l, r->arena, r->http->target);
     add_str(l, " HTTP/1.1\"");
 }
 
@@ -217,12 +269,12 @@ static void write_line(struct line *l, const struct s3_request *r, struct bytes 
     number(l, size, size_known);
     number(l, ms, true);
     number(l, turn, facts.replied_ns != 0);
-    quoted(l, s3_header(r, "referer"));
-    quoted(l, s3_header(r, "user-agent"));
+    referer(l, r);
+    quoted(l, exchange_header(r->x, "user-agent"));
     field(l, s3_param(r, "versionId"));
     field(l, bytes_str(facts.host_id));
     signature(l, r);
-    field(l, s3_header(r, "host"));
+    field(l, exchange_header(r->x, "host"));
     field(l, BYTES_EMPTY); /* TLS version */
     field(l, BYTES_EMPTY); /* access point */
     field(l, BYTES_EMPTY); /* whether an ACL was needed */

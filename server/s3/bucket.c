@@ -16,12 +16,13 @@ static void create_done(struct s3_request *r)
     s3_reply_empty(r, 200);
 }
 
-/* A constraint may name our region, us-east-1 too: old SDKs send it.
+/* Where the bucket is to be, and its tags, into r->asked; false after an error reply.
  * https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html */
-static bool location_fits(struct s3_request *r)
+static bool read_configuration(struct s3_request *r)
 {
     struct s3_xml_node *root = NULL;
     struct bytes xml = buf_bytes(&r->body->xml);
+    r->asked.known = true;
     if (!xml.len)
         return true;
     if (s3_xml_parse(xml, r->arena, &root) != KIST_OK ||
@@ -29,7 +30,25 @@ static bool location_fits(struct s3_request *r)
         s3_fail(r, S3_MALFORMED_XML);
         return false;
     }
-    struct bytes wanted = s3_xml_child_text(root, "LocationConstraint");
+    const struct s3_xml_node *tags = s3_xml_child(root, "Tags");
+    r->asked.location = s3_xml_child_text(root, "LocationConstraint");
+    return !tags || s3_tags_from_set(r, tags, 50, &r->asked.n_bucket_tags, &r->asked.bucket_tags);
+}
+
+/* Tags are a right of their own, as if they were set afterwards. */
+static bool tags_allowed(struct s3_request *r)
+{
+    bool allowed =
+        !r->asked.n_bucket_tags || s3_allowed(r, "s3:TagResource", BYTES_EMPTY, VERSION_CURRENT);
+    if (!allowed)
+        s3_fail(r, S3_ACCESS_DENIED);
+    return allowed;
+}
+
+/* A constraint may name our region, us-east-1 too: old SDKs send it. */
+static bool location_fits(struct s3_request *r)
+{
+    struct bytes wanted = r->asked.location;
     if (!wanted.len || bytes_equal(wanted, bytes_str(r->service->config.region)))
         return true;
     s3_fail(r, S3_ILLEGAL_LOCATION);
@@ -41,7 +60,8 @@ static void create_commit(struct s3_request *r)
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__CreateBucket create = KIST__CREATE_BUCKET__INIT;
     Kist__Bucket bucket = KIST__BUCKET__INIT;
-    if (!location_fits(r) || !s3_acl_of_bucket(r, &bucket))
+    if (!read_configuration(r) || !s3_authorize_body(r) || !tags_allowed(r) ||
+        !location_fits(r) || !s3_acl_of_bucket(r, &bucket))
         return;
     command.of_case = KIST__COMMAND__OF_CREATE_BUCKET;
     command.create_bucket = &create;
@@ -50,6 +70,8 @@ static void create_commit(struct s3_request *r)
     bucket.created_ms = s3_now(r);
     bucket.owner = s3_str(r, r->who.identity->id);
     bucket.region = s3_str(r, bytes_str(r->service->config.region));
+    bucket.n_tags = r->asked.n_bucket_tags;
+    bucket.tags = r->asked.bucket_tags;
     if (bytes_equal_nocase(s3_header(r, "x-amz-bucket-object-lock-enabled"), BYTES_LIT("true"))) {
         bucket.object_lock = true;
         bucket.versioning = VERSIONING_ENABLED;

@@ -18,6 +18,8 @@ static void put_policy(struct s3_request *r)
         s3_fail_message(r, S3_MALFORMED_POLICY, reason);
     else if (err != KIST_OK)
         s3_fail_err(r, err);
+    else if (policy_has_unknown_key(policy))
+        s3_fail_message(r, S3_MALFORMED_POLICY, "Policy has an invalid condition key");
     else if (r->rules && r->rules->block_public_policy && policy_is_public(policy))
         s3_fail_message(r, S3_ACCESS_DENIED,
                         "Access Denied: public policies are blocked by the BlockPublicPolicy "

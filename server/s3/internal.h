@@ -87,6 +87,9 @@ struct s3_asked {
     size_t n_tags;
     Kist__Pair **tags;
     struct bytes lock_mode, lock_until, hold;
+    struct bytes location; /* of a new bucket, as its tags */
+    size_t n_bucket_tags;
+    Kist__Pair **bucket_tags;
 };
 
 struct s3_request {
@@ -101,6 +104,7 @@ struct s3_request {
     uint64_t version;         /* versionId: VERSION_CURRENT when absent */
     Kist__Bucket *bucket_row; /* NULL: no bucket was asked for, or CreateBucket */
     struct auth_owner owner;  /* of bucket_row */
+    bool charged;             /* x-amz-request-charged says so */
     bool creating;            /* access.c: the question is about an object to be */
     struct auth_owner shown;  /* the last that s3_owner_shown() looked up */
     struct s3_rules *rules;   /* of bucket_row; NULL: it has none */
@@ -363,6 +367,9 @@ void s3_meta_reply(struct s3_request *r, const Kist__Object *o, bool default_typ
 /* Tagging documents. limit: 10 for objects, 50 for buckets. */
 bool s3_tags_from_xml(struct s3_request *r, struct bytes xml, size_t limit, size_t *n,
                       Kist__Pair ***out);
+/* The same of the element that holds them; NULL is no document. */
+bool s3_tags_from_set(struct s3_request *r, const struct s3_xml_node *set, size_t limit,
+                      size_t *n, Kist__Pair ***out);
 void s3_tags_reply(struct s3_request *r, size_t n, Kist__Pair **tags);
 
 /* ---- encryption.c ---- */

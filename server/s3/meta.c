@@ -258,9 +258,15 @@ bool s3_tags_from_xml(struct s3_request *r, struct bytes xml, size_t limit, size
 {
     struct s3_xml_node *root = NULL;
     enum kist_err err = s3_xml_parse(xml, r->arena, &root);
-    const struct s3_xml_node *set = s3_xml_child(root, "TagSet");
+    bool fits = err == KIST_OK && strcmp(root->name, "Tagging") == 0;
+    return s3_tags_from_set(r, fits ? s3_xml_child(root, "TagSet") : NULL, limit, n, out);
+}
+
+bool s3_tags_from_set(struct s3_request *r, const struct s3_xml_node *set, size_t limit,
+                      size_t *n, Kist__Pair ***out)
+{
     Kist__Pair **tags = arena_alloc(r->arena, limit * sizeof(*tags));
-    if (err != KIST_OK || !set || strcmp(root->name, "Tagging") != 0 || !tags) {
+    if (!set || !tags) {
         s3_fail(r, S3_MALFORMED_XML);
         return false;
     }

@@ -211,6 +211,7 @@ void s3_part_commit(struct s3_request *r, void (*then)(struct s3_request *r))
     put.nonce = schema_data(bytes_of(p->id.nonce, 8));
     put.number = p->number;
     put.part = &part;
+    part.counted = true;
     part.mtime_ms = s3_now(r);
     part.checksum = s3_checksum_record(r);
     if (r->seal) {

@@ -383,6 +383,12 @@ void s3_website(struct s3_request *r)
     if (err == KIST_OK)
         err = s3_rules_get(r->service, r->bucket_row, &r->rules);
     bool is_site = err == KIST_OK && r->rules && r->rules->website;
+    /* "Any request to such a bucket receives a 403": visitors cannot say that they pay.
+     * https://docs.aws.amazon.com/AmazonS3/latest/userguide/WebsiteEndpoints.html */
+    if (is_site && r->rules->requester_pays) {
+        error_page(r, S3_ACCESS_DENIED);
+        return;
+    }
     struct bytes function = is_site ? function_of(r) : BYTES_EMPTY;
     if (function.len) {
         run_function(r, function);

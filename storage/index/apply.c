@@ -75,6 +75,7 @@ enum kist_err apply_count(struct apply *a, uint64_t bucket_id, struct stats_chan
     stats->bytes += change.bytes;
     stats->uploads += change.uploads;
     stats->versions += change.versions;
+    stats->part_bytes += change.part_bytes;
     return apply_set(a, &key, stats);
 }
 

@@ -48,7 +48,7 @@ static enum kist_err judge(struct apply *a, const Kist__AppendObject *c, Kist__B
         return KIST_E_BUCKET_STATE;
     TRY(apply_check(a, *bucket, c->key, c->condition, current));
     const Kist__Object *o = *current;
-    TRY(apply_quota(a, *bucket, o, (o ? o->size : 0) + c->part->size));
+    TRY(apply_quota(a, *bucket, o, (o ? o->size : 0) + c->part->size, 0));
     if (c->offset != (o ? o->size : 0))
         return KIST_E_WRITE_OFFSET;
     if (!o)

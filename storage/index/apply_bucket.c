@@ -105,8 +105,8 @@ enum kist_err apply_put_versioning(struct apply *a, const Kist__PutVersioning *c
     return apply_set(a, &key, bucket);
 }
 
-enum kist_err apply_quota(struct apply *a, const Kist__Bucket *bucket,
-                          const Kist__Object *current, uint64_t size)
+static enum kist_err check_quota(struct apply *a, const Kist__Bucket *bucket, int64_t bytes,
+                                 int64_t objects)
 {
     struct row_key key;
     Kist__BucketStats none = KIST__BUCKET_STATS__INIT, *stats = &none;
@@ -116,16 +116,26 @@ enum kist_err apply_quota(struct apply *a, const Kist__Bucket *bucket,
     enum kist_err err = apply_get(a, &key, &kist__bucket_stats__descriptor, &stats);
     if (err != KIST_OK && err != KIST_E_NOT_FOUND)
         return err;
-    bool goes = current && !version_is_kept(bucket, current);
-    int64_t bytes = (int64_t)size - (goes ? (int64_t)current->size : 0);
-    int64_t objects = goes ? 0 : 1;
     if (bytes > 0 && bucket->quota_bytes &&
-        (uint64_t)(stats->bytes + bytes) > bucket->quota_bytes - 1)
+        (uint64_t)(stats->bytes + stats->part_bytes + bytes) > bucket->quota_bytes - 1)
         return KIST_E_QUOTA;
     if (objects > 0 && bucket->quota_objects &&
         (uint64_t)(stats->objects + stats->versions + objects) > bucket->quota_objects - 1)
         return KIST_E_QUOTA;
     return KIST_OK;
+}
+
+enum kist_err apply_quota(struct apply *a, const Kist__Bucket *bucket,
+                          const Kist__Object *current, uint64_t size, uint64_t part_bytes)
+{
+    bool goes = current && !version_is_kept(bucket, current);
+    int64_t gone = (int64_t)part_bytes + (goes ? (int64_t)current->size : 0);
+    return check_quota(a, bucket, (int64_t)size - gone, goes ? 0 : 1);
+}
+
+enum kist_err apply_part_quota(struct apply *a, const Kist__Bucket *bucket, int64_t bytes)
+{
+    return check_quota(a, bucket, bytes, 0);
 }
 
 enum kist_err apply_put_bucket_config(struct apply *a, const Kist__PutBucketConfig *c)

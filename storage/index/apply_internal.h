@@ -47,7 +47,7 @@ void apply_drop(struct apply *a, const struct row_key *key);
 enum kist_err apply_bucket(struct apply *a, const char *name, Kist__Bucket **out) MUST_CHECK;
 /* Adds to a bucket's statistics. */
 struct stats_change {
-    int64_t objects, bytes, uploads, versions;
+    int64_t objects, bytes, uploads, versions, part_bytes;
 };
 enum kist_err apply_count(struct apply *a, uint64_t bucket_id,
                           struct stats_change change) MUST_CHECK;
@@ -70,10 +70,14 @@ enum kist_err apply_freed(struct apply *a, const Kist__Freed *c) MUST_CHECK;
 enum kist_err apply_mark_chunk(struct apply *a, const Kist__MarkChunk *c) MUST_CHECK;
 
 /* apply_bucket.c */
-/* An object of that size is to take the place of current (NULL: of nothing). KIST_E_QUOTA; what
- * makes a bucket smaller is always allowed. */
+/* An object of that size is to take the place of current (NULL: of nothing), and of so many bytes
+ * of parts. KIST_E_QUOTA; what makes a bucket smaller is always allowed. */
 enum kist_err apply_quota(struct apply *a, const Kist__Bucket *bucket,
-                          const Kist__Object *current, uint64_t size) MUST_CHECK;
+                          const Kist__Object *current, uint64_t size,
+                          uint64_t part_bytes) MUST_CHECK;
+/* So many bytes of parts more, or less. KIST_E_QUOTA. */
+enum kist_err apply_part_quota(struct apply *a, const Kist__Bucket *bucket,
+                               int64_t bytes) MUST_CHECK;
 enum kist_err apply_create_bucket(struct apply *a, Kist__CreateBucket *c) MUST_CHECK;
 enum kist_err apply_delete_bucket(struct apply *a, const Kist__DeleteBucket *c) MUST_CHECK;
 enum kist_err apply_put_versioning(struct apply *a, const Kist__PutVersioning *c) MUST_CHECK;

@@ -45,21 +45,46 @@ static enum kist_err upload_get(struct apply *a, const char *bucket_name, Protob
     return KIST_OK;
 }
 
+/* What the part takes the place of, and how many bytes more the bucket then holds. Commands from
+ * before parts were counted were accepted without, and are again. */
+static enum kist_err part_change(struct apply *a, const Kist__PutPart *c,
+                                 const Kist__Bucket *bucket, Kist__Part **old, int64_t *bytes)
+{
+    struct row_key row;
+    row_part(&row, c->upload_id, c->number);
+    enum kist_err err = apply_get(a, &row, &kist__part__descriptor, old);
+    if (err != KIST_OK && err != KIST_E_NOT_FOUND)
+        return err;
+    *bytes = c->part->counted ? (int64_t)c->part->size : 0;
+    if (*old && (*old)->counted)
+        *bytes -= (int64_t)(*old)->size;
+    return *bytes > 0 ? apply_part_quota(a, bucket, *bytes) : KIST_OK;
+}
+
+/* In the upload as well, so that its end need not look at the parts. */
+static enum kist_err count_part(struct apply *a, const Kist__Bucket *bucket, Kist__Upload *upload,
+                                const struct row_key *upload_row, int64_t bytes)
+{
+    upload->part_bytes += (uint64_t)bytes;
+    TRY(apply_set(a, upload_row, upload));
+    return apply_count(a, bucket->id, (struct stats_change){ .part_bytes = bytes });
+}
+
 enum kist_err apply_put_part(struct apply *a, Kist__PutPart *c)
 {
     Kist__Bucket *bucket;
     Kist__Upload *upload;
     Kist__Part *old = NULL;
-    struct row_key row;
+    struct row_key upload_row, row;
+    int64_t bytes = 0;
     if (!c->part || c->number < 1 || c->number > PART_NUMBER_MAX)
         return KIST_E_CORRUPT;
-    TRY(upload_get(a, c->bucket, c->key, c->upload_id, c->nonce, &row, &bucket, &upload));
+    TRY(upload_get(a, c->bucket, c->key, c->upload_id, c->nonce, &upload_row, &bucket, &upload));
+    TRY(part_change(a, c, bucket, &old, &bytes));
     TRY(apply_adopt(a, c->n_chunks, c->chunks, 0, c->body_crc, NULL, &c->part->data));
     row_part(&row, c->upload_id, c->number);
-    enum kist_err err = apply_get(a, &row, &kist__part__descriptor, &old);
-    if (err != KIST_OK && err != KIST_E_NOT_FOUND)
-        return err;
     TRY(apply_set(a, &row, c->part));
+    TRY(count_part(a, bucket, upload, &upload_row, bytes));
     if (old)
         TRY(apply_discard(a, old->data, old->size));
     a->result->size = c->part->size;
@@ -224,6 +249,7 @@ static enum kist_err settle_parts(struct apply *a, struct completion *p)
             break;
         if (i < p->command->n_parts && p->command->parts[i]->number == number) {
             part->start = p->parts[i++].start;
+            part->counted = false;
             err = apply_set(a, &row, part);
         } else {
             err = apply_discard(a, part->data, part->size);
@@ -261,6 +287,15 @@ static void object_from_upload(Kist__Object *o, const struct completion *p, uint
     o->data = data;
 }
 
+static enum kist_err end_upload(struct apply *a, const Kist__Bucket *bucket,
+                                const Kist__Upload *upload, const struct row_key *row)
+{
+    struct stats_change change = { .uploads = -1, .part_bytes = -(int64_t)upload->part_bytes };
+    TRY(apply_unschedule_upload(a, bucket, upload));
+    apply_drop(a, row);
+    return apply_count(a, bucket->id, change);
+}
+
 static enum kist_err complete(struct apply *a, struct completion *p, const Kist__Bucket *bucket,
                               const struct row_key *upload_row)
 {
@@ -281,12 +316,10 @@ static enum kist_err complete(struct apply *a, struct completion *p, const Kist_
     object_from_upload(&object, p, etag, &data);
     TRY(object_checksum(a, p, &object.checksum));
     TRY(apply_check(a, bucket, c->key, c->condition, &current));
-    TRY(apply_quota(a, bucket, current, object.size));
+    TRY(apply_quota(a, bucket, current, object.size, p->upload->part_bytes));
     TRY(settle_parts(a, p));
     TRY(apply_replace(a, bucket, c->key, current, &object));
-    TRY(apply_unschedule_upload(a, bucket, p->upload));
-    apply_drop(a, upload_row);
-    return apply_count(a, bucket->id, (struct stats_change){ .uploads = -1 });
+    return end_upload(a, bucket, p->upload, upload_row);
 }
 
 enum kist_err apply_complete_upload(struct apply *a, const Kist__CompleteUpload *c)
@@ -315,7 +348,5 @@ enum kist_err apply_abort_upload(struct apply *a, const Kist__AbortUpload *c)
     Kist__Data data = KIST__DATA__INIT;
     data.manifest = c->upload_id;
     TRY(apply_discard(a, &data, 0));
-    TRY(apply_unschedule_upload(a, bucket, upload));
-    apply_drop(a, &row);
-    return apply_count(a, bucket->id, (struct stats_change){ .uploads = -1 });
+    return end_upload(a, bucket, upload, &row);
 }

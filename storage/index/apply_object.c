@@ -127,7 +127,7 @@ enum kist_err apply_put_object(struct apply *a, Kist__PutObject *c)
         return KIST_E_CORRUPT;
     TRY(apply_bucket(a, c->bucket, &bucket));
     TRY(apply_check(a, bucket, c->key, c->condition, &current));
-    TRY(apply_quota(a, bucket, current, c->object->size));
+    TRY(apply_quota(a, bucket, current, c->object->size, 0));
     TRY(apply_adopt(a, c->n_chunks, c->chunks, a->input->index, c->body_crc, c->object,
                     &c->object->data));
     return apply_replace(a, bucket, c->key, current, c->object);
@@ -185,7 +185,7 @@ enum kist_err apply_copy_object(struct apply *a, Kist__CopyObject *c)
         return KIST_E_CONFLICT;
     TRY(apply_bucket(a, c->bucket, &to));
     TRY(apply_check(a, to, c->key, c->condition, &current));
-    TRY(apply_quota(a, to, current, source->size));
+    TRY(apply_quota(a, to, current, source->size, 0));
     bool same =
         from->id == to->id && bytes_equal(schema_bytes(c->source_key), schema_bytes(c->key));
     c->object->data = source->data;

@@ -215,6 +215,16 @@ static enum kist_err on_null(struct fsck *f, struct bytes key, struct bytes valu
     return KIST_OK;
 }
 
+/* What an upload's parts count for its bucket, they count for itself. */
+static enum kist_err on_own_upload(struct fsck *f, struct bytes key, struct bytes value)
+{
+    Kist__Upload *u;
+    (void)key;
+    TRY(schema_unpack(&kist__upload__descriptor, value, &f->arena, &u));
+    f->found.part_bytes += (int64_t)u->part_bytes;
+    return KIST_OK;
+}
+
 static enum kist_err on_bucket(struct fsck *f, struct bytes key, struct bytes value)
 {
     static const enum row_table tables[] = { ROW_OBJECT, ROW_VERSION };
@@ -229,6 +239,9 @@ static enum kist_err on_bucket(struct fsck *f, struct bytes key, struct bytes va
         row_add_u64(&row, id);
         TRY(walk(f, row_bytes(&row), on_object));
     }
+    row_start(&row, ROW_UPLOAD);
+    row_add_u64(&row, id);
+    TRY(walk(f, row_bytes(&row), on_own_upload));
     Kist__BucketStats none = KIST__BUCKET_STATS__INIT, *stats = &none;
     row_stats(&row, id);
     enum kist_err err =
@@ -236,7 +249,7 @@ static enum kist_err on_bucket(struct fsck *f, struct bytes key, struct bytes va
     if (err != KIST_OK && err != KIST_E_NOT_FOUND)
         return err;
     if (stats->objects != f->found.objects || stats->bytes != f->found.bytes ||
-        stats->versions != f->found.versions)
+        stats->versions != f->found.versions || stats->part_bytes != f->found.part_bytes)
         problem(f, "bucket %" PRIu64 ": statistics are wrong", id);
     return KIST_OK;
 }

@@ -8,6 +8,9 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import quote
 
+import boto3
+from botocore.config import Config
+
 from accounts import Account, kist_account
 from kist_server import ACCESS_KEY, BIN, SECRET_KEY, Server
 from s3_raw import RawClient, Signature
@@ -104,6 +107,35 @@ class AccessLog(Semantics):
         self.assertEqual((first["requester"], first["error"], first["signature"], first["auth"]),
                          ("-", "AccessDenied", "-", "-"))
         self.assertEqual((second["requester"], second["error"]), ("-", "SignatureDoesNotMatch"))
+
+    def test_what_is_presigned_stays_secret(self):
+        """Who may read the log must not be able to use what it says."""
+        self.enable("presigned", "u/")
+        self.s3.put_object(Bucket="presigned", Key="k", Body=b"x")
+        token = "a+session/token="
+        urls = [boto3.client(
+            "s3", endpoint_url=self.server.endpoint, region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
+            aws_session_token=token if version == "s3v4" else None,
+            config=Config(signature_version=version, s3={"addressing_style": "path"})
+        ).generate_presigned_url("get_object", Params={"Bucket": "presigned", "Key": "k"})
+            for version in ("s3v4", "s3")]
+        urls.append(urls[1].replace("Signature=", "Sig%6Eature=") + "&a=b&"
+                    "x-amz-server-side-encryption-customer-key=c2VjcmV0LWtleQ%3D%3D")
+        for url in urls:
+            request = urllib.request.Request(url, headers={"Referer": url})
+            try:
+                urllib.request.urlopen(request).close()
+            except urllib.error.HTTPError as error:
+                error.close()
+        lines = self.lines("u/", 4)[1:]
+        hidden = re.compile(r"((?:Signature|Sig%6Eature|Token|customer-key)=)[^&]*")
+        for line, url in zip(lines, urls):
+            redacted = hidden.sub(r"\1REDACTED", url)
+            self.assertNotEqual(redacted, url)
+            self.assertEqual(line["referer"], f'"{redacted}"')
+            self.assertEqual(line["uri"], f'"GET /{redacted.split("/", 3)[3]} HTTP/1.1"')
+        self.assertIn(f"X-Amz-Credential={ACCESS_KEY}%2F", lines[0]["uri"])
 
     def test_the_target_may_be_itself(self):
         """Deliveries are no requests: they are not logged, and nothing grows by itself."""

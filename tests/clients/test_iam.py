@@ -6,6 +6,7 @@ import subprocess
 from botocore.exceptions import ClientError
 
 from identities import Identities
+from s3_raw import Signature
 from workflow import boto_client
 
 ALLOW_READ = {"Version": "2012-10-17", "Statement": {
@@ -313,6 +314,61 @@ class Iam(Identities):
                     "s3:PutBucketObjectLockConfiguration"]}}))
         s3.create_bucket(Bucket="founded-more", ACL="public-read", ObjectOwnership="ObjectWriter",
                          ObjectLockEnabledForBucket=True)
+
+    def test_conditions_about_new_buckets(self):
+        """Where a bucket is to be and which tags it gets; whose a resource is."""
+        account = self.sts.get_caller_identity()["Account"]
+        allow = lambda action, **condition: {"Effect": "Allow", "Action": action, "Resource": "*",
+                                             "Condition": condition}
+        _, s3 = self.user("placer", {"Version": "2012-10-17", "Statement": [
+            allow("s3:CreateBucket", StringEquals={"s3:LocationConstraint": "us-east-1",
+                                                   "s3:ResourceAccount": account}),
+            allow("s3:CreateBucket", StringEquals={"aws:RequestTag/team": "blue"},
+                  **{"ForAllValues:StringEquals": {"aws:TagKeys": ["team", "cost"]}}),
+            allow("s3:ListBucket", StringEquals={"aws:ResourceAccount": account}),
+            allow("s3:GetBucketTagging", StringEquals={"aws:ResourceAccount": "1" * 12})]})
+        create = lambda name, body: s3_raw.request("PUT", "/" + name, body=(
+            f"<CreateBucketConfiguration>{body}</CreateBucketConfiguration>".encode()),
+            signature=Signature(access=key["AccessKeyId"], secret=key["SecretAccessKey"])).status
+        key, s3_raw = self.iam.create_access_key(UserName="placer")["AccessKey"], self.raw
+        place = "<LocationConstraint>us-east-1</LocationConstraint>"
+        tag = "<Tag><Key>{}</Key><Value>{}</Value></Tag>"
+        tags = lambda *pairs: "<Tags>" + "".join(tag.format(*p) for p in pairs) + "</Tags>"
+        self.denied(s3.create_bucket, Bucket="place-none")
+        self.assertEqual(create("place-there", place), 200)
+        blue = tags(("team", "blue"), ("cost", "1"))
+        self.assertEqual(create("place-tagged", blue), 403)     # s3:TagResource as well
+        self.iam.put_user_policy(UserName="placer", PolicyName="tags", PolicyDocument=json.dumps(
+            {"Version": "2012-10-17", "Statement": allow("s3:TagResource")}))
+        self.assertEqual(create("place-tagged", tags(("team", "red"))), 403)
+        self.assertEqual(create("place-tagged", tags(("team", "blue"), ("other", "1"))), 403)
+        self.assertEqual(create("place-tagged", blue.replace("<Value>1", "<Value>" + 300 * "1")),
+                         400)
+        self.assertEqual(create("place-tagged", blue), 200)
+        self.assertEqual(self.s3.get_bucket_tagging(Bucket="place-tagged")["TagSet"],
+                         [{"Key": "team", "Value": "blue"}, {"Key": "cost", "Value": "1"}])
+        s3.list_objects_v2(Bucket="place-tagged")
+        self.denied(s3.get_bucket_tagging, Bucket="place-tagged")
+
+    def test_nobody_is_a_service(self):
+        """A denial that spares AWS's own services bites everybody."""
+        _, s3 = self.user("spared", ALLOW_READ)
+        for key in ("aws:PrincipalIsAWSService", "aws:ViaAWSService"):
+            s3.list_objects_v2(Bucket=self.bucket)
+            deny = {"Version": "2012-10-17", "Statement": {
+                "Effect": "Deny", "Action": "s3:*", "Resource": "*",
+                "Condition": {"Bool": {key: "false"}}}}
+            self.iam.put_user_policy(UserName="spared", PolicyName=key[4:],
+                                     PolicyDocument=json.dumps(deny))
+            self.denied(s3.list_objects_v2, Bucket=self.bucket)
+            self.iam.delete_user_policy(UserName="spared", PolicyName=key[4:])
+
+    def test_any_condition_key(self):
+        """IAM takes keys that no service has: they are absent."""
+        _, s3 = self.user("wordy", {"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*",
+             "Condition": {"Null": {"s3:NoSuchKey": "true", "aws:NoSuchKey": "true"}}}]})
+        s3.list_objects_v2(Bucket=self.bucket)
 
     def test_bad_requests(self):
         self.fails("ValidationError", 400, self.iam.create_user, UserName="no spaces")

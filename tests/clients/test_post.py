@@ -188,6 +188,17 @@ class Post(Semantics):
             signed["x-amz-signature"] = hmac.new(k, policy.encode(), hashlib.sha256).hexdigest()
             self.refused(self.send(form(signed.items())), 400, "InvalidPolicyDocument")
 
+    def test_forms_are_under_no_condition(self):
+        """If-None-Match is no field of a form: policies that ask for it refuse the form."""
+        policy = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject",
+                  "Resource": f"arn:aws:s3:::{self.bucket}/no/*",
+                  "Condition": {"Null": {"s3:if-none-match": "true"}}}
+        self.s3.put_bucket_policy(Bucket=self.bucket, Policy=json.dumps({"Statement": policy}))
+        reply = self.send(form(self.signed([("key", "no/condition"), ("if-none-match", "*")])),
+                          headers={"If-None-Match": "*"})
+        self.s3.delete_bucket_policy(Bucket=self.bucket)
+        self.refused(reply, 403, "AccessDenied")
+
     def test_signatures(self):
         key = [("key", "no/signature")]
         for changes, code in (({"x-amz-signature": "0" * 64}, "SignatureDoesNotMatch"),

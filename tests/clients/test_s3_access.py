@@ -2,8 +2,12 @@
 configurations that only need to be kept."""
 import datetime
 import json
+import ssl
 
+import kist_server
+from s3_raw import RawClient, Signature
 from semantics import Semantics
+from workflow import boto_client
 
 ORIGIN = "https://app.example.org"
 
@@ -128,6 +132,93 @@ class Access(Semantics):
         self.assertEqual(self.anonymous("GET", f"/{bucket}?prefix=pub/a").status, 200)
         self.assert_denied(self.anonymous("GET", f"/{bucket}?prefix=priv/a"))
         self.assert_denied(self.anonymous("GET", f"/{bucket}"))
+
+    def test_condition_keys_exist(self):
+        bucket = self.bucket_of("a-keys", statement("a-keys"))
+        kept = self.s3.get_bucket_policy(Bucket=bucket)["Policy"]
+        for key in ("s3:prefixes", "s3:ExistingObjectTag/", "aws:SourceIpp"):
+            reply = self.raw_fails("MalformedPolicy", 400, "PUT", f"/{bucket}?policy=", body=json.dumps(
+                {"Statement": [statement(bucket, Condition={"Null": {key: "true"}})]}).encode())
+            self.assertIn(b"<Message>Policy has an invalid condition key</Message>", reply.body)
+        self.assertEqual(self.s3.get_bucket_policy(Bucket=bucket)["Policy"], kept)
+        self.set_policy(bucket, statement(bucket, Condition={"Null": {
+            "s3:DataAccessPointArn": "true", "aws:SourceVpce": "true", "aws:TagKeys": "true"}}))
+        self.assertEqual(self.anonymous("GET", f"/{bucket}/none").status, 403)  # may not list
+
+    def holds(self, bucket, condition, ask):
+        """Whether a denial under the condition bites."""
+        self.set_policy(bucket, statement(bucket, "Deny", action="s3:*", Condition=condition))
+        status = ask()
+        self.s3.delete_bucket_policy(Bucket=bucket)
+        self.assertIn(status, (200, 403))
+        return status == 403
+
+    def test_conditions_about_signatures(self):
+        bucket = self.bucket_of("a-signed")
+        self.s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+        ago = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=5)
+        url = boto_client(self.server, signature_version="s3v4").generate_presigned_url(
+            "get_object", Params={"Bucket": bucket, "Key": "k"}, ExpiresIn=600)
+        sigv2 = boto_client(self.server, signature_version="s3").generate_presigned_url(
+            "get_object", Params={"Bucket": bucket, "Key": "k"}, ExpiresIn=600)
+        fresh = lambda: self.raw.request("GET", f"/{bucket}/k").status
+        old = lambda: self.raw.request("GET", f"/{bucket}/k", signature=Signature(when=ago)).status
+        presigned = lambda link: lambda: self.anonymous("GET", "/" + link.split("/", 3)[3]).status
+        older = {"NumericGreaterThan": {"s3:signatureAge": "250000"}}
+        known = {"NumericLessThan": {"s3:signatureAge": "250000"}}
+        unknown = {"Null": {"s3:signatureAge": "true"}}
+        for ask, expected in ((fresh, (False, True, False)), (old, (True, False, False)),
+                              (presigned(url), (False, True, False)),
+                              (presigned(sigv2), (False, False, True))):
+            self.assertEqual(tuple(self.holds(bucket, c, ask) for c in (older, known, unknown)),
+                             expected)
+
+    def test_conditions_about_tls(self):
+        secure = kist_server.shared(tls=True)
+        s3, raw = boto_client(secure), RawClient(secure)
+        bucket = "a-tls"
+        s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+        s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Statement": [statement(
+            bucket, "Deny", Condition={"NumericLessThan": {"s3:TlsVersion": "1.3"}})]}))
+        self.assertEqual(raw.request("GET", f"/{bucket}/k").status, 200)
+        raw.context.maximum_version = ssl.TLSVersion.TLSv1_2
+        self.assert_denied(raw.request("GET", f"/{bucket}/k"))
+        plain = self.bucket_of("a-tls-plain")
+        self.s3.put_object(Bucket=plain, Key="k", Body=b"x")
+        self.assertTrue(self.holds(plain, {"Null": {"s3:TlsVersion": "true"}}, lambda:
+                                   self.raw.request("GET", f"/{plain}/k").status))
+
+    def test_conditions_about_writes(self):
+        """As AWS's guide has it: no object without a condition, but uploads may have parts."""
+        bucket = self.bucket_of("a-written")
+        self.set_policy(bucket, statement(bucket, "Deny", action="s3:PutObject", Condition={
+            "Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}))
+        new = {"headers": {"If-None-Match": "*"}}
+        self.raw_fails("AccessDenied", 403, "PUT", f"/{bucket}/k", body=b"x")
+        self.assertEqual(self.raw.request("PUT", f"/{bucket}/k", body=b"x", **new).status, 200)
+        upload = self.s3.create_multipart_upload(Bucket=bucket, Key="m")["UploadId"]
+        part = self.s3.upload_part(Bucket=bucket, Key="m", UploadId=upload, PartNumber=1, Body=b"x")
+        target, body = f"/{bucket}/m?uploadId={upload}", (
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+            f"<ETag>{part['ETag']}</ETag></Part></CompleteMultipartUpload>").encode()
+        self.raw_fails("AccessDenied", 403, "POST", target, body=body)
+        self.assertEqual(self.raw.request("POST", target, body=body, **new).status, 200)
+
+    def test_conditions_about_versions(self):
+        bucket = self.bucket_of("a-versions")
+        self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        version = self.s3.put_object(Bucket=bucket, Key="k", Body=b"x")["VersionId"]
+        self.set_policy(bucket, statement(bucket, "Deny", action=[
+            "s3:DeleteObjectVersion", "s3:GetObjectVersion"], Condition={
+                "StringEquals": {"s3:VersionId": version}}))
+        exact = {"Key": "k", "VersionId": version}
+        self.fails("AccessDenied", 403, self.s3.get_object, Bucket=bucket, **exact)
+        self.fails("AccessDenied", 403, self.s3.copy_object, Bucket=bucket, Key="copy",
+                   CopySource={"Bucket": bucket, **exact})
+        reply = self.s3.delete_objects(Bucket=bucket, Delete={"Objects": [exact]})
+        self.assertEqual([e["Code"] for e in reply.get("Errors", [])], ["AccessDenied"])
+        self.s3.get_object(Bucket=bucket, Key="k")
 
     def test_conditions_about_bodies(self):
         """What a body asks for is what a header would ask for."""

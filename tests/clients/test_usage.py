@@ -45,6 +45,9 @@ class Usage(unittest.TestCase):
         root.s3.put_object(Bucket="used", Key="k", Body=b"x" * 1000)        # 6
         root.s3.put_object(Bucket="used", Key="l", Body=b"y" * 500)         # 7
         root.s3.delete_bucket(Bucket="gone")                       # 8
+        upload = root.s3.create_multipart_upload(Bucket="used", Key="n")["UploadId"]        # 9
+        root.s3.upload_part(Bucket="used", Key="n", UploadId=upload, PartNumber=1,          # 10
+                            Body=b"p" * 70)
         for _ in range(3):
             ann.s3.get_object(Bucket="used", Key="k")["Body"].read()
         ann.s3.put_object(Bucket="used", Key="m", Body=b"z" * 250)
@@ -57,17 +60,18 @@ class Usage(unittest.TestCase):
             self.work(server)
             self.assertEqual(page(server)["users"], [])            # nothing was recorded yet
             bucket, = page(server)["buckets"]
-            self.assertEqual((bucket["objects"], bucket["bytes"]), (3, 1750))
+            self.assertEqual((bucket["objects"], bucket["bytes"], bucket["uploads"],
+                              bucket["part_bytes"]), (3, 1750, 1, 70))
         with Server(data=self.data, flags=NEVER) as server:
             told = page(server)
             bucket, = told["buckets"]
             users = {row["user"]: row for row in told["users"]}
         self.assertEqual((bucket["bucket"], bucket["bytes"], bucket["bytes_in"]),
-                         ("used", 1750, 1750))
+                         ("used", 1750, 1820))
         # CreateBucket found no bucket yet; the anonymous GETs did.
-        self.assertEqual(bucket["requests"], 2 + 4 + 2)
+        self.assertEqual(bucket["requests"], 4 + 4 + 2)
         self.assertEqual(set(users), {"anonymous", "root", "user/ann"})
-        self.assertEqual(users["root"]["requests"], 8)
+        self.assertEqual(users["root"]["requests"], 10)
         self.assertEqual((users["user/ann"]["requests"], users["user/ann"]["bytes_in"],
                           users["user/ann"]["bytes_out"]), (4, 250, 3000))
         self.assertEqual(users["user/ann"]["account"], bucket["account"])
@@ -75,10 +79,10 @@ class Usage(unittest.TestCase):
 
         lines = kist_usage(self.data)
         row = next(x for x in lines if x and x[0] == "used")
-        self.assertEqual(row[1:7], ["3", "0", "1750", "0", "8", "1750"])
+        self.assertEqual(row[1:8], ["3", "0", "1750", "1", "70", "10", "1820"])
         own = next(x for x in lines if x and x[0] == bucket["account"] and x[1] == "root"
-                   and len(x) == 9)
-        self.assertEqual(own[2:8], row[1:7])
+                   and len(x) == 10)
+        self.assertEqual(own[2:9], row[1:8])
         self.assertIn([bucket["account"], "user/ann", "4", "250", "3000"], lines)
         days = kist_usage(self.data, "--days", "2")[1:]
         self.assertEqual(sum(int(x[3]) for x in days if x[2] == "user/ann" and x[6] == "used"), 4)

@@ -68,6 +68,17 @@ class Website(Semantics):
         self.assertEqual(self.ask("/", bucket="www-none").status, 404)
         self.assertEqual(self.ask("/", bucket=self.bucket).status, 404)    # has no website
 
+    def test_requester_pays(self):
+        bucket = "www-pays"
+        self.site(bucket, configuration())
+        for payer, status in (("Requester", 403), ("BucketOwner", 200)):
+            self.s3.put_bucket_request_payment(Bucket=bucket, RequestPaymentConfiguration={
+                "Payer": payer})
+            for headers in ({}, {"x-amz-request-payer": "requester"}):
+                self.assertEqual(self.ask("/", bucket=bucket, **headers).status, status)
+            self.assertEqual(self.ask("/docs", bucket=bucket).status,
+                             302 if status == 200 else 403)
+
     def test_validation_and_ranges(self):
         first = self.ask("/app.js")
         self.assertEqual(self.ask("/app.js", if_none_match=first.headers["ETag"]).status, 304)

@@ -130,6 +130,27 @@ static const struct {
     { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":\"0.0.0.0/"
       "0\"}}," OK_TAIL,
       true },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/"
+      "9\",\"0.0.0.0/1\"]}}," OK_TAIL,
+      true },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/"
+      "9\",\"128.0.0.0/7\"]}}," OK_TAIL,
+      true },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/"
+      "9\",\"11.0.0.0/8\"]}}," OK_TAIL,
+      false },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/"
+      "9\",\"10.1.2.3\"]}}," OK_TAIL,
+      false },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/"
+      "9\",\"2001::/31\"]}}," OK_TAIL,
+      true },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/"
+      "9\",\"2001:db8::/32\"]}}," OK_TAIL,
+      false },
+    { "\"Effect\":\"Allow\",\"Condition\":{\"IpAddress\":{\"aws:SourceIp\":[\"10.0.0.0/9\",\"::/"
+      "0\"]}}," OK_TAIL,
+      true },
     { "\"Effect\":\"Allow\",\"Condition\":{\"StringEquals\":{\"aws:SourceVpc\":\"vpc-1\"}}"
       "," OK_TAIL,
       false },
@@ -153,6 +174,53 @@ START_TEST(test_public)
 }
 END_TEST
 
+/* ---- condition keys ---- */
+
+static const struct {
+    const char *key;
+    bool unknown;
+} keys[] = {
+    { "s3:prefix", false },
+    { "S3:PREFIX", false },
+    { "s3:locationconstraint", false },
+    { "s3:versionid", false },
+    { "s3:TlsVersion", false },
+    { "s3:DataAccessPointArn", false },
+    { "s3:ExistingObjectTag/a/b", false },
+    { "s3:RequestObjectTagKeys", false },
+    { "s3:x-amz-server-side-encryption-aws-kms-key-id", false },
+    { "aws:SourceVpce", false },
+    { "AWS:sourceip", false },
+    { "aws:PrincipalTag/team", false },
+    { "aws:FederatedProvider", false },
+    { "id.example.org/realm:sub", false },
+    { "lambda:SourceFunctionArn", false },
+    { "s3:prefixes", true },
+    { "s3:pre", true },
+    { "s3:", true },
+    { "s3:ExistingObjectTag", true },
+    { "s3:ExistingObjectTag/", true },
+    { "s3:prefix/", true },
+    { "s3:x-amz-magic", true },
+    { "s3:SourceIp", true },
+    { "aws:SourceIP4", true },
+    { "aws:PrincipalTag/", true },
+    { "aws:prefix", true },
+};
+
+START_TEST(test_key)
+{
+    char json[512];
+    snprintf(
+        json, sizeof(json),
+        "{\"Statement\":[{\"Effect\":\"Allow\"," OK_TAIL "},{\"Effect\":\"Deny\",\"Condition\":"
+        "{\"StringEquals\":{\"aws:userid\":\"x\"},\"Null\":{\"%s\":\"true\"}}," OK_TAIL "}]}",
+        keys[_i].key);
+    ck_assert_msg(policy_has_unknown_key(parse(json, POLICY_RESOURCE)) == keys[_i].unknown, "%s",
+                  keys[_i].key);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("policy_document");
@@ -160,6 +228,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, test_invalid, 0, ARRAY_LEN(invalid));
     tcase_add_loop_test(t, test_public, 0, ARRAY_LEN(publics));
+    tcase_add_loop_test(t, test_key, 0, ARRAY_LEN(keys));
     tcase_add_test(t, test_too_large);
     suite_add_tcase(suite, t);
     return run_suite(suite);
