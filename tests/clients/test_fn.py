@@ -133,6 +133,46 @@ class Fn(Semantics):
         self.assertEqual([r["Id"] for r in rules["LambdaFunctionConfigurations"]],
                          ["kist-fn-fn-trig2-1"])
 
+    def test_names_that_begin_alike(self):
+        """fn-like's rules are not those of fn-like-2, whose Ids begin with its own."""
+        path = self.file("main.py", COPY)
+        def ids():
+            rules = self.s3.get_bucket_notification_configuration(Bucket=self.bucket)
+            return sorted(r["Id"] for r in rules.get("LambdaFunctionConfigurations", [])
+                          if "fn-like" in r["Id"])
+        self.deploy("fn-like-2", path, "--on", f"s3://{self.bucket}/two/")
+        self.deploy("fn-like", path, "--on", f"s3://{self.bucket}/one/")
+        self.assertEqual(ids(), ["kist-fn-fn-like-1", "kist-fn-fn-like-2-1"])
+        self.kist("rm", "fn-like")
+        self.assertEqual(ids(), ["kist-fn-fn-like-2-1"])
+
+    def test_payloads_that_cannot_be_read(self):
+        """A payload that is not there whole is not sent, and said by its name."""
+        self.deploy("fn-load", self.file("echo.py", ECHO))
+        self.assertIn(f"kist: @{self.dir}: Is a directory",
+                      self.kist("invoke", "fn-load", f"@{self.dir}", status=1))
+        large = self.file("large.json", '"' + "x" * (7 << 20) + '"')
+        self.assertIn(f"kist: @{large}: it is larger than 6 MiB",
+                      self.kist("invoke", "fn-load", f"@{large}", status=1))
+
+    def test_what_a_directory_may_not_hold(self):
+        """Links lead to what is in the directory; a pipe is no file, and nobody waits for it."""
+        self.file("outside", "a secret")
+        self.file("app/main.py", COPY)
+        self.file("app/real/more.txt", "x")
+        Path(self.dir, "app/inside").symlink_to("real")
+        self.deploy("fn-links", self.dir / "app")
+        for target in ("../outside", "..", "/etc"):
+            link = Path(self.dir, "app/link")
+            link.symlink_to(target)
+            self.assertIn(f"{link}: a symbolic link that leads out of the directory",
+                          self.deploy("fn-links", self.dir / "app", status=1))
+            link.unlink()
+        pipe = self.dir / "app" / "pipe"
+        os.mkfifo(pipe)
+        self.assertIn(f"{pipe}: is no file", self.deploy("fn-links", self.dir / "app", status=1))
+        self.assertIn("neither a file nor a directory", self.deploy("fn-links", pipe, status=1))
+
     def test_exactly_what_is_allowed(self):
         path = self.file("may.py", MAY)
         self.assertIn(f"may read s3://{self.bucket}/in/, write s3://{self.bucket}/out/",
