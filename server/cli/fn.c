@@ -120,13 +120,18 @@ static bool read_payload(const char *word, struct buf *out)
     size_t n;
     buf_init(out, PAYLOAD_MAX);
     if (strcmp(word, "-") != 0 && *word != '@')
-        return buf_append_str(out, word) == KIST_OK;
+        return buf_append_str(out, word) == KIST_OK; /* shorter than an argument may be */
     CLEANUP_FCLOSE FILE *f = *word == '@' ? fopen(word + 1, "re") : fdopen(dup(0), "r");
     bool ok = f != NULL;
     if (!ok)
         fprintf(stderr, "kist: %s: %s\n", word, strerror(errno));
     while (ok && (n = fread(piece, 1, sizeof(piece), f)) > 0)
-        ok = buf_append(out, piece, n) == KIST_OK;
+        if (!(ok = buf_append(out, piece, n) == KIST_OK))
+            fprintf(stderr, "kist: %s: it is larger than 6 MiB\n", word);
+    if (ok && ferror(f)) { /* what was read so far is not what was meant */
+        fprintf(stderr, "kist: %s: %s\n", word, strerror(errno));
+        ok = false;
+    }
     return ok;
 }
 
