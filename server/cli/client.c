@@ -35,7 +35,8 @@ struct transfer {
 
 struct client {
     CURLM *multi;
-    char *base; /* "http://host:port" */
+    char *base;   /* "http://host:port" */
+    char *direct; /* hosts that no proxy is asked for, with commas */
     const char *host, *region, *ca_file;
     struct root_key key;
     const char *token;
@@ -61,11 +62,18 @@ bool client_take_option(struct client_options *o, const char *name, const char *
     return true;
 }
 
+/* An empty variable is as good as none. */
+static const char *variable(const char *name)
+{
+    const char *value = name ? getenv(name) : NULL;
+    return value && *value ? value : NULL;
+}
+
 static const char *first_of(const char *given, const char *a, const char *b, const char *fallback)
 {
     const char *names[] = { a, b };
     for (size_t i = 0; !given && i < ARRAY_LEN(names); i++)
-        given = names[i] ? getenv(names[i]) : NULL;
+        given = variable(names[i]);
     return given && *given ? given : fallback;
 }
 
@@ -80,16 +88,21 @@ static bool is_endpoint(const char *url)
 
 static int find_key(struct client *c, const struct client_options *o)
 {
-    const char *id = getenv("AWS_ACCESS_KEY_ID"), *secret = getenv("AWS_SECRET_ACCESS_KEY");
+    const char *id = variable("AWS_ACCESS_KEY_ID"), *secret = variable("AWS_SECRET_ACCESS_KEY");
     enum kist_err err;
-    if (o->data || !id || !secret)
+    if (!o->data && !id != !secret) { /* nobody becomes root by half a key of somebody else */
+        fprintf(stderr, "kist: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: %s is missing\n",
+                id ? "the second" : "the first");
+        return 1;
+    }
+    if (o->data || !id)
         err = root_key_find(o->data ? o->data : default_data_dir(),
-                            o->data ? NULL : getenv("KIST_ROOT_ACCESS_KEY"),
-                            o->data ? NULL : getenv("KIST_ROOT_SECRET_KEY"), &c->key);
+                            o->data ? NULL : variable("KIST_ROOT_ACCESS_KEY"),
+                            o->data ? NULL : variable("KIST_ROOT_SECRET_KEY"), &c->key);
     else
         err = root_key_find("", id, secret, &c->key);
     if (err == KIST_OK) {
-        c->token = o->data || !id ? NULL : first_of(NULL, "AWS_SESSION_TOKEN", NULL, NULL);
+        c->token = o->data || !id ? NULL : variable("AWS_SESSION_TOKEN");
         return 0;
     }
     if (!o->data && err == KIST_E_NOT_FOUND)
@@ -99,6 +112,18 @@ static int find_key(struct client *c, const struct client_options *o)
         fprintf(stderr, "kist: %s: the root key: %s\n", o->data ? o->data : "credentials",
                 kist_err_text(err));
     return 1;
+}
+
+/* Naming hosts to curl puts its reading of no_proxy out of force. */
+static bool find_direct(struct client *c)
+{
+    static const char own[] = "127.0.0.1,localhost,::1";
+    const char *more = first_of(NULL, "no_proxy", "NO_PROXY", NULL);
+    if (more && strcmp(more, "*") == 0) /* stands alone, or means nothing */
+        c->direct = strdup(more);
+    else if (asprintf(&c->direct, "%s%s%s", own, more ? "," : "", more ? more : "") < 0)
+        c->direct = NULL;
+    return c->direct != NULL;
 }
 
 static bool open_handles(struct client *c)
@@ -131,7 +156,7 @@ int client_open(const struct client_options *o, const struct root_key *key, stru
         c->region = first_of(o->region, "AWS_REGION", "AWS_DEFAULT_REGION", "us-east-1");
         c->ca_file = first_of(o->ca_file, "AWS_CA_BUNDLE", NULL, NULL);
         c->base = strndup(url, strlen(url) - (url[strlen(url) - 1] == '/'));
-        if (!c->base || !open_handles(c)) {
+        if (!c->base || !find_direct(c) || !open_handles(c)) {
             fprintf(stderr, "kist: out of memory\n");
             rc = 1;
         } else {
@@ -174,6 +199,7 @@ void client_close(struct client *c)
         signer_release(&c->signers[i]);
     explicit_bzero(&c->key, sizeof(c->key));
     free(c->base);
+    free(c->direct);
     free(c);
 }
 
@@ -353,7 +379,7 @@ static void set_options(struct client *c, struct transfer *t, const char *url)
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_PATH_AS_IS, 1L);
     SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_NOPROXY, "127.0.0.1,localhost,::1");
+    SET(CURLOPT_NOPROXY, c->direct);
     SET(CURLOPT_ERRORBUFFER, t->why);
     SET(CURLOPT_CONNECTTIMEOUT, CONNECT_S);
     SET(CURLOPT_LOW_SPEED_LIMIT, 1L);

@@ -27,7 +27,9 @@ struct client_options {
     "  --region NAME     the region to sign for (AWS_REGION, AWS_DEFAULT_REGION; us-east-1)\n"   \
     "  --ca-file FILE    certificates to trust, PEM (AWS_CA_BUNDLE; the system's)\n"             \
     "  --data DIR        sign with the root key of this data directory; otherwise with\n"        \
-    "                    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN\n"
+    "                    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, or\n"      \
+    "                    KIST_ROOT_ACCESS_KEY, KIST_ROOT_SECRET_KEY, or the root key of\n"       \
+    "                    KIST_DATA or ./kist-data\n"
 /* False: none of them. */
 bool client_take_option(struct client_options *o, const char *name, const char *value);
 
