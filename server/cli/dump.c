@@ -29,10 +29,6 @@ int cli_dump(int argc, char **argv)
         dir = argv[i];
     }
     enum kist_err err = store_dump(dir ? dir : default_data_dir(), print, NULL);
-    if (err == KIST_OK && (fflush(stdout) != 0 || ferror(stdout))) {
-        fprintf(stderr, "kist: dump: cannot write\n");
-        return 1;
-    }
     if (err != KIST_OK)
         fprintf(stderr, "kist: dump: %s\n",
                 err == KIST_E_NOT_FOUND ? "this is no data directory" : kist_err_text(err));

@@ -69,10 +69,10 @@ static int list(struct client *c, const char *action, const char *field, const j
         if (!page)
             return 1;
         json_array_foreach(json_object_get(page, field), i, one) each(ctx, one);
-        next = json_incref(json_object_get(page, "NextToken"));
+        next = ferror(stdout) ? NULL : json_incref(json_object_get(page, "NextToken"));
         json_decref(page);
     } while (next);
-    return 0;
+    return ferror(stdout) ? 1 : 0;
 }
 
 /* ---- names ---- */

@@ -107,8 +107,8 @@ static int list(struct fn_cli *f)
                    fn_text(fn, "LastModified"), fn_text(fn, "Description"));
         snprintf(marker, sizeof(marker), "%s", fn_text(page, "NextMarker"));
         json_decref(page);
-        if (!*marker)
-            return 0;
+        if (!*marker || ferror(stdout))
+            return ferror(stdout) ? 1 : 0;
     }
 }
 
@@ -220,6 +220,8 @@ static int logs(struct fn_cli *f, const char *name, bool follow, int64_t since_m
         snprintf(after, sizeof(after), "%s", fn_text(page, "Next"));
         json_decref(page);
         arena_clear(&f->arena);
+        if (ferror(stdout)) /* nobody reads it any more */
+            return 1;
         if (!any && !follow)
             return 0;
     }

@@ -111,8 +111,8 @@ static bool list(struct call *c, const char *action, const char *word, const cha
             printf("\n");
         }
         marker = reply_text(c, "Marker");
-    } while (marker);
-    return true;
+    } while (marker && !ferror(stdout));
+    return !ferror(stdout);
 }
 
 /* ---- users and keys ---- */

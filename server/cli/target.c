@@ -70,9 +70,11 @@ static int list(struct client *c)
         json_array_foreach(json_object_get(page, "Targets"), i, t) list_one(t);
         next = json_incref(json_object_get(page, "NextToken"));
         more = next != NULL;
-        ok = page != NULL;
+        ok = page != NULL && !ferror(stdout);
         json_decref(page);
     }
+    if (!ok)
+        json_decref(next);
     return ok ? 0 : 1;
 }
 

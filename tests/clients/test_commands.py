@@ -1,6 +1,7 @@
 """kist user, key, policy and kms: a running server's identities and keys in few words."""
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -121,6 +122,25 @@ class Commands(Semantics):
                 "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"]}
         self.kist("user", "ls", env={**keys, "AWS_SESSION_TOKEN": session["SessionToken"]})
         self.kist("user", "ls", env=keys, status=1)
+
+    def test_output_that_goes_nowhere(self):
+        """What cannot be printed is a failure; whoever stops reading ends the command quietly."""
+        command = [kist_server.BIN, "user", "ls", "--endpoint", self.server.endpoint]
+        env = {**os.environ, "AWS_ACCESS_KEY_ID": kist_server.ACCESS_KEY,
+               "AWS_SECRET_ACCESS_KEY": kist_server.SECRET_KEY}
+        self.kist("user", "add", "cmd-out")
+        self.addCleanup(self.kist, "user", "rm", "cmd-out")
+        with open("/dev/full", "w", encoding="ascii") as full:
+            run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True,
+                                 timeout=60, env=env, check=False)
+        self.assertEqual((run.returncode, run.stderr),
+                         (1, "kist: standard output: No space left on device\n"))
+        reader, writer = os.pipe()
+        os.close(reader)
+        run = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True,
+                             timeout=60, env=env, check=False)
+        os.close(writer)
+        self.assertEqual((run.returncode, run.stderr), (-signal.SIGPIPE, ""))
 
     def test_variables(self):
         """An empty variable is none; half a key is a mistake and not another identity."""

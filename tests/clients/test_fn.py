@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -145,6 +146,21 @@ class Fn(Semantics):
         self.assertEqual(ids(), ["kist-fn-fn-like-1", "kist-fn-fn-like-2-1"])
         self.kist("rm", "fn-like")
         self.assertEqual(ids(), ["kist-fn-fn-like-2-1"])
+
+    def test_logs_end_with_their_reader(self):
+        """kist fn logs -f | head: with the first line that nobody takes."""
+        self.deploy("fn-tail", self.file("echo.py", ECHO))
+        watch = subprocess.Popen(self.command("logs", "fn-tail", "-f"), stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True, env=self.environment())
+        self.addCleanup(watch.kill)
+        self.kist("invoke", "fn-tail")
+        self.assertIn("START", watch.stdout.readline())
+        watch.stdout.close()
+        for _ in range(2):         # what was written before the pipe was closed may still fit in
+            self.kist("invoke", "fn-tail")
+        self.assertEqual(watch.wait(timeout=60), -signal.SIGPIPE)
+        self.assertEqual(watch.stderr.read(), "")
+        watch.stderr.close()
 
     def test_payloads_that_cannot_be_read(self):
         """A payload that is not there whole is not sent, and said by its name."""
