@@ -51,12 +51,6 @@ static const char usage_text[] =
 static const struct app_kind *const kinds[] = { &app_bucket, &app_target, &app_function,
                                                 &app_schedule, &app_site };
 
-static int __attribute__((noreturn)) mistake(const char *what)
-{
-    fprintf(stderr, "kist: apply: %s (see kist apply --help)\n", what);
-    exit(2);
-}
-
 /* ---- things ---- */
 
 struct app_thing *app_find(const struct app *a, const struct app_kind *kind, const char *name)
@@ -253,7 +247,7 @@ static void parse(int argc, char **argv, struct arguments *a)
                      : strcmp(argv[i], "--yes") == 0   ? &a->yes
                      : strcmp(argv[i], "--prune") == 0 ? &a->prune
                                                        : NULL;
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        if (cli_is_help(argv[i])) {
             fputs(usage_text, stdout);
             exit(0);
         }
@@ -261,16 +255,16 @@ static void parse(int argc, char **argv, struct arguments *a)
             *flag = true;
         } else if (strncmp(argv[i], "--", 2) == 0) {
             if (i + 1 == argc || !client_take_option(&a->client, argv[i], argv[i + 1]))
-                mistake("unknown option, or one without a good value");
+                cli_mistake("apply", argv[i], CLI_NO_OPTION);
             i++;
         } else if (a->file) {
-            mistake("one file at a time");
+            cli_mistake("apply", argv[i], "one file at a time");
         } else {
             a->file = argv[i];
         }
     }
     if (!a->file)
-        mistake("which file?");
+        cli_mistake("apply", NULL, "which file?");
 }
 
 int cli_apply(int argc, char **argv)

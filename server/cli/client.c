@@ -4,6 +4,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -543,18 +544,33 @@ bool client_ok(const struct client_request *q)
                                     bytes_find(reply, BYTES_LIT("<Error>"), 0) == SIZE_MAX);
 }
 
-/* {"__type": "...", "message": "..."} */
-static bool json_message(struct bytes reply, struct bytes *out)
+void client_print(FILE *f, const char *text)
 {
-    size_t at = bytes_find(reply, BYTES_LIT("\"message\":"), 0);
-    if (at == SIZE_MAX) /* Lambda's, the scheduler's */
-        at = bytes_find(reply, BYTES_LIT("\"Message\":"), 0);
-    size_t start = at == SIZE_MAX ? at : bytes_find(reply, BYTES_LIT("\""), at + 10);
-    size_t end = start == SIZE_MAX ? start : bytes_find(reply, BYTES_LIT("\""), start + 1);
-    if (end == SIZE_MAX)
-        return false;
-    *out = bytes_of(reply.ptr + start + 1, end - start - 1);
-    return true;
+    bool utf8 = bytes_is_utf8(bytes_str(text));
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        /* U+0080 to U+009F are controls, too: C2 80 to C2 9F. */
+        bool high = c == 0xC2 && (unsigned char)text[1] < 0xA0;
+        if (c < 32 || c == 127 || (!utf8 && c > 127) || (utf8 && high)) {
+            fprintf(f, "\\x%02x", c);
+            if (utf8 && high)
+                fprintf(f, "\\x%02x", (unsigned char)*++text);
+        } else {
+            fputc(c, f);
+        }
+    }
+}
+
+/* {"__type": "...", "message": "..."}; Lambda and the scheduler write Message. */
+static char *json_message(struct arena *arena, struct bytes reply)
+{
+    json_t *out = json_loadb((const char *)reply.ptr, reply.len, 0, NULL);
+    const char *text = json_string_value(json_object_get(out, "message"));
+    if (!text)
+        text = json_string_value(json_object_get(out, "Message"));
+    char *copy = text ? arena_strdup(arena, text) : NULL;
+    json_decref(out);
+    return copy;
 }
 
 void client_complain(const struct client_request *q, const char *what)
@@ -570,12 +586,16 @@ void client_complain(const struct client_request *q, const char *what)
     char *text = NULL;
     if (client_element(reply, "Message", &at, reply.len, &message))
         text = client_text(&arena, message);
-    else if (json_message(reply, &message))
-        text = arena_strndup(&arena, message.ptr, message.len);
+    else if (reply.len)
+        text = json_message(&arena, reply);
+    fprintf(stderr, "kist: %s: ", what);
     if (text && *text)
-        fprintf(stderr, "kist: %s: %s\n", what, text);
+        client_print(stderr, text);
+    else if (q->status == 403 || q->status == 404) /* to a HEAD there are no words */
+        fputs(q->status == 403 ? "access denied" : "not found", stderr);
     else
-        fprintf(stderr, "kist: %s: the server answered %u\n", what, q->status);
+        fprintf(stderr, "the server answered %u", q->status);
+    fputc('\n', stderr);
     arena_release(&arena);
 }
 

@@ -11,6 +11,8 @@
 #ifndef KIST_SERVER_CLI_CLIENT_H
 #define KIST_SERVER_CLI_CLIENT_H
 
+#include <stdio.h>
+
 #include "server/cli/rootkey.h"
 #include "storage/base/bytes.h"
 
@@ -82,6 +84,9 @@ void client_wait(struct client *c);
 bool client_do(struct client *c, struct client_request *q);
 /* 2xx, and no error in the body: a long copy is answered 200 before it ends. */
 bool client_ok(const struct client_request *q);
+/* Text from elsewhere, with control characters and what is not UTF-8 as \xNN: it neither moves
+ * the terminal's cursor nor passes for a line of its own. */
+void client_print(FILE *f, const char *text);
 /* "kist: what: why" */
 void client_complain(const struct client_request *q, const char *what);
 

@@ -27,8 +27,7 @@ static const char usage_text[] =
 
 static int __attribute__((noreturn)) mistake(const char *what)
 {
-    fprintf(stderr, "kist: site: %s (see kist site --help)\n", what);
-    exit(2);
+    cli_mistake("site", NULL, what);
 }
 
 /* ---- ls ---- */
@@ -155,7 +154,7 @@ static bool take_option(struct arguments *a, const char *name, const char *value
 static void parse(int argc, char **argv, struct arguments *a)
 {
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        if (cli_is_help(argv[i])) {
             fputs(usage_text, stdout);
             exit(0);
         }
@@ -163,10 +162,10 @@ static void parse(int argc, char **argv, struct arguments *a)
             a->deploy.dry_run = true;
         } else if (strncmp(argv[i], "--", 2) == 0) {
             if (i + 1 == argc || !take_option(a, argv[i], argv[i + 1]))
-                mistake("unknown option, or one without a good value");
+                cli_mistake("site", argv[i], CLI_NO_OPTION);
             i++;
         } else if (a->count == ARRAY_LEN(a->words)) {
-            mistake("too many words");
+            cli_mistake("site", argv[i], "too many words");
         } else {
             a->words[a->count++] = argv[i];
         }

@@ -56,7 +56,8 @@ class Fn(Semantics):
                 "AWS_SECRET_ACCESS_KEY": kist_server.SECRET_KEY, "AWS_REGION": "us-east-1"}
 
     def command(self, *words):
-        return [kist_server.BIN, "fn", *map(str, words), "--endpoint", self.server.endpoint]
+        words = [w if isinstance(w, bytes) else str(w) for w in words]
+        return [kist_server.BIN, "fn", *words, "--endpoint", self.server.endpoint]
 
     def kist(self, *words, status=0, stdin=""):
         run = subprocess.run(self.command(*words), capture_output=True, text=True, timeout=60,
@@ -236,3 +237,8 @@ class Fn(Semantics):
         self.assertIn("bucket does not exist", self.deploy(
             "fn-nowhere", path, "--on", "s3://no-such-bucket-here/", status=1))
         self.assertIn("Function not found", self.kist("rm", "fn-none", status=1))
+        self.assertIn("--memory: a number", self.kist("deploy", "x", path, "--memory", "no",
+                                                      status=2))
+        # A variable that JSON has no place for is refused, not left out.
+        self.assertIn("--env: not UTF-8", self.kist("deploy", "x", path, "--env", b"K=\xff",
+                                                    status=2))

@@ -34,6 +34,48 @@ class Options(unittest.TestCase):
             self.assertIn("KIST_MEMORY", refused(env={"KIST_MEMORY": "64Q"}))
             self.assertIn("--memory", refused("--memory", "18014398509481984K"))
 
+    def test_mistakes_are_named(self):
+        """One line that says what is wrong, on standard error, and nothing is asked of anybody."""
+        tools = ("account", "apply", "bench", "dump", "events", "fn", "fsck", "key", "kms",
+                 "lineage", "policy", "scrub", "site", "target", "trace", "usage", "user")
+        for tool in tools:
+            verb = {"kms": ["ls"], "target": ["ls"], "events": ["ls"]}.get(tool, [])
+            said = self.kist(tool, *verb, "--frob", status=2)
+            self.assertRegex(said, f"^kist: {tool}: --frob: .*see kist {tool} --help.\\n$")
+            said = self.kist(tool, *verb, "--frob", "x", status=2)
+            self.assertRegex(said, f"^kist: {tool}: --frob: .*\\n$")
+            self.assertEqual(self.kist(tool, "--help"), self.kist(tool, "-h"))
+        for words in (["events"], ["target"], ["kms"], ["trace"], ["lineage", "x"], ["fn", "x"],
+                      ["events", "replay", "x", "y"], ["events", "drop", "x"],
+                      ["target", "add", "n", "u", "--option", "x"],
+                      ["bench", "--region", "r" * 5000], ["bench", "--size", "99999999999999G"]):
+            self.assertEqual(self.kist(*words, status=2).count("\n"), 1, words)
+        self.assertEqual(self.kist("-h"), self.kist("--help"))
+
+    def test_what_json_cannot_hold(self):
+        """Bytes that are no UTF-8 are refused: they would be left out without a word."""
+        for words in (["target", "add", "n", "http://x", "--secret", b"\xff"],
+                      ["target", "add", "n", "http://x", "--dead-letter", b"\xff"],
+                      ["target", "add", "n", "http://x", "--option", b"k=\xff"],
+                      ["events", "redrive", "t", b"\xff"],
+                      ["fn", "deploy", "n", "f", "--env", b"K=\xff"]):
+            self.assertIn("not UTF-8", self.kist(*words, status=2))
+
+    def test_no_data_directory(self):
+        """What only looks at a store makes none."""
+        with tempfile.TemporaryDirectory(prefix="kist-options-") as data:
+            for words in (["usage"], ["scrub"], ["fsck"], ["dump"], ["account", "ls"],
+                          ["account", "rm", "x"]):
+                self.assertIn(f"{data}: this is no data directory" if words != ["dump"]
+                              else "this is no data directory",
+                              self.kist(*words, "--data", data, status=1))
+                self.assertEqual(os.listdir(data), [])
+            self.assertIn("No such file", self.kist("usage", "--data", f"{data}/no", status=1))
+            self.kist("account", "create", "first", "--data", data)
+            self.assertIn(" first", self.kist("account", "ls", "--data", data))
+            self.assertEqual(self.kist("dump", data), self.kist("dump", "--data", data))
+            self.kist("usage", "--data", data)
+
 
 if __name__ == "__main__":
     unittest.main()
