@@ -333,6 +333,10 @@ int cli_fn(int argc, char **argv)
         mistake("which? deploy, ls, invoke, logs or rm");
     if (a.count < verbs[which].least || a.count > verbs[which].most)
         mistake("wrong number of words");
+    /* Rules and roles bear the name: what is made by it is found by it again. */
+    bool names = strcmp(a.words[0], "deploy") == 0 || strcmp(a.words[0], "rm") == 0;
+    if (names && strchr(a.words[1], ':'))
+        cli_mistake("fn", a.words[1], "a function's name is wanted, no ARN");
     a.deploy.name = a.words[1];
     a.deploy.path = a.words[2];
     arena_init(&f.arena, ARENA_MAX);

@@ -88,6 +88,10 @@ class Events(TwoAccounts):
         self.assertEqual([k.rsplit("  ", 1)[0] for k in keys],
                          ["a\\x0affff  \\x1b[31mb", "c\\xc2\\x9bd", "ü"])
 
+    def test_messages_are_whole(self):
+        self.assertIn('0:t"x: no such row',
+                      self.events("show", 'arn:aws:kist:us-east-1:0:t"x', "y", status=1))
+
     def test_pause(self):
         self.target()
         self.events("pause", self.arn)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import kist_server
 from semantics import Semantics
+from workflow import aws_client
 
 COPY = '''
 import json, os, sys
@@ -87,6 +88,11 @@ class Fn(Semantics):
                          {"event": {"a": 1}, "who": "me"})
         self.assertEqual(json.loads(self.kist("invoke", "fn-echo", "-", stdin="[2]"))["event"],
                          [2])
+        # An ARN, whose colons are encoded in the path, and once more where it is signed.
+        arn = aws_client("lambda", self.server).get_function_configuration(
+            FunctionName="fn-echo")["FunctionArn"]
+        self.assertEqual(json.loads(self.kist("invoke", arn, "4"))["event"], 4)
+        self.assertIn("no ARN", self.kist("rm", arn, status=2))
         payload = self.file("payload.json", "3")
         self.assertEqual(json.loads(self.kist("invoke", "fn-echo", f"@{payload}"))["event"], 3)
         self.kist("invoke", "fn-echo", "1", "--log")
