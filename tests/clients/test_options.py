@@ -1,5 +1,6 @@
 """What the command line takes: mistakes are named and change nothing; helps and the manual agree."""
 import os
+import re
 import subprocess
 import tempfile
 import unittest
@@ -60,6 +61,24 @@ class Options(unittest.TestCase):
                       ["events", "redrive", "t", b"\xff"],
                       ["fn", "deploy", "n", "f", "--env", b"K=\xff"]):
             self.assertIn("not UTF-8", self.kist(*words, status=2))
+
+    def test_manual(self):
+        """Each command, option and variable of the helps is in the manual, and no other option."""
+        manual = (kist_server.ROOT / "scripts" / "kist.1").read_text(encoding="utf-8")
+        known = set(re.findall(r"Fl -([a-z][a-z-]+)", manual))
+        tools = re.findall(r"^  (\w+) ", self.kist("--help"), re.MULTILINE)
+        self.assertIn("serve", tools)
+        named = {"version"}
+        for tool in tools:
+            text = self.kist(tool, "--help")
+            options = set(re.findall(r"--([a-z][a-z-]+)", text))
+            variables = set(re.findall(r"\b(?:KIST|AWS)_[A-Z_]+\b", text))
+            self.assertRegex(manual, rf"(?m)^\.Cm {tool}\b")
+            self.assertRegex(manual, rf"(?m)^\.Ss .*kist {tool}\b")
+            self.assertEqual(options - known, set(), tool)
+            self.assertEqual({v for v in variables if v not in manual}, set(), tool)
+            named |= options
+        self.assertEqual(known - named, set())
 
     def test_no_data_directory(self):
         """What only looks at a store makes none."""
