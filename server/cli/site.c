@@ -53,7 +53,7 @@ static int list(struct site *s)
         return 1;
     bool ok = site_list(s, SITE_MANIFESTS, "", 0, &names);
     for (size_t i = 0; ok && i < names.count; i++)
-        if (names.bytes[i] > 0)
+        if (names.bytes[i] > 0 && site_is_release(names.list[i]))
             ok = show_release(s, names.list[i], strcmp(names.list[i], live) == 0);
     site_names_release(&names);
     return ok ? 0 : 1;
@@ -66,7 +66,7 @@ static const char *before(const struct site_names *names, const char *live)
 {
     const char *found = NULL;
     for (size_t i = 0; i < names->count && strcmp(names->list[i], live) != 0; i++)
-        if (names->bytes[i] > 0)
+        if (names->bytes[i] > 0 && site_is_release(names->list[i]))
             found = names->list[i];
     return found;
 }
@@ -85,13 +85,13 @@ static bool is_complete(struct site *s, const char *release)
  * at the pointer; here the pointer is set first, then the manifest looked for. */
 static int roll_to(struct site *s, const char *release, const char *live)
 {
-    if (!is_complete(s, release)) {
+    if (!site_is_release(release) || !is_complete(s, release)) {
         fprintf(stderr, "kist: %s: there is no such release\n", release);
         return 1;
     }
     if (!site_publish(s, release))
         return 1;
-    if (!is_complete(s, release)) {
+    if (!site_is_release(release) || !is_complete(s, release)) {
         fprintf(stderr, "kist: %s: it was removed meanwhile\n", release);
         (void)site_publish(s, live);
         return 1;

@@ -84,6 +84,10 @@ class Fn(Semantics):
         self.assertIn("made, python3.11, echo.handler",
                       self.deploy("fn-echo", path, "--env", "WHO=me", "--memory", "256"))
         self.assertIn("as it was", self.deploy("fn-echo", path))
+        long = "N" * 300
+        self.deploy("fn-long", path, "--env", f"{long}=1")
+        self.assertEqual(aws_client("lambda", self.server).get_function_configuration(
+            FunctionName="fn-long")["Environment"]["Variables"], {long: "1"})
         self.assertEqual(json.loads(self.kist("invoke", "fn-echo", '{"a": 1}')),
                          {"event": {"a": 1}, "who": "me"})
         self.assertEqual(json.loads(self.kist("invoke", "fn-echo", "-", stdin="[2]"))["event"],
