@@ -144,6 +144,7 @@ enum kist_err sign_header(const struct signer *s, const struct sign_request *req
     char hex[65];
     TRY(header_names(request, arena, &names, &count));
     struct canonical_input in = input_of(request, names, count);
+    in.twice = strcmp(s->service, "s3") != 0;
     TRY(sign_canonical(s, &in, request->now_ms, arena, hex));
     const char *joined = join_names(names, count, arena), *scope = scope_text(s, arena);
     if (!joined || !scope)

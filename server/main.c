@@ -1,6 +1,10 @@
 /* kist: one program, sub-commands. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "server/cli/bench.h"
 #include "server/cli/tools.h"
@@ -43,6 +47,24 @@ static void usage(FILE *f)
     fprintf(f, "\nkist COMMAND --help says more.\n");
 }
 
+/* What was printed must have arrived: the secret of a new key is shown once. Commands that change
+ * something come to their end even when nobody reads any more (kist ... | head), and then end as
+ * the signal would have ended them. */
+static int close_output(int rc)
+{
+    struct pollfd out = { .fd = STDOUT_FILENO };
+    bool before = ferror(stdout), failed = fflush(stdout) != 0;
+    int why = failed ? errno : 0;
+    if (!before && !failed)
+        return rc;
+    if (poll(&out, 1, 0) == 1 && out.revents & POLLERR) {
+        (void)signal(SIGPIPE, SIG_DFL);
+        (void)raise(SIGPIPE);
+    }
+    fprintf(stderr, "kist: standard output: %s\n", why ? strerror(why) : "it cannot be written");
+    return rc ? rc : 1;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -54,12 +76,13 @@ int main(int argc, char **argv)
         return sandbox_zygote_main();
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc - 2, argv + 2);
+            return close_output(commands[i].run(argc - 2, argv + 2));
     if (strcmp(argv[1], "--version") == 0) {
         printf("kist %s\n", VERSION);
         return 0;
     }
-    bool help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0;
+    bool help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+                strcmp(argv[1], "help") == 0;
     if (!help)
         fprintf(stderr, "kist: unknown command: %s\n\n", argv[1]);
     usage(help ? stdout : stderr);

@@ -14,8 +14,8 @@ static const char usage_text[] =
     "       kist account key create|rotate NAME [--access-key ID --secret-key SECRET]\n"
     "       kist account key rm NAME ID\n"
     "\n"
-    "  --data DIR        a data directory that no server uses, made when it is missing\n"
-    "                    (./kist-data)\n"
+    "  --data DIR        a data directory that no server uses; create makes it when it is\n"
+    "                    missing (KIST_DATA, ./kist-data)\n"
     "  --endpoint URL    a running server instead (http:// or https://), with the root key of\n"
     "                    KIST_ROOT_ACCESS_KEY and KIST_ROOT_SECRET_KEY, or DIR's\n"
     "  --ca-file FILE    certificates to trust, PEM (AWS_CA_BUNDLE; the system's)\n"
@@ -27,8 +27,7 @@ static const char usage_text[] =
 
 static void __attribute__((noreturn)) mistake(const char *what)
 {
-    fprintf(stderr, "kist: account: %s (see kist account --help)\n", what);
-    exit(2);
+    cli_mistake("account", NULL, what);
 }
 
 /* ---- on the directory ---- */
@@ -112,6 +111,8 @@ int account_local(const struct account_call *call)
     config.dir = call->data;
     config.scrub_days = 0;
     config.manual = true; /* nothing happens behind the tool's back */
+    if (strcmp(call->verb, "create") != 0 && !cli_is_data_dir(call->data))
+        return 1;
     enum kist_err err = store_open(&config, &s);
     if (err == KIST_E_LOCKED) {
         fprintf(stderr, "kist: %s: a server uses it: name it with --endpoint\n", call->data);
@@ -156,16 +157,16 @@ static size_t words_of(struct account_call *call, int argc, char **argv, const c
 {
     size_t count = 0;
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        if (cli_is_help(argv[i])) {
             fputs(usage_text, stdout);
             exit(0);
         }
         if (strncmp(argv[i], "--", 2) == 0) {
             if (i + 1 == argc || !take_option(call, argv[i], argv[i + 1]))
-                mistake("unknown option, or one without a value");
+                cli_mistake("account", argv[i], CLI_NO_OPTION);
             i++;
         } else if (count == 4) {
-            mistake("too many words");
+            cli_mistake("account", argv[i], "too many words");
         } else {
             words[count++] = argv[i];
         }

@@ -1,5 +1,6 @@
 /* kist apply: an application as one file. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 
 static const char usage_text[] =
     "usage: kist apply FILE.yaml [--dry-run] [--yes] [--prune] [options]\n"
+    "       kist apply FILE.yaml --unlock [options]\n"
     "\n"
     "Makes buckets, targets, functions with their triggers, schedules and websites as the file\n"
     "says, after it has shown what it would do. Where all is as the file says, it does nothing.\n"
@@ -24,9 +26,11 @@ static const char usage_text[] =
     "  --prune           remove what an earlier apply of a file with the same \"app: NAME\" "
     "made\n"
     "                    and this one no longer has; a bucket only when it is empty\n"
+    "  --unlock          only take away the lock of a run that has ended without doing so\n"
     "\n" CLIENT_OPTIONS_HELP "\n"
     "The file, of which each part may be left out:\n"
     "  app: gallery\n"
+    "  lock: s3://ops/gallery.lock     # one apply at a time; the bucket is there already\n"
     "  buckets:\n"
     "    photos: { versioning: true, public: false }\n"
     "  targets:\n"
@@ -50,12 +54,6 @@ static const char usage_text[] =
 
 static const struct app_kind *const kinds[] = { &app_bucket, &app_target, &app_function,
                                                 &app_schedule, &app_site };
-
-static int __attribute__((noreturn)) mistake(const char *what)
-{
-    fprintf(stderr, "kist: apply: %s (see kist apply --help)\n", what);
-    exit(2);
-}
 
 /* ---- things ---- */
 
@@ -159,8 +157,8 @@ static bool read_section(struct app *a, const struct app_kind *kind)
 static bool read_file(struct app *a, struct bytes text)
 {
     if (!yml_parse(&a->yml, text, variable) ||
-        !yml_only(&a->yml, a->yml.root, "|app|buckets|targets|functions|schedules|sites|") ||
-        !yml_text(&a->yml, a->yml.root, "app", &a->app))
+        !yml_only(&a->yml, a->yml.root, "|app|lock|buckets|targets|functions|schedules|sites|") ||
+        !app_lock_read(a) || !yml_text(&a->yml, a->yml.root, "app", &a->app))
         return false;
     if (a->app && !name_fits(a->app, APP_LETTERS, APP_MAX))
         return yml_fail(&a->yml, yml_get(a->yml.root, "app")->line,
@@ -176,14 +174,14 @@ static bool read_file(struct app *a, struct bytes text)
 struct arguments {
     struct client_options client;
     const char *file;
-    bool dry_run, yes, prune;
+    bool dry_run, yes, prune, unlock;
 };
 
 static bool look_at_all(struct app *a, bool prune)
 {
     size_t in_file = a->count;
     for (size_t i = 0; i < in_file; i++) {
-        if (!a->list[i].kind->look(a, &a->list[i]))
+        if (app_told_to_end() || !a->list[i].kind->look(a, &a->list[i]))
             return false;
         app_compare(&a->list[i]);
         arena_clear(&a->fn.arena);
@@ -204,7 +202,16 @@ static bool agreed(void)
     }
     printf("go on? [y/N] ");
     fflush(stdout);
-    return fgets(line, sizeof(line), stdin) && (*line == 'y' || *line == 'Y');
+    return app_await_input() && fgets(line, sizeof(line), stdin) &&
+           (*line == 'y' || *line == 'Y');
+}
+
+/* From the look to the last step. */
+static bool apply(struct app *a, const struct arguments *args)
+{
+    return look_at_all(a, args->prune) &&
+           (app_show(a) == 0 || args->dry_run ||
+            ((args->yes || agreed()) && !app_told_to_end() && app_carry_out(a)));
 }
 
 static int run(struct app *a, const struct arguments *args)
@@ -213,17 +220,23 @@ static int run(struct app *a, const struct arguments *args)
         fprintf(stderr, "kist: %s: --prune needs \"app: NAME\" in the file\n", a->file);
         return 2;
     }
+    if (args->unlock && !a->lock.path) {
+        fprintf(stderr, "kist: %s: --unlock needs \"lock: s3://BUCKET/KEY\" in the file\n",
+                a->file);
+        return 2;
+    }
     int rc = client_open(&args->client, NULL, &a->client);
     a->fn.client = a->client;
     if (rc != 0)
         return rc;
-    if (!look_at_all(a, args->prune))
+    if (args->unlock)
+        return app_lock_break(a) ? 0 : 1;
+    app_watch_signals();
+    if (!args->dry_run && !app_lock_take(a))
         return 1;
-    if (app_show(a) == 0 || args->dry_run)
-        return 0;
-    if (!args->yes && !agreed())
-        return 1;
-    return app_carry_out(a) ? 0 : 1;
+    bool ok = apply(a, args);
+    ok = app_lock_release(a) && ok;
+    return ok ? 0 : 1;
 }
 
 static int apply_file(struct app *a, const struct arguments *args)
@@ -249,11 +262,12 @@ static int apply_file(struct app *a, const struct arguments *args)
 static void parse(int argc, char **argv, struct arguments *a)
 {
     for (int i = 0; i < argc; i++) {
-        bool *flag = strcmp(argv[i], "--dry-run") == 0 ? &a->dry_run
-                     : strcmp(argv[i], "--yes") == 0   ? &a->yes
-                     : strcmp(argv[i], "--prune") == 0 ? &a->prune
-                                                       : NULL;
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        bool *flag = strcmp(argv[i], "--dry-run") == 0  ? &a->dry_run
+                     : strcmp(argv[i], "--yes") == 0    ? &a->yes
+                     : strcmp(argv[i], "--prune") == 0  ? &a->prune
+                     : strcmp(argv[i], "--unlock") == 0 ? &a->unlock
+                                                        : NULL;
+        if (cli_is_help(argv[i])) {
             fputs(usage_text, stdout);
             exit(0);
         }
@@ -261,16 +275,16 @@ static void parse(int argc, char **argv, struct arguments *a)
             *flag = true;
         } else if (strncmp(argv[i], "--", 2) == 0) {
             if (i + 1 == argc || !client_take_option(&a->client, argv[i], argv[i + 1]))
-                mistake("unknown option, or one without a good value");
+                cli_mistake("apply", argv[i], CLI_NO_OPTION);
             i++;
         } else if (a->file) {
-            mistake("one file at a time");
+            cli_mistake("apply", argv[i], "one file at a time");
         } else {
             a->file = argv[i];
         }
     }
     if (!a->file)
-        mistake("which file?");
+        cli_mistake("apply", NULL, "which file?");
 }
 
 int cli_apply(int argc, char **argv)
@@ -290,5 +304,10 @@ int cli_apply(int argc, char **argv)
     client_close(a.client);
     arena_release(&a.fn.arena);
     arena_release(&a.arena);
+    if (app_told_to_end()) { /* as who sent it expects */
+        (void)fflush(stdout);
+        (void)signal(app_told_to_end(), SIG_DFL);
+        (void)raise(app_told_to_end());
+    }
     return rc;
 }

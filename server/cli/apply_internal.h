@@ -53,6 +53,11 @@ struct app {
     struct yml_file yml;
     const char *file, *folder; /* paths in the file begin there; "" or with a slash at its end */
     const char *app;           /* NULL: the file names none */
+    struct {
+        const char *place,
+            *path;       /* "s3://bucket/key"; as a request has it; NULL: the file has none */
+        const char *own; /* what the object says while it is ours */
+    } lock;
     struct app_thing *list;
     size_t count, room;
 };
@@ -74,6 +79,23 @@ void app_compare(struct app_thing *t);
 /* Shows what would be done; how many steps that is. */
 size_t app_show(const struct app *a);
 bool app_carry_out(struct app *a);
+
+/* ---- apply_lock.c: each false after a message; without a lock in the file they do nothing ----
+ */
+bool app_lock_read(struct app *a);
+bool app_lock_take(struct app *a);
+bool app_lock_is_held(struct app *a);
+/* Where it is ours. */
+bool app_lock_release(struct app *a);
+/* Whosever it is. */
+bool app_lock_break(struct app *a);
+/* From now on SIGINT, SIGTERM and SIGHUP let the step that is under way come to its end; a second
+ * one ends the process. */
+void app_watch_signals(void);
+/* Until standard input has something; false: a signal came first. */
+bool app_await_input(void);
+/* The signal that came, or 0. */
+int app_told_to_end(void);
 
 /* ---- apply_names.c ---- */
 /* The ARN of a function or target by its name; an ARN and s3://... stay. *arn NULL and

@@ -104,6 +104,12 @@ static bool is_open(const struct app_thing *t)
     return !t->done && t->step != APP_SAME;
 }
 
+/* Neither told to end nor robbed of the lock. */
+static bool may_go_on(struct app *a)
+{
+    return !app_told_to_end() && app_lock_is_held(a);
+}
+
 static void tell_rest(const struct app *a, const struct app_thing *failed)
 {
     size_t done = 0;
@@ -128,7 +134,7 @@ bool app_carry_out(struct app *a)
             struct app_thing *t = &a->list[i];
             if (!is_open(t))
                 continue;
-            enum outcome o = step(a, t);
+            enum outcome o = may_go_on(a) ? step(a, t) : FAILED;
             if (o == FAILED) {
                 tell_rest(a, t);
                 return false;

@@ -7,7 +7,10 @@
 #include <unistd.h>
 
 #include "server/cli/bench_internal.h"
+#include "server/cli/tools.h"
 #include "storage/base/bytes.h"
+
+#define TEXT_MAX 256 /* several fit into the head of a request */
 
 static const char help[] =
     "usage: kist bench [options]\n\n"
@@ -31,8 +34,7 @@ static const char help[] =
 
 static void __attribute__((noreturn)) mistake(const char *what)
 {
-    fprintf(stderr, "kist bench: %s (see --help)\n", what);
-    exit(2);
+    cli_mistake("bench", NULL, what);
 }
 
 static uint64_t number(const char *text)
@@ -41,9 +43,12 @@ static uint64_t number(const char *text)
     uint64_t v = strtoull(text, &end, 10);
     const char *units = "KMG";
     const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
-    if (end == text || (*end && (!unit || end[1])))
+    if (end == text || *text == '-' || (*end && (!unit || end[1])))
         mistake(text);
-    return unit ? v << (10 * (unit - units + 1)) : v;
+    unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+    if (v > UINT64_MAX >> shift)
+        mistake(text);
+    return v << shift;
 }
 
 static const char *const op_names[BENCH_OPS] = { "put",  "get",    "head",
@@ -120,6 +125,8 @@ static bool set_text(struct bench_options *o, const char *name, const char *valu
     };
     for (size_t i = 0; i < ARRAY_LEN(options); i++)
         if (strcmp(name, options[i].name) == 0) {
+            if (strlen(value) > TEXT_MAX)
+                cli_mistake("bench", name, "it is too long");
             *options[i].to = value;
             return true;
         }
@@ -167,14 +174,14 @@ static bool set_flag(struct bench_options *o, const char *name)
 static void parse(int argc, char **argv, struct bench_options *o)
 {
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0) {
+        if (cli_is_help(argv[i])) {
             printf("%s", help);
             exit(0);
         }
         if (set_flag(o, argv[i]))
             continue;
         if (i + 1 == argc)
-            mistake(argv[i]);
+            cli_mistake("bench", argv[i], CLI_NO_OPTION);
         char *value = argv[i + 1];
         if (strcmp(argv[i], "--endpoint") == 0)
             set_endpoint(o, value);
@@ -185,7 +192,7 @@ static void parse(int argc, char **argv, struct bench_options *o)
         else if (strcmp(argv[i], "--key-order") == 0)
             o->sequential = strcmp(value, "sequential") == 0;
         else if (!set_text(o, argv[i], value) && !set_number(o, argv[i], value))
-            mistake(argv[i]);
+            cli_mistake("bench", argv[i], CLI_NO_OPTION);
         i++;
     }
     if (!o->keys || !o->concurrency ||
@@ -201,7 +208,7 @@ static void make_bucket(const struct bench_options *o)
     snprintf(path, sizeof(path), "/%s", o->bucket);
     unsigned status = bench_once(o, "PUT", path, "", NULL, 0);
     if (status != 200 && status != 409) {
-        fprintf(stderr, "kist bench: cannot make bucket %s at %s:%u (status %u)\n", o->bucket,
+        fprintf(stderr, "kist: bench: cannot make bucket %s at %s:%u (status %u)\n", o->bucket,
                 o->host, o->port, status);
         exit(1);
     }
@@ -302,7 +309,7 @@ int cli_bench(int argc, char **argv)
     phase.requests = o.requests;
     phase.duration_ns = o.requests ? 0 : o.duration_s * 1000000000U;
     if (!bench_run(&phase, &result)) {
-        fprintf(stderr, "kist bench: cannot connect to %s:%u\n", o.host, o.port);
+        fprintf(stderr, "kist: bench: cannot connect to %s:%u\n", o.host, o.port);
         return 1;
     }
     if (o.json)

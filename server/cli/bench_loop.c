@@ -314,7 +314,7 @@ static bool find_address(struct run *r)
     snprintf(port, sizeof(port), "%u", r->o->port);
     int rc = getaddrinfo(r->o->host, port, &wanted, &found);
     if (rc != 0) {
-        fprintf(stderr, "kist bench: %s: %s\n", r->o->host, gai_strerror(rc));
+        fprintf(stderr, "kist: bench: %s: %s\n", r->o->host, gai_strerror(rc));
         return false;
     }
     memcpy(&r->address, found->ai_addr, found->ai_addrlen);

@@ -4,6 +4,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -35,7 +36,8 @@ struct transfer {
 
 struct client {
     CURLM *multi;
-    char *base; /* "http://host:port" */
+    char *base;   /* "http://host:port" */
+    char *direct; /* hosts that no proxy is asked for, with commas */
     const char *host, *region, *ca_file;
     struct root_key key;
     const char *token;
@@ -61,11 +63,18 @@ bool client_take_option(struct client_options *o, const char *name, const char *
     return true;
 }
 
+/* An empty variable is as good as none. */
+static const char *variable(const char *name)
+{
+    const char *value = name ? getenv(name) : NULL;
+    return value && *value ? value : NULL;
+}
+
 static const char *first_of(const char *given, const char *a, const char *b, const char *fallback)
 {
     const char *names[] = { a, b };
     for (size_t i = 0; !given && i < ARRAY_LEN(names); i++)
-        given = names[i] ? getenv(names[i]) : NULL;
+        given = variable(names[i]);
     return given && *given ? given : fallback;
 }
 
@@ -80,16 +89,21 @@ static bool is_endpoint(const char *url)
 
 static int find_key(struct client *c, const struct client_options *o)
 {
-    const char *id = getenv("AWS_ACCESS_KEY_ID"), *secret = getenv("AWS_SECRET_ACCESS_KEY");
+    const char *id = variable("AWS_ACCESS_KEY_ID"), *secret = variable("AWS_SECRET_ACCESS_KEY");
     enum kist_err err;
-    if (o->data || !id || !secret)
+    if (!o->data && !id != !secret) { /* nobody becomes root by half a key of somebody else */
+        fprintf(stderr, "kist: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: %s is missing\n",
+                id ? "the second" : "the first");
+        return 1;
+    }
+    if (o->data || !id)
         err = root_key_find(o->data ? o->data : default_data_dir(),
-                            o->data ? NULL : getenv("KIST_ROOT_ACCESS_KEY"),
-                            o->data ? NULL : getenv("KIST_ROOT_SECRET_KEY"), &c->key);
+                            o->data ? NULL : variable("KIST_ROOT_ACCESS_KEY"),
+                            o->data ? NULL : variable("KIST_ROOT_SECRET_KEY"), &c->key);
     else
         err = root_key_find("", id, secret, &c->key);
     if (err == KIST_OK) {
-        c->token = o->data || !id ? NULL : first_of(NULL, "AWS_SESSION_TOKEN", NULL, NULL);
+        c->token = o->data || !id ? NULL : variable("AWS_SESSION_TOKEN");
         return 0;
     }
     if (!o->data && err == KIST_E_NOT_FOUND)
@@ -99,6 +113,18 @@ static int find_key(struct client *c, const struct client_options *o)
         fprintf(stderr, "kist: %s: the root key: %s\n", o->data ? o->data : "credentials",
                 kist_err_text(err));
     return 1;
+}
+
+/* Naming hosts to curl puts its reading of no_proxy out of force. */
+static bool find_direct(struct client *c)
+{
+    static const char own[] = "127.0.0.1,localhost,::1";
+    const char *more = first_of(NULL, "no_proxy", "NO_PROXY", NULL);
+    if (more && strcmp(more, "*") == 0) /* stands alone, or means nothing */
+        c->direct = strdup(more);
+    else if (asprintf(&c->direct, "%s%s%s", own, more ? "," : "", more ? more : "") < 0)
+        c->direct = NULL;
+    return c->direct != NULL;
 }
 
 static bool open_handles(struct client *c)
@@ -131,7 +157,7 @@ int client_open(const struct client_options *o, const struct root_key *key, stru
         c->region = first_of(o->region, "AWS_REGION", "AWS_DEFAULT_REGION", "us-east-1");
         c->ca_file = first_of(o->ca_file, "AWS_CA_BUNDLE", NULL, NULL);
         c->base = strndup(url, strlen(url) - (url[strlen(url) - 1] == '/'));
-        if (!c->base || !open_handles(c)) {
+        if (!c->base || !find_direct(c) || !open_handles(c)) {
             fprintf(stderr, "kist: out of memory\n");
             rc = 1;
         } else {
@@ -174,6 +200,7 @@ void client_close(struct client *c)
         signer_release(&c->signers[i]);
     explicit_bzero(&c->key, sizeof(c->key));
     free(c->base);
+    free(c->direct);
     free(c);
 }
 
@@ -353,7 +380,7 @@ static void set_options(struct client *c, struct transfer *t, const char *url)
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_PATH_AS_IS, 1L);
     SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_NOPROXY, "127.0.0.1,localhost,::1");
+    SET(CURLOPT_NOPROXY, c->direct);
     SET(CURLOPT_ERRORBUFFER, t->why);
     SET(CURLOPT_CONNECTTIMEOUT, CONNECT_S);
     SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
@@ -517,18 +544,33 @@ bool client_ok(const struct client_request *q)
                                     bytes_find(reply, BYTES_LIT("<Error>"), 0) == SIZE_MAX);
 }
 
-/* {"__type": "...", "message": "..."} */
-static bool json_message(struct bytes reply, struct bytes *out)
+void client_print(FILE *f, const char *text)
 {
-    size_t at = bytes_find(reply, BYTES_LIT("\"message\":"), 0);
-    if (at == SIZE_MAX) /* Lambda's, the scheduler's */
-        at = bytes_find(reply, BYTES_LIT("\"Message\":"), 0);
-    size_t start = at == SIZE_MAX ? at : bytes_find(reply, BYTES_LIT("\""), at + 10);
-    size_t end = start == SIZE_MAX ? start : bytes_find(reply, BYTES_LIT("\""), start + 1);
-    if (end == SIZE_MAX)
-        return false;
-    *out = bytes_of(reply.ptr + start + 1, end - start - 1);
-    return true;
+    bool utf8 = bytes_is_utf8(bytes_str(text));
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        /* U+0080 to U+009F are controls, too: C2 80 to C2 9F. */
+        bool high = c == 0xC2 && (unsigned char)text[1] < 0xA0;
+        if (c < 32 || c == 127 || (!utf8 && c > 127) || (utf8 && high)) {
+            fprintf(f, "\\x%02x", c);
+            if (utf8 && high)
+                fprintf(f, "\\x%02x", (unsigned char)*++text);
+        } else {
+            fputc(c, f);
+        }
+    }
+}
+
+/* {"__type": "...", "message": "..."}; Lambda and the scheduler write Message. */
+static char *json_message(struct arena *arena, struct bytes reply)
+{
+    json_t *out = json_loadb((const char *)reply.ptr, reply.len, 0, NULL);
+    const char *text = json_string_value(json_object_get(out, "message"));
+    if (!text)
+        text = json_string_value(json_object_get(out, "Message"));
+    char *copy = text ? arena_strdup(arena, text) : NULL;
+    json_decref(out);
+    return copy;
 }
 
 void client_complain(const struct client_request *q, const char *what)
@@ -544,12 +586,16 @@ void client_complain(const struct client_request *q, const char *what)
     char *text = NULL;
     if (client_element(reply, "Message", &at, reply.len, &message))
         text = client_text(&arena, message);
-    else if (json_message(reply, &message))
-        text = arena_strndup(&arena, message.ptr, message.len);
+    else if (reply.len)
+        text = json_message(&arena, reply);
+    fprintf(stderr, "kist: %s: ", what);
     if (text && *text)
-        fprintf(stderr, "kist: %s: %s\n", what, text);
+        client_print(stderr, text);
+    else if (q->status == 403 || q->status == 404) /* to a HEAD there are no words */
+        fputs(q->status == 403 ? "access denied" : "not found", stderr);
     else
-        fprintf(stderr, "kist: %s: the server answered %u\n", what, q->status);
+        fprintf(stderr, "the server answered %u", q->status);
+    fputc('\n', stderr);
     arena_release(&arena);
 }
 

@@ -11,6 +11,8 @@
 #ifndef KIST_SERVER_CLI_CLIENT_H
 #define KIST_SERVER_CLI_CLIENT_H
 
+#include <stdio.h>
+
 #include "server/cli/rootkey.h"
 #include "storage/base/bytes.h"
 
@@ -27,7 +29,9 @@ struct client_options {
     "  --region NAME     the region to sign for (AWS_REGION, AWS_DEFAULT_REGION; us-east-1)\n"   \
     "  --ca-file FILE    certificates to trust, PEM (AWS_CA_BUNDLE; the system's)\n"             \
     "  --data DIR        sign with the root key of this data directory; otherwise with\n"        \
-    "                    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN\n"
+    "                    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, or\n"      \
+    "                    KIST_ROOT_ACCESS_KEY, KIST_ROOT_SECRET_KEY, or the root key of\n"       \
+    "                    KIST_DATA or ./kist-data\n"
 /* False: none of them. */
 bool client_take_option(struct client_options *o, const char *name, const char *value);
 
@@ -80,6 +84,9 @@ void client_wait(struct client *c);
 bool client_do(struct client *c, struct client_request *q);
 /* 2xx, and no error in the body: a long copy is answered 200 before it ends. */
 bool client_ok(const struct client_request *q);
+/* Text from elsewhere, with control characters and what is not UTF-8 as \xNN: it neither moves
+ * the terminal's cursor nor passes for a line of its own. */
+void client_print(FILE *f, const char *text);
 /* "kist: what: why" */
 void client_complain(const struct client_request *q, const char *what);
 

@@ -7,6 +7,12 @@
 #include "server/cli/tools.h"
 #include "storage/object/store.h"
 
+static const char usage_text[] =
+    "usage: kist dump [DIR | --data DIR]\n"
+    "Prints the rows of the index and then the commands in the log of a data\n"
+    "directory that no server uses (KIST_DATA, ./kist-data), a line of JSON each.\n"
+    "Secrets are not shown.\n";
+
 static bool print(void *ctx, struct bytes line)
 {
     (void)ctx;
@@ -17,22 +23,19 @@ int cli_dump(int argc, char **argv)
 {
     const char *dir = NULL;
     for (int i = 0; i < argc; i++) {
-        bool help = strcmp(argv[i], "--help") == 0;
-        if (help || argv[i][0] == '-' || dir) {
-            fprintf(
-                help ? stdout : stderr,
-                "usage: kist dump [DIR]\n"
-                "Prints the rows of the index and then the commands in the log of a data\n"
-                "directory that no server uses, a line of JSON each. Secrets are not shown.\n");
-            return help ? 0 : 2;
+        if (cli_is_help(argv[i])) {
+            fputs(usage_text, stdout);
+            return 0;
         }
+        bool named = strcmp(argv[i], "--data") == 0 && i + 1 < argc;
+        if (!named && argv[i][0] == '-')
+            cli_mistake("dump", argv[i], CLI_NO_OPTION);
+        if (dir)
+            cli_mistake("dump", argv[i], "one directory at a time");
+        i += named;
         dir = argv[i];
     }
     enum kist_err err = store_dump(dir ? dir : default_data_dir(), print, NULL);
-    if (err == KIST_OK && (fflush(stdout) != 0 || ferror(stdout))) {
-        fprintf(stderr, "kist: dump: cannot write\n");
-        return 1;
-    }
     if (err != KIST_OK)
         fprintf(stderr, "kist: dump: %s\n",
                 err == KIST_E_NOT_FOUND ? "this is no data directory" : kist_err_text(err));

@@ -37,12 +37,6 @@ struct events_call {
     bool parked, all, detach;
 };
 
-static int __attribute__((noreturn)) mistake(void)
-{
-    fputs(usage_text, stderr);
-    exit(2);
-}
-
 static json_t *ask(struct client *c, const char *action, json_t *in)
 {
     return client_json(c, "events", action, in);
@@ -69,10 +63,10 @@ static int list(struct client *c, const char *action, const char *field, const j
         if (!page)
             return 1;
         json_array_foreach(json_object_get(page, field), i, one) each(ctx, one);
-        next = json_incref(json_object_get(page, "NextToken"));
+        next = ferror(stdout) ? NULL : json_incref(json_object_get(page, "NextToken"));
         json_decref(page);
     } while (next);
-    return 0;
+    return ferror(stdout) ? 1 : 0;
 }
 
 /* ---- names ---- */
@@ -133,9 +127,12 @@ static void show_event(void *ctx, const json_t *e)
 {
     (void)ctx;
     const char *error = json_text(e, "Error");
-    printf("%s  %s  %-24s %s/%s  %lld attempts%s%s\n", json_text(e, "Handle"),
-           json_text(e, "Time"), json_text(e, "Event"), json_text(e, "Bucket"),
-           json_text(e, "Key"), number(e, "Attempts"), error[0] ? ": " : "", error);
+    printf("%s  %s  %-24s %s/", json_text(e, "Handle"), json_text(e, "Time"),
+           json_text(e, "Event"), json_text(e, "Bucket"));
+    client_print(stdout, json_text(e, "Key"));
+    printf("  %lld attempts%s", number(e, "Attempts"), error[0] ? ": " : "");
+    client_print(stdout, error);
+    printf("\n");
 }
 
 static int ls(struct client *c, const struct events_call *call, const char *target)
@@ -247,8 +244,6 @@ static int replay(struct client *c, const struct events_call *call, const char *
                   const char *target)
 {
     char bucket[256];
-    if (strncmp(place, "s3://", 5) != 0)
-        mistake();
     place += 5;
     size_t len = strcspn(place, "/");
     snprintf(bucket, sizeof(bucket), "%.*s", (int)len, place);
@@ -301,11 +296,13 @@ static void take_arguments(struct events_call *call, int argc, char **argv)
         else if (strcmp(argv[i], "--detach") == 0)
             call->detach = true;
         else if (strncmp(argv[i], "--", 2) != 0 && call->name_count < NAMES_MAX)
-            call->names[call->name_count++] = argv[i];
+            call->names[call->name_count++] = cli_need_utf8("events", NULL, argv[i]);
         else if (i + 1 < argc && client_take_option(&call->client, argv[i], argv[i + 1]))
             i++;
+        else if (strncmp(argv[i], "--", 2) != 0)
+            cli_mistake("events", argv[i], "too many words");
         else
-            mistake();
+            cli_mistake("events", argv[i], CLI_NO_OPTION);
     }
 }
 
@@ -321,12 +318,16 @@ static void check_arguments(const struct events_call *call)
     size_t v = 0;
     while (v < ARRAY_LEN(verbs) && strcmp(call->verb, verbs[v].verb) != 0)
         v++;
-    if (v == ARRAY_LEN(verbs) || call->name_count < verbs[v].least ||
-        call->name_count > verbs[v].most)
-        mistake();
+    if (v == ARRAY_LEN(verbs))
+        cli_mistake("events", *call->verb ? call->verb : NULL,
+                    "which? ls, show, redrive, drop, pause, resume, replay, replays or stop");
+    if (call->name_count < verbs[v].least || call->name_count > verbs[v].most)
+        cli_mistake("events", call->verb, "wrong number of words");
+    if (strcmp(call->verb, "replay") == 0 && strncmp(call->names[0], "s3://", 5) != 0)
+        cli_mistake("events", call->names[0], "objects are s3://BUCKET[/PREFIX]");
     /* Nobody drops everything by leaving something out. */
     if (drops && (call->name_count > 1) + call->parked + call->all != 1)
-        mistake();
+        cli_mistake("events", "drop", "which? EVENT ..., --parked or --all");
 }
 
 static int run(struct client *c, const struct events_call *call)
@@ -363,7 +364,7 @@ int cli_events(int argc, char **argv)
     struct events_call call = { .verb = "" };
     struct client *c = NULL;
     for (int i = 0; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        if (cli_is_help(argv[i])) {
             fputs(usage_text, stdout);
             return 0;
         }

@@ -50,8 +50,7 @@ static const char usage_text[] =
 
 static int __attribute__((noreturn)) mistake(const char *what)
 {
-    fprintf(stderr, "kist: fn: %s (see kist fn --help)\n", what);
-    exit(2);
+    cli_mistake("fn", NULL, what);
 }
 
 /* ---- calls ---- */
@@ -84,6 +83,17 @@ bool fn_ask(struct fn_cli *f, const char *method, const char *path, json_t *in, 
 
 /* ---- ls ---- */
 
+static void show_function(const json_t *fn)
+{
+    printf("%-24s %-16s %5lld MB %4lld s  %.19s  ", fn_text(fn, "FunctionName"),
+           fn_text(fn, "Runtime"),
+           (long long)json_integer_value(json_object_get(fn, "MemorySize")),
+           (long long)json_integer_value(json_object_get(fn, "Timeout")),
+           fn_text(fn, "LastModified"));
+    client_print(stdout, fn_text(fn, "Description"));
+    printf("\n");
+}
+
 static int list(struct fn_cli *f)
 {
     char marker[1024] = "";
@@ -99,16 +109,11 @@ static int list(struct fn_cli *f)
         buf_release(&encoded);
         if (!fn_ask(f, "GET", path, NULL, &page, NULL))
             return 1;
-        json_array_foreach(json_object_get(page, "Functions"), i, fn)
-            printf("%-24s %-16s %5lld MB %4lld s  %.19s  %s\n", fn_text(fn, "FunctionName"),
-                   fn_text(fn, "Runtime"),
-                   (long long)json_integer_value(json_object_get(fn, "MemorySize")),
-                   (long long)json_integer_value(json_object_get(fn, "Timeout")),
-                   fn_text(fn, "LastModified"), fn_text(fn, "Description"));
+        json_array_foreach(json_object_get(page, "Functions"), i, fn) show_function(fn);
         snprintf(marker, sizeof(marker), "%s", fn_text(page, "NextMarker"));
         json_decref(page);
-        if (!*marker)
-            return 0;
+        if (!*marker || ferror(stdout))
+            return ferror(stdout) ? 1 : 0;
     }
 }
 
@@ -120,13 +125,18 @@ static bool read_payload(const char *word, struct buf *out)
     size_t n;
     buf_init(out, PAYLOAD_MAX);
     if (strcmp(word, "-") != 0 && *word != '@')
-        return buf_append_str(out, word) == KIST_OK;
+        return buf_append_str(out, word) == KIST_OK; /* shorter than an argument may be */
     CLEANUP_FCLOSE FILE *f = *word == '@' ? fopen(word + 1, "re") : fdopen(dup(0), "r");
     bool ok = f != NULL;
     if (!ok)
         fprintf(stderr, "kist: %s: %s\n", word, strerror(errno));
     while (ok && (n = fread(piece, 1, sizeof(piece), f)) > 0)
-        ok = buf_append(out, piece, n) == KIST_OK;
+        if (!(ok = buf_append(out, piece, n) == KIST_OK))
+            fprintf(stderr, "kist: %s: it is larger than 6 MiB\n", word);
+    if (ok && ferror(f)) { /* what was read so far is not what was meant */
+        fprintf(stderr, "kist: %s: %s\n", word, strerror(errno));
+        ok = false;
+    }
     return ok;
 }
 
@@ -215,6 +225,8 @@ static int logs(struct fn_cli *f, const char *name, bool follow, int64_t since_m
         snprintf(after, sizeof(after), "%s", fn_text(page, "Next"));
         json_decref(page);
         arena_clear(&f->arena);
+        if (ferror(stdout)) /* nobody reads it any more */
+            return 1;
         if (!any && !follow)
             return 0;
     }
@@ -231,17 +243,19 @@ struct arguments {
     bool later, log, follow;
 };
 
-static unsigned number(const char *value)
+static unsigned number(const char *name, const char *value)
 {
     uint64_t n = 0;
     if (bytes_to_u64(bytes_str(value), 1000000, &n) != KIST_OK || n == 0)
-        mistake("a number is wanted");
+        cli_mistake("fn", name, "a number is wanted");
     return (unsigned)n;
 }
 
 static bool take_option(struct arguments *a, const char *name, const char *value)
 {
     struct fn_deploy *d = &a->deploy;
+    if (strcmp(name, "--data") != 0 && strcmp(name, "--ca-file") != 0)
+        cli_need_utf8("fn", name, value);
     if (strcmp(name, "--on") == 0 && d->trigger_count < FN_TRIGGERS_MAX)
         d->triggers[d->trigger_count++] = value;
     else if (strcmp(name, "--env") == 0 && d->variable_count < FN_VARIABLES_MAX &&
@@ -258,9 +272,9 @@ static bool take_option(struct arguments *a, const char *name, const char *value
     else if (strcmp(name, "--description") == 0)
         d->description = value;
     else if (strcmp(name, "--memory") == 0)
-        d->memory_mb = number(value);
+        d->memory_mb = number(name, value);
     else if (strcmp(name, "--timeout") == 0)
-        d->timeout_s = number(value);
+        d->timeout_s = number(name, value);
     else if (strcmp(name, "--since") == 0 && duration_ms(value) >= 0)
         a->since_ms = (int64_t)time(NULL) * 1000 - duration_ms(value);
     else
@@ -282,7 +296,7 @@ static bool take_flag(struct arguments *a, const char *name)
 static void parse(int argc, char **argv, struct arguments *a)
 {
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        if (cli_is_help(argv[i])) {
             fputs(usage_text, stdout);
             exit(0);
         }
@@ -290,10 +304,10 @@ static void parse(int argc, char **argv, struct arguments *a)
             continue;
         if (strncmp(argv[i], "--", 2) == 0) {
             if (i + 1 == argc || !take_option(a, argv[i], argv[i + 1]))
-                mistake("unknown option, or one without a good value");
+                cli_mistake("fn", argv[i], CLI_NO_OPTION);
             i++;
         } else if (a->count == ARRAY_LEN(a->words)) {
-            mistake("too many words");
+            cli_mistake("fn", argv[i], "too many words");
         } else {
             a->words[a->count++] = argv[i];
         }
@@ -319,6 +333,10 @@ int cli_fn(int argc, char **argv)
         mistake("which? deploy, ls, invoke, logs or rm");
     if (a.count < verbs[which].least || a.count > verbs[which].most)
         mistake("wrong number of words");
+    /* Rules and roles bear the name: what is made by it is found by it again. */
+    bool names = strcmp(a.words[0], "deploy") == 0 || strcmp(a.words[0], "rm") == 0;
+    if (names && strchr(a.words[1], ':'))
+        cli_mistake("fn", a.words[1], "a function's name is wanted, no ARN");
     a.deploy.name = a.words[1];
     a.deploy.path = a.words[2];
     arena_init(&f.arena, ARENA_MAX);

@@ -15,9 +15,7 @@ static json_t *variables(const struct fn_deploy *how)
     for (size_t i = 0; i < how->variable_count; i++) {
         const char *v = how->variables[i];
         size_t len = strcspn(v, "=");
-        char name[256];
-        snprintf(name, sizeof(name), "%.*s", (int)len, v);
-        json_object_set_new(out, name, json_string(v[len] ? v + len + 1 : ""));
+        json_object_setn_new(out, v, len, json_string(v[len] ? v + len + 1 : ""));
     }
     return json_pack("{s:o}", "Variables", out);
 }

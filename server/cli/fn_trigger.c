@@ -94,14 +94,29 @@ static enum kist_err add_rule(struct buf *out, const char *name, size_t number, 
     return buf_append_str(out, "</CloudFunctionConfiguration>");
 }
 
+/* Whether its Id is kist-fn-NAME- and a number, and nothing else: kist-fn-thumb-2-1 belongs to
+ * the function thumb-2, and not to thumb. */
+static bool is_own_rule(struct bytes block, const char *name)
+{
+    struct bytes id, prefix = BYTES_LIT(FN_ID_PREFIX);
+    size_t at = 0, len = strlen(name);
+    if (!client_element(block, "Id", &at, block.len, &id) || !bytes_starts_with(id, prefix))
+        return false;
+    id = bytes_of(id.ptr + prefix.len, id.len - prefix.len);
+    if (!bytes_starts_with(id, bytes_str(name)) || id.len < len + 2 || id.ptr[len] != '-')
+        return false;
+    for (size_t i = len + 1; i < id.len; i++)
+        if (id.ptr[i] < '0' || id.ptr[i] > '9')
+            return false;
+    return true;
+}
+
 /* What a bucket's configuration holds, without the rules that this command made for the function:
  * those have Ids of ours. */
 static enum kist_err keep_others(struct bytes xml, const char *name, struct buf *out, bool *had)
 {
     static const struct bytes open = { (const uint8_t *)"<CloudFunctionConfiguration>", 28 };
     static const struct bytes close = { (const uint8_t *)"</CloudFunctionConfiguration>", 29 };
-    char mark[160];
-    snprintf(mark, sizeof(mark), "<Id>" FN_ID_PREFIX "%s-", name);
     size_t at = bytes_find(xml, BYTES_LIT("<NotificationConfiguration"), 0);
     at = at == SIZE_MAX ? SIZE_MAX : bytes_find(xml, BYTES_LIT(">"), at);
     size_t end = bytes_find(xml, BYTES_LIT("</NotificationConfiguration>"), 0);
@@ -112,11 +127,7 @@ static enum kist_err keep_others(struct bytes xml, const char *name, struct buf 
         if (from == SIZE_MAX || to == SIZE_MAX)
             break;
         to += close.len;
-        struct bytes block = bytes_of(xml.ptr + from, to - from);
-        size_t id = bytes_find(block, bytes_str(mark), 0);
-        size_t digits = id == SIZE_MAX ? 0 : id + strlen(mark);
-        bool ours = id != SIZE_MAX && digits < block.len && block.ptr[digits] >= '0' &&
-                    block.ptr[digits] <= '9';
+        bool ours = is_own_rule(bytes_of(xml.ptr + from, to - from), name);
         *had = *had || ours;
         TRY(buf_append(out, xml.ptr + at, (ours ? from : to) - at));
         at = to;
@@ -266,18 +277,12 @@ static bool rules_of(struct fn_cli *f, const char *name, const char *bucket, jso
                                   .method = "GET",
                                   .path = arena_printf(&f->arena, "/%s", bucket),
                                   .query = "notification" };
-    char *own = arena_printf(&f->arena, FN_ID_PREFIX "%s-", name);
-    bool done = get.path && own && client_do(f->client, &get);
+    bool done = get.path && client_do(f->client, &get);
     bool ok = done || get.status == 404;
-    struct bytes xml = done ? buf_bytes(&get.reply) : BYTES_EMPTY, block, id;
-    for (size_t at = 0;
-         own && client_element(xml, "CloudFunctionConfiguration", &at, xml.len, &block);) {
-        size_t in = 0;
-        if (client_element(block, "Id", &in, block.len, &id) &&
-            bytes_starts_with(id, bytes_str(own)) && id.len > strlen(own) &&
-            id.ptr[strlen(own)] >= '0' && id.ptr[strlen(own)] <= '9')
+    struct bytes xml = done ? buf_bytes(&get.reply) : BYTES_EMPTY, block;
+    for (size_t at = 0; client_element(xml, "CloudFunctionConfiguration", &at, xml.len, &block);)
+        if (is_own_rule(block, name))
             json_array_append_new(out, rule_text(f, bucket, block));
-    }
     if (!ok)
         client_complain(&get, bucket);
     client_request_release(&get);

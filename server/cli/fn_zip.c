@@ -20,6 +20,7 @@
 
 struct packing {
     struct archive *archive;
+    const char *root; /* real; NULL: a single file, which may lie anywhere */
     struct buf *zip;
     size_t files;
 };
@@ -60,7 +61,8 @@ static bool copy_file(struct packing *p, const char *path, int fd)
 static bool add_file(struct packing *p, const char *path, const char *name, mode_t mode)
 {
     struct stat st;
-    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Opening a pipe must not wait for somebody who writes into it. */
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0)
         return complain(path, strerror(errno));
     if (!S_ISREG(st.st_mode))
@@ -79,6 +81,15 @@ static bool add_file(struct packing *p, const char *path, const char *name, mode
               complain(path, archive_error_string(p->archive));
     archive_entry_free(entry);
     return ok && copy_file(p, path, fd);
+}
+
+/* What a link leads to goes into the zip in its place: but nothing from outside the directory,
+ * which nobody meant to send. */
+static bool leads_out(const struct packing *p, const char *path)
+{
+    CLEANUP_FREE char *real = realpath(path, NULL);
+    size_t len = strlen(p->root);
+    return !real || strncmp(real, p->root, len) != 0 || (real[len] != '/' && real[len] != '\0');
 }
 
 static int by_name(const struct dirent **a, const struct dirent **b)
@@ -104,6 +115,8 @@ static bool add_dir(struct packing *p, const char *path, const char *below, unsi
              asprintf(&name, "%s%s", below, list[i]->d_name) > 0;
         if (ok && stat(full, &st) != 0)
             ok = complain(full, strerror(errno));
+        if (ok && leads_out(p, full))
+            ok = complain(full, "a symbolic link that leads out of the directory");
         if (ok && S_ISDIR(st.st_mode)) {
             CLEANUP_FREE char *inner = NULL;
             ok = asprintf(&inner, "%s/", name) > 0 && add_dir(p, full, inner, depth + 1);
@@ -198,9 +211,15 @@ static bool pack(const char *path, const struct stat *st, struct packing *p,
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     if (S_ISDIR(st->st_mode)) {
+        CLEANUP_FREE char *root = realpath(path, NULL);
+        if (!root)
+            return complain(path, strerror(errno));
+        p->root = strcmp(root, "/") == 0 ? "" : root;
         guess_dir(path, out);
         return add_dir(p, path, "", 0);
     }
+    if (!S_ISREG(st->st_mode))
+        return complain(path, "neither a file nor a directory");
     if (guess_source(path, name, out))
         return add_file(p, path, name, 0644);
     if (!is_program(path))

@@ -40,8 +40,7 @@ struct call {
 
 static void __attribute__((noreturn)) mistake(const struct call *c, const char *what)
 {
-    fprintf(stderr, "kist: %s: %s (see kist %s --help)\n", c->tool, what, c->tool);
-    exit(2);
+    cli_mistake(c->tool, NULL, what);
 }
 
 /* ---- one call ---- */
@@ -111,8 +110,8 @@ static bool list(struct call *c, const char *action, const char *word, const cha
             printf("\n");
         }
         marker = reply_text(c, "Marker");
-    } while (marker);
-    return true;
+    } while (marker && !ferror(stdout));
+    return !ferror(stdout);
 }
 
 /* ---- users and keys ---- */
@@ -259,18 +258,18 @@ static bool take_option(struct call *c, const char *name, const char *value)
 static void parse(struct call *c, int argc, char **argv)
 {
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        if (cli_is_help(argv[i])) {
             fputs(usage_text, stdout);
             exit(0);
         }
         if (strncmp(argv[i], "--", 2) == 0) {
             if (i + 1 == argc || !take_option(c, argv[i], argv[i + 1]))
-                mistake(c, "unknown option, or one without a value");
+                cli_mistake(c->tool, argv[i], CLI_NO_OPTION);
             i++;
         } else if (!*c->verb) {
             c->verb = argv[i];
         } else if (c->count == ARRAY_LEN(c->words)) {
-            mistake(c, "too many words");
+            cli_mistake(c->tool, argv[i], "too many words");
         } else {
             c->words[c->count++] = argv[i];
         }

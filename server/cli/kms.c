@@ -20,12 +20,6 @@ static const char usage_text[] =
     "its id, then its aliases.\n"
     "\n" CLIENT_OPTIONS_HELP;
 
-static int __attribute__((noreturn)) mistake(void)
-{
-    fputs(usage_text, stderr);
-    exit(2);
-}
-
 struct kms_call {
     struct client_options client;
     const char *master_key_file, *alias, *description;
@@ -172,17 +166,17 @@ int cli_kms(int argc, char **argv)
     struct client *c = NULL;
     const char *verb = argc > 0 ? argv[0] : "";
     for (int i = 0; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        if (cli_is_help(argv[i])) {
             fputs(usage_text, stdout);
             return 0;
         }
     for (int i = 1; i < argc; i += 2)
         if (i + 1 == argc || !take_option(&call, verb, argv[i], argv[i + 1]))
-            mistake();
+            cli_mistake("kms", argv[i], CLI_NO_OPTION);
     if (strcmp(verb, "rotate") == 0)
         return rotate(&call);
     if (strcmp(verb, "create-key") != 0 && strcmp(verb, "ls") != 0)
-        mistake();
+        cli_mistake("kms", *verb ? verb : NULL, "which? rotate, create-key or ls");
     int rc = client_open(&call.client, NULL, &c);
     if (rc == 0)
         rc = strcmp(verb, "ls") == 0 ? list(c) : create_key(c, &call);

@@ -73,10 +73,12 @@ static void usage(FILE *f)
                  options[i].argument ? options[i].argument : "");
         fprintf(f, "  %-26s %s\n", left, options[i].help);
     }
-    fprintf(f, "\nEach is also an environment variable: --tls-cert is KIST_TLS_CERT.\n"
-               "KIST_ROOT_ACCESS_KEY and KIST_ROOT_SECRET_KEY set the root key; without them\n"
-               "it is made on first start and kept in the data directory. KIST_MASTER_KEY\n"
-               "gives master keys (base64 of 32 bytes, the last one is current) themselves.\n");
+    fprintf(f,
+            "\nEach is also an environment variable: --tls-cert is KIST_TLS_CERT. Those without\n"
+            "a value are 1 or 0 there: KIST_JSON=1. The command line wins.\n"
+            "KIST_ROOT_ACCESS_KEY and KIST_ROOT_SECRET_KEY set the root key; without them\n"
+            "it is made on first start and kept in the data directory. KIST_MASTER_KEY\n"
+            "gives master keys (base64 of 32 bytes, the last one is current) themselves.\n");
 }
 
 static void __attribute__((noreturn)) mistake(const char *what, const char *which)
@@ -85,6 +87,7 @@ static void __attribute__((noreturn)) mistake(const char *what, const char *whic
     exit(2);
 }
 
+/* Numbers are counted and multiplied as 32 bits at least; a size may be any. */
 static bool number(const char *text, bool size, uint64_t *out)
 {
     size_t len = strlen(text);
@@ -96,13 +99,15 @@ static bool number(const char *text, bool size, uint64_t *out)
         len--;
     }
     uint64_t v;
-    if (bytes_to_u64(bytes_of(text, len), UINT64_MAX >> shift, &v) != KIST_OK)
+    if (bytes_to_u64(bytes_of(text, len), size ? UINT64_MAX >> shift : UINT32_MAX, &v) != KIST_OK)
         return false;
     *out = v << shift;
     return true;
 }
 
-static void set(struct serve_options *o, const struct option *option, const char *value)
+/* name: of the option or the variable, for messages. */
+static void set(struct serve_options *o, const struct option *option, const char *name,
+                const char *value)
 {
     char *field = (char *)o + option->offset;
     uint64_t v = 0;
@@ -114,7 +119,8 @@ static void set(struct serve_options *o, const struct option *option, const char
     case NUMBER:
     case SIZE:
         if (!number(value, option->kind == SIZE, &v))
-            mistake("not a number", value);
+            mistake(name, option->kind == SIZE ? "a size is wanted, as 64M"
+                                               : "a number up to 4294967295 is wanted");
         memcpy(field, &v, sizeof(v));
         break;
     case ON:
@@ -122,6 +128,19 @@ static void set(struct serve_options *o, const struct option *option, const char
         memcpy(field, &flag, sizeof(flag));
         break;
     }
+}
+
+/* Of a variable: "KIST_NO_SYNC=false" must not give up durability. */
+static bool is_on(const char *name, const char *value)
+{
+    static const char *const words[][2] = {
+        { "0", "1" }, { "false", "true" }, { "no", "yes" }, { "off", "on" }
+    };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        for (size_t k = 0; k < 2; k++)
+            if (strcasecmp(value, words[i][k]) == 0)
+                return k == 1;
+    mistake(name, "0 or 1 is wanted");
 }
 
 static void from_environment(struct serve_options *o)
@@ -133,8 +152,8 @@ static void from_environment(struct serve_options *o)
             name[at++] = (char)(*c == '-' ? '_' : toupper((unsigned char)*c));
         const char *value = getenv(name);
         bool flag = options[i].kind == ON || options[i].kind == OFF;
-        if (value && *value && (!flag || strcmp(value, "0") != 0))
-            set(o, &options[i], value);
+        if (value && *value && (!flag || is_on(name, value)))
+            set(o, &options[i], name, value);
     }
     o->master_key = getenv("KIST_MASTER_KEY");
     o->root_access_key = getenv("KIST_ROOT_ACCESS_KEY");
@@ -152,13 +171,15 @@ static int take(struct serve_options *o, int left, char **argv)
         if (strlen(options[i].name) != len || strncmp(options[i].name, name, len) != 0)
             continue;
         bool flag = options[i].kind == ON || options[i].kind == OFF;
+        if (flag && name[len] == '=')
+            mistake(argv[0], "it takes no value");
         if (flag || name[len] == '=') {
-            set(o, &options[i], name + len + (name[len] == '='));
+            set(o, &options[i], argv[0], name + len + (name[len] == '='));
             return 1;
         }
         if (left < 2)
             mistake("a value is missing", argv[0]);
-        set(o, &options[i], argv[1]);
+        set(o, &options[i], argv[0], argv[1]);
         return 2;
     }
     mistake("unknown option", argv[0]);

@@ -27,8 +27,7 @@ static const char usage_text[] =
 
 static int __attribute__((noreturn)) mistake(const char *what)
 {
-    fprintf(stderr, "kist: site: %s (see kist site --help)\n", what);
-    exit(2);
+    cli_mistake("site", NULL, what);
 }
 
 /* ---- ls ---- */
@@ -54,7 +53,7 @@ static int list(struct site *s)
         return 1;
     bool ok = site_list(s, SITE_MANIFESTS, "", 0, &names);
     for (size_t i = 0; ok && i < names.count; i++)
-        if (names.bytes[i] > 0)
+        if (names.bytes[i] > 0 && site_is_release(names.list[i]))
             ok = show_release(s, names.list[i], strcmp(names.list[i], live) == 0);
     site_names_release(&names);
     return ok ? 0 : 1;
@@ -67,7 +66,7 @@ static const char *before(const struct site_names *names, const char *live)
 {
     const char *found = NULL;
     for (size_t i = 0; i < names->count && strcmp(names->list[i], live) != 0; i++)
-        if (names->bytes[i] > 0)
+        if (names->bytes[i] > 0 && site_is_release(names->list[i]))
             found = names->list[i];
     return found;
 }
@@ -86,13 +85,13 @@ static bool is_complete(struct site *s, const char *release)
  * at the pointer; here the pointer is set first, then the manifest looked for. */
 static int roll_to(struct site *s, const char *release, const char *live)
 {
-    if (!is_complete(s, release)) {
+    if (!site_is_release(release) || !is_complete(s, release)) {
         fprintf(stderr, "kist: %s: there is no such release\n", release);
         return 1;
     }
     if (!site_publish(s, release))
         return 1;
-    if (!is_complete(s, release)) {
+    if (!site_is_release(release) || !is_complete(s, release)) {
         fprintf(stderr, "kist: %s: it was removed meanwhile\n", release);
         (void)site_publish(s, live);
         return 1;
@@ -155,7 +154,7 @@ static bool take_option(struct arguments *a, const char *name, const char *value
 static void parse(int argc, char **argv, struct arguments *a)
 {
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        if (cli_is_help(argv[i])) {
             fputs(usage_text, stdout);
             exit(0);
         }
@@ -163,10 +162,10 @@ static void parse(int argc, char **argv, struct arguments *a)
             a->deploy.dry_run = true;
         } else if (strncmp(argv[i], "--", 2) == 0) {
             if (i + 1 == argc || !take_option(a, argv[i], argv[i + 1]))
-                mistake("unknown option, or one without a good value");
+                cli_mistake("site", argv[i], CLI_NO_OPTION);
             i++;
         } else if (a->count == ARRAY_LEN(a->words)) {
-            mistake("too many words");
+            cli_mistake("site", argv[i], "too many words");
         } else {
             a->words[a->count++] = argv[i];
         }

@@ -340,6 +340,13 @@ bool site_list(struct site *s, const char *prefix, const char *delimiter, size_t
     return ok;
 }
 
+bool site_is_release(const char *name)
+{
+    size_t len =
+        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_");
+    return len > 0 && len <= SITE_RELEASE_MAX && name[len] == '\0';
+}
+
 bool site_known(const struct site_names *names, const char *name, bool complete)
 {
     for (size_t i = 0; i < names->count; i++)

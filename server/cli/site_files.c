@@ -127,12 +127,7 @@ static void problem(struct scan *s, const char *path, const char *what)
     if (s->problems++ >= PROBLEMS_SHOWN)
         return;
     fprintf(stderr, "kist: ");
-    for (const char *p = path; *p; p++)
-        if ((unsigned char)*p < 32 || *p == 127 ||
-            (!bytes_is_utf8(bytes_str(path)) && (unsigned char)*p > 127))
-            fprintf(stderr, "\\x%02x", (unsigned char)*p);
-        else
-            fputc(*p, stderr);
+    client_print(stderr, path);
     fprintf(stderr, ": %s\n", what);
 }
 

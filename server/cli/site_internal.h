@@ -85,6 +85,8 @@ bool site_list(struct site *s, const char *prefix, const char *delimiter, size_t
                struct site_names *out);
 /* Removes a release's pages; how many there were. */
 bool site_clear(struct site *s, const char *release, size_t *removed);
+/* Whether a release of ours could bear the name: it stands in paths and documents as it is. */
+bool site_is_release(const char *name);
 bool site_known(const struct site_names *names, const char *name, bool complete);
 
 /* ---- site_deploy.c, site_tidy.c ---- */

@@ -50,7 +50,8 @@ static bool clear_leftovers(struct site *s, const char *live, const struct site_
     bool ok = site_list(s, SITE_ROOT, "/", 0, &present);
     for (size_t i = 0; ok && i < present.count; i++) {
         const char *release = present.list[i];
-        if (strcmp(release, live) == 0 || site_known(manifests, release, true) ||
+        if (!site_is_release(release) || strcmp(release, live) == 0 ||
+            site_known(manifests, release, true) ||
             (!site_known(manifests, release, false) && !abandon(s, release)))
             continue;
         ok = site_clear(s, release, &removed);
@@ -59,7 +60,8 @@ static bool clear_leftovers(struct site *s, const char *live, const struct site_
     }
     /* The mark that a release is abandoned stays while its deployment may still be running. */
     for (size_t i = 0; ok && i < manifests->count; i++)
-        if (manifests->bytes[i] == 0 && age_ms(manifests->list[i]) > DAY_MS &&
+        if (manifests->bytes[i] == 0 && site_is_release(manifests->list[i]) &&
+            age_ms(manifests->list[i]) > DAY_MS &&
             !site_known(&present, manifests->list[i], false))
             ok = remove_manifest(s, manifests->list[i]);
     site_names_release(&present);
@@ -93,13 +95,15 @@ bool site_remove_releases(struct site *s)
     size_t removed;
     bool ok = site_list(s, SITE_MANIFESTS, "", 0, &manifests);
     for (size_t i = 0; ok && i < manifests.count; i++)
-        ok = remove_manifest(s, manifests.list[i]);
+        if (site_is_release(manifests.list[i]))
+            ok = remove_manifest(s, manifests.list[i]);
     site_names_release(&manifests);
     if (!ok)
         return false;
     ok = site_list(s, SITE_ROOT, "/", 0, &releases);
     for (size_t i = 0; ok && i < releases.count; i++)
-        ok = site_clear(s, releases.list[i], &removed);
+        if (site_is_release(releases.list[i]))
+            ok = site_clear(s, releases.list[i], &removed);
     site_names_release(&releases);
     return ok;
 }
@@ -110,10 +114,10 @@ bool site_tidy(struct site *s, const char *live, const char *previous, unsigned 
     size_t complete = 0;
     bool ok = site_list(s, SITE_MANIFESTS, "", 0, &manifests);
     for (size_t i = 0; ok && i < manifests.count; i++)
-        complete += manifests.bytes[i] > 0;
+        complete += manifests.bytes[i] > 0 && site_is_release(manifests.list[i]);
     for (size_t i = 0; ok && complete > keep && i < manifests.count; i++) {
-        if (manifests.bytes[i] == 0 || strcmp(manifests.list[i], live) == 0 ||
-            strcmp(manifests.list[i], previous) == 0)
+        if (manifests.bytes[i] == 0 || !site_is_release(manifests.list[i]) ||
+            strcmp(manifests.list[i], live) == 0 || strcmp(manifests.list[i], previous) == 0)
             continue;
         ok = retire(s, manifests.list[i]);
         complete--;

@@ -29,12 +29,6 @@ static const char usage_text[] =
     "  --option K=V      of its kind: see the manual\n"
     "\n" CLIENT_OPTIONS_HELP;
 
-static int __attribute__((noreturn)) mistake(void)
-{
-    fputs(usage_text, stderr);
-    exit(2);
-}
-
 static json_t *ask(struct client *c, const char *action, json_t *in)
 {
     return client_json(c, "target", action, in);
@@ -71,9 +65,11 @@ static int list(struct client *c)
         json_array_foreach(json_object_get(page, "Targets"), i, t) list_one(t);
         next = json_incref(json_object_get(page, "NextToken"));
         more = next != NULL;
-        ok = page != NULL;
+        ok = page != NULL && !ferror(stdout);
         json_decref(page);
     }
+    if (!ok)
+        json_decref(next);
     return ok ? 0 : 1;
 }
 
@@ -111,11 +107,11 @@ static int drop(struct client *c, const char *name)
 
 /* ---- arguments ---- */
 
-static json_t *number(const char *value)
+static json_t *number(const char *name, const char *value)
 {
     uint64_t n = 0;
     if (bytes_to_u64(bytes_str(value), INT64_MAX, &n) != KIST_OK)
-        mistake();
+        cli_mistake("target", name, "a number is wanted");
     return json_integer((json_int_t)n);
 }
 
@@ -130,6 +126,7 @@ static json_t *secret(const char *value)
         exit(1);
     }
     line[strcspn(line, "\r\n")] = 0;
+    cli_need_utf8("target", "--secret", line);
     return json_string(line);
 }
 
@@ -139,9 +136,9 @@ static void set_option(json_t *in, const char *value)
     const char *equals = strchr(value, '=');
     char name[64];
     if (!equals || equals == value || (size_t)(equals - value) >= sizeof(name))
-        mistake();
-    if (!options && json_object_set_new(in, "Options", options = json_object()) != 0)
-        mistake();
+        cli_mistake("target", "--option", "it is K=V");
+    if (!options)
+        json_object_set_new(in, "Options", options = json_object());
     snprintf(name, sizeof(name), "%.*s", (int)(equals - value), value);
     json_object_set_new(options, name, json_string(equals + 1));
 }
@@ -159,6 +156,7 @@ static bool take_flag(json_t *in, const char *name)
 
 static bool take_option(json_t *in, const char *name, const char *value)
 {
+    cli_need_utf8("target", name, value);
     if (strcmp(name, "--form") == 0)
         json_object_set_new(in, "Form", json_string(value));
     else if (strcmp(name, "--secret") == 0)
@@ -166,11 +164,11 @@ static bool take_option(json_t *in, const char *name, const char *value)
     else if (strcmp(name, "--dead-letter") == 0)
         json_object_set_new(in, "DeadLetter", json_string(value));
     else if (strcmp(name, "--retries") == 0)
-        json_object_set_new(in, "Retries", number(value));
+        json_object_set_new(in, "Retries", number(name, value));
     else if (strcmp(name, "--max-age") == 0)
-        json_object_set_new(in, "MaxAgeSeconds", number(value));
+        json_object_set_new(in, "MaxAgeSeconds", number(name, value));
     else if (strcmp(name, "--concurrency") == 0)
-        json_object_set_new(in, "Concurrency", number(value));
+        json_object_set_new(in, "Concurrency", number(name, value));
     else if (strcmp(name, "--option") == 0)
         set_option(in, value);
     else
@@ -187,7 +185,8 @@ static size_t take_arguments(int argc, char **argv, bool adds, struct client_opt
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strncmp(argv[i], "--", 2) != 0) {
             if (count == 2)
-                mistake();
+                cli_mistake("target", argv[i], "too many words");
+            cli_need_utf8("target", NULL, argv[i]);
             names[count++] = argv[i];
         } else if (adds && take_flag(in, argv[i])) {
             continue;
@@ -195,7 +194,7 @@ static size_t take_arguments(int argc, char **argv, bool adds, struct client_opt
                              client_take_option(client, argv[i], value))) {
             i++;
         } else {
-            mistake();
+            cli_mistake("target", argv[i], CLI_NO_OPTION);
         }
     }
     return count;
@@ -226,16 +225,17 @@ int cli_target(int argc, char **argv)
     const char *names[2] = { NULL, NULL }, *verb = argc > 0 ? argv[0] : "";
     size_t v = 0;
     for (int i = 0; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+        if (cli_is_help(argv[i])) {
             fputs(usage_text, stdout);
             return 0;
         }
     while (v < ARRAY_LEN(verbs) && strcmp(verb, verbs[v].verb) != 0)
         v++;
     json_t *in = json_object();
-    if (v == ARRAY_LEN(verbs) ||
-        take_arguments(argc, argv, v == 0, &options, in, names) != verbs[v].names)
-        mistake();
+    if (v == ARRAY_LEN(verbs))
+        cli_mistake("target", *verb ? verb : NULL, "which? add, ls, show, test or rm");
+    if (take_arguments(argc, argv, v == 0, &options, in, names) != verbs[v].names)
+        cli_mistake("target", verb, "wrong number of words");
     int rc = client_open(&options, NULL, &c);
     if (rc == 0)
         rc = run(c, verb, names, in);

@@ -1,27 +1,65 @@
 #include "server/cli/tools.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/cli/options.h"
+#include "storage/base/cleanup.h"
 #include "storage/object/store.h"
+
+void cli_mistake(const char *tool, const char *which, const char *what)
+{
+    fprintf(stderr, "kist: %s: %s%s%s (see kist %s --help)\n", tool, which ? which : "",
+            which ? ": " : "", what, tool);
+    exit(2);
+}
+
+const char *cli_need_utf8(const char *tool, const char *which, const char *value)
+{
+    if (!bytes_is_utf8(bytes_str(value)))
+        cli_mistake(tool, which, "not UTF-8");
+    return value;
+}
+
+bool cli_is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+/* Opening a store makes one, which only a server and `kist account create` are to do. */
+bool cli_is_data_dir(const char *dir)
+{
+    CLEANUP_FREE char *index = NULL;
+    struct stat st;
+    if (asprintf(&index, "%s/index", dir) < 0)
+        index = NULL;
+    if (index && stat(index, &st) == 0)
+        return true;
+    int why = index ? errno : ENOMEM;
+    bool none = why == ENOENT && stat(dir, &st) == 0;
+    fprintf(stderr, "kist: %s: %s\n", dir, none ? "this is no data directory" : strerror(why));
+    return false;
+}
 
 const char *cli_data_dir(const char *tool, const char *help, int argc, char **argv)
 {
     const char *dir = default_data_dir();
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0) {
-            printf("usage: kist %s [--data DIR]\n%s\n", tool, help);
+        if (cli_is_help(argv[i])) {
+            printf("usage: kist %s [--data DIR]\n%s\n"
+                   "  --data DIR        a data directory that no server uses (KIST_DATA, "
+                   "./kist-data)\n",
+                   tool, help);
             exit(0);
         }
-        if (strcmp(argv[i], "--data") == 0 && i + 1 < argc) {
-            dir = argv[++i];
-        } else {
-            fprintf(stderr, "kist: unknown option: %s\n", argv[i]);
-            exit(2);
-        }
+        if (strcmp(argv[i], "--data") != 0 || i + 1 == argc)
+            cli_mistake(tool, argv[i], CLI_NO_OPTION);
+        dir = argv[++i];
     }
     return dir;
 }
@@ -33,10 +71,8 @@ struct store *cli_open_store(const char *dir)
     config.dir = dir;
     config.scrub_days = 0;
     config.manual = true; /* nothing happens behind the tool's back, and opening sweeps at once */
-    if (access(dir, F_OK) != 0) {
-        fprintf(stderr, "kist: %s: no such directory\n", dir);
+    if (!cli_is_data_dir(dir))
         exit(1);
-    }
     enum kist_err err = store_open(&config, &s);
     if (err != KIST_OK) {
         fprintf(stderr, "kist: %s: %s\n", dir, kist_err_text(err));

@@ -27,12 +27,12 @@ static const char lineage_usage[] = "usage: kist lineage s3://BUCKET/KEY\n"
                                     "\n" CLIENT_OPTIONS_HELP;
 
 /* The one word that is no option; ends the process for --help and mistakes. */
-static const char *take_word(int argc, char **argv, const char *help,
+static const char *take_word(const char *tool, int argc, char **argv, const char *help,
                              struct client_options *options)
 {
     const char *word = NULL;
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0) {
+        if (cli_is_help(argv[i])) {
             fputs(help, stdout);
             exit(0);
         }
@@ -41,16 +41,15 @@ static const char *take_word(int argc, char **argv, const char *help,
             i++;
             continue;
         }
-        if (argv[i][0] == '-' || word) {
-            fputs(help, stderr);
-            exit(2);
-        }
+        if (argv[i][0] == '-')
+            cli_mistake(tool, argv[i], CLI_NO_OPTION);
+        if (word)
+            cli_mistake(tool, argv[i], "too many words");
         word = argv[i];
     }
-    if (word)
-        return word;
-    fputs(help, stderr);
-    exit(2);
+    if (!word)
+        cli_mistake(tool, NULL, "of what?");
+    return word;
 }
 
 /* ---- kist trace ---- */
@@ -70,8 +69,8 @@ static void print_span(json_t *spans, bool *seen, size_t at, int depth)
     char when[TIME_ISO_LEN];
     time_iso(number(s, "BeginMs"), when);
     seen[at] = true;
-    printf("%s  %*s%s %s", when, 2 * depth, "", object ? "object  " : "function",
-           json_text(s, "Name"));
+    printf("%s  %*s%s ", when, 2 * depth, "", object ? "object  " : "function");
+    client_print(stdout, json_text(s, "Name"));
     if (!object)
         printf("  %lld ms  %s", number(s, "EndMs") - number(s, "BeginMs"),
                json_text(s, "Outcome"));
@@ -123,7 +122,9 @@ static void print_roots(json_t *spans, bool *seen)
         if (source[0]) {
             char when[TIME_ISO_LEN];
             time_iso(number(s, "BeginMs"), when);
-            printf("%s  object   %s\n", when, source);
+            printf("%s  object   ", when);
+            client_print(stdout, source);
+            printf("\n");
         }
         for (size_t k = i; k < json_array_size(spans); k++) {
             const json_t *other = json_array_get(spans, k);
@@ -138,7 +139,7 @@ int cli_trace(int argc, char **argv)
 {
     struct client_options options = { 0 };
     struct client *c = NULL;
-    const char *id = take_word(argc, argv, trace_usage, &options);
+    const char *id = take_word("trace", argc, argv, trace_usage, &options);
     int rc = client_open(&options, NULL, &c);
     if (rc != 0)
         return rc;
@@ -181,8 +182,11 @@ static bool step(struct client *c, char **path, int depth)
         .service = "s3", .method = "HEAD", .path = *path, .query = query, .wants_headers = true
     };
     bool ok = client_do(c, &q);
-    if (!ok && depth == 0)
+    if (!ok && depth == 0) {
         client_complain(&q, *path + 1);
+        client_request_release(&q);
+        return false;
+    }
     printf("%*s%s%s%s", 2 * depth, "", *path + 1, query ? "?" : "", query ? query : "");
     free(*path);
     *path = NULL;
@@ -204,7 +208,7 @@ static bool step(struct client *c, char **path, int depth)
     free(source);
     free(trace);
     client_request_release(&q);
-    return ok || depth > 0;
+    return true;
 }
 
 int cli_lineage(int argc, char **argv)
@@ -212,10 +216,9 @@ int cli_lineage(int argc, char **argv)
     struct client_options options = { 0 };
     struct client *c = NULL;
     struct buf path;
-    const char *word = take_word(argc, argv, lineage_usage, &options);
+    const char *word = take_word("lineage", argc, argv, lineage_usage, &options);
     if (strncmp(word, "s3://", 5) != 0 || !strchr(word + 5, '/')) {
-        fputs(lineage_usage, stderr);
-        return 2;
+        cli_mistake("lineage", word, "an object is s3://BUCKET/KEY");
     }
     int rc = client_open(&options, NULL, &c);
     if (rc != 0)

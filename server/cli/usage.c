@@ -212,15 +212,14 @@ static enum kist_err show_days(struct usage *u, uint64_t days)
     return store_list_usage_days(u->store, (uint32_t)first, on_function_day, u);
 }
 
-static void __attribute__((noreturn)) help(int status)
+static void __attribute__((noreturn)) help(void)
 {
-    fprintf(status ? stderr : stdout,
-            "usage: kist usage [--data DIR] [--days N]\n"
-            "Prints what each bucket and account holds, requests and transfer of each bucket,\n"
-            "account, user and role, and invocations of each function with what they would be\n"
-            "billed: its memory in MB times the milliseconds. With --days, those of the last N\n"
-            "days, by day, user and bucket.\n");
-    exit(status);
+    printf("usage: kist usage [--data DIR] [--days N]\n"
+           "Prints what each bucket and account holds, requests and transfer of each bucket,\n"
+           "account, user and role, and invocations of each function with what they would be\n"
+           "billed: its memory in MB times the milliseconds. With --days, those of the last N\n"
+           "days, by day, user and bucket.\n");
+    exit(0);
 }
 
 int cli_usage(int argc, char **argv)
@@ -229,18 +228,19 @@ int cli_usage(int argc, char **argv)
     const char *dir = default_data_dir();
     uint64_t days = 0;
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0)
-            help(0);
+        if (cli_is_help(argv[i]))
+            help();
         else if (strcmp(argv[i], "--data") == 0 && i + 1 < argc)
             dir = argv[++i];
         else if (strcmp(argv[i], "--days") != 0 || i + 1 == argc ||
                  bytes_to_u64(bytes_str(argv[++i]), 1000000, &days) != KIST_OK || !days)
-            help(2);
+            cli_mistake("usage", argv[i], CLI_NO_OPTION);
     }
     u.store = cli_open_store(dir);
     enum kist_err err = days ? show_days(&u, days) : show_all(&u);
     store_close(u.store);
-    if (err != KIST_OK)
-        fprintf(stderr, "kist: usage: %s\n", kist_err_text(err));
+    if (err != KIST_OK || u.failed)
+        fprintf(stderr, "kist: usage: %s\n",
+                err != KIST_OK ? kist_err_text(err) : "not all of it could be read");
     return err == KIST_OK && !u.failed ? 0 : 1;
 }

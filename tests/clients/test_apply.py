@@ -1,8 +1,10 @@
 """kist apply: an application as one file, made, changed, pruned, and refused with line numbers."""
 import json
 import os
+import pty
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -143,6 +145,82 @@ class Apply(unittest.TestCase):
                                               out, re.M):
             found[thing] = step + fields
         return found
+
+    def asking(self):
+        """An apply that holds its lock and waits for an answer; and where to write that."""
+        mine, its = pty.openpty()
+        self.addCleanup(os.close, mine)
+        run = subprocess.Popen(
+            [kist_server.BIN, "apply", str(self.dir / "app.yaml"), "--endpoint",
+             self.server.endpoint], stdin=its, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "AWS_ACCESS_KEY_ID": kist_server.ACCESS_KEY, "USER": "ann",
+                 "AWS_SECRET_ACCESS_KEY": kist_server.SECRET_KEY, "AWS_REGION": "us-east-1"})
+        os.close(its)
+        self.addCleanup(run.kill)
+        seen = b""
+        while not seen.endswith(b"[y/N] "):
+            piece = run.stdout.read1(1024)
+            self.assertTrue(piece, seen)
+            seen += piece
+        return run, mine
+
+    def ends(self, run, status):
+        out, err = run.communicate(timeout=60)
+        self.assertEqual(run.returncode, status, out + err)
+        return err.decode()
+
+    def test_one_at_a_time(self):
+        self.s3.create_bucket(Bucket="ap-locks")
+        self.addCleanup(self.s3.delete_bucket, Bucket="ap-locks")
+        text = "lock: s3://ap-locks/a lock\nbuckets: { ap-one: {}, ap-two: {} }\n"
+        self.file("app.yaml", text)
+        locked = lambda: self.s3.list_objects_v2(Bucket="ap-locks")["KeyCount"]
+        first, answer = self.asking()
+        self.assertEqual(locked(), 1)
+        self.kist("--yes", status=1)
+        self.assertRegex(self.said, rf"a lock: ann@\S+, process {first.pid}, since .*--unlock")
+        self.assertNotIn("ap-one", self.buckets())
+        self.assertIn("2 to create", self.kist("--dry-run"))
+        os.write(answer, b"n\n")
+        self.ends(first, 1)
+        self.assertEqual((locked(), self.kist("--unlock")), (0, "not locked\n"))
+
+        # Ctrl-C, and a lock that is taken away from one who goes on all the same.
+        first, _ = self.asking()
+        first.send_signal(signal.SIGINT)
+        self.assertIn("ends after this step", self.ends(first, -signal.SIGINT))
+        self.assertEqual(locked(), 0)
+        first, answer = self.asking()
+        self.assertIn(f"process {first.pid}", self.kist("--unlock"))
+        second, other = self.asking()
+        os.write(answer, b"y\n")
+        self.assertIn("somebody took the lock away", self.ends(first, 1))
+        self.assertEqual((locked(), "ap-one" in self.buckets()), (1, False))
+        os.write(other, b"y\n")
+        self.ends(second, 0)
+        self.assertEqual(locked(), 0)
+        self.assertLessEqual({"ap-one", "ap-two"}, set(self.buckets()))
+        self.assertIn("nothing to do", self.kist("--yes"))
+        for bucket in ("ap-one", "ap-two"):
+            self.s3.delete_bucket(Bucket=bucket)
+
+    def test_locks_that_are_none(self):
+        self.s3.create_bucket(Bucket="ap-locks")
+        self.s3.put_object(Bucket="ap-locks", Key="page", Body=b"somebody's")
+        self.apply("lock: s3://ap-locks/page\nbuckets: { ap-one: {} }\n", "--yes", status=1)
+        self.assertIn("no lock of kist apply", self.said)
+        self.kist("--unlock", status=1)
+        self.assertEqual(self.s3.get_object(Bucket="ap-locks", Key="page")["Body"].read(),
+                         b"somebody's")
+        self.s3.delete_object(Bucket="ap-locks", Key="page")
+        self.s3.delete_bucket(Bucket="ap-locks")
+        self.kist("--yes", status=1)
+        self.assertIn("s3://ap-locks/page: The specified bucket does not exist", self.said)
+        for lock in ("s3://ap-locks", "s3://ap-locks/", "ap-locks/k", "{ a: b }"):
+            self.apply(f"lock: {lock}\n", "--yes", status=2)
+            self.assertIn("app.yaml:1: lock", self.said)
+        self.apply("buckets: {}\n", "--unlock", status=2)
+        self.assertNotIn("ap-one", self.buckets())
 
     def buckets(self):
         return [b["Name"] for b in self.s3.list_buckets()["Buckets"] if b["Name"][:3] == "ap-"]

@@ -1,6 +1,7 @@
 """kist user, key, policy and kms: a running server's identities and keys in few words."""
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -121,6 +122,47 @@ class Commands(Semantics):
                 "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"]}
         self.kist("user", "ls", env={**keys, "AWS_SESSION_TOKEN": session["SessionToken"]})
         self.kist("user", "ls", env=keys, status=1)
+
+    def test_output_that_goes_nowhere(self):
+        """What cannot be printed is a failure; whoever stops reading ends the command quietly."""
+        command = [kist_server.BIN, "user", "ls", "--endpoint", self.server.endpoint]
+        env = {**os.environ, "AWS_ACCESS_KEY_ID": kist_server.ACCESS_KEY,
+               "AWS_SECRET_ACCESS_KEY": kist_server.SECRET_KEY}
+        self.kist("user", "add", "cmd-out")
+        self.addCleanup(self.kist, "user", "rm", "cmd-out")
+        with open("/dev/full", "w", encoding="ascii") as full:
+            run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True,
+                                 timeout=60, env=env, check=False)
+        self.assertEqual((run.returncode, run.stderr),
+                         (1, "kist: standard output: No space left on device\n"))
+        reader, writer = os.pipe()
+        os.close(reader)
+        run = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True,
+                             timeout=60, env=env, check=False)
+        os.close(writer)
+        self.assertEqual((run.returncode, run.stderr), (-signal.SIGPIPE, ""))
+
+    def test_variables(self):
+        """An empty variable is none; half a key is a mistake and not another identity."""
+        self.kist("user", "ls", env={"KIST_ENDPOINT": ""})
+        self.kist("user", "ls", env={"AWS_REGION": "", "AWS_DEFAULT_REGION": "us-east-1",
+                                     "AWS_SESSION_TOKEN": ""})
+        self.assertIn("nowhere-1", self.kist(
+            "user", "ls", status=1, env={"AWS_REGION": "", "AWS_DEFAULT_REGION": "nowhere-1"}))
+        root = {"KIST_ROOT_ACCESS_KEY": kist_server.ACCESS_KEY,
+                "KIST_ROOT_SECRET_KEY": kist_server.SECRET_KEY}
+        self.kist("user", "ls", env={**root, "AWS_ACCESS_KEY_ID": "",
+                                     "AWS_SECRET_ACCESS_KEY": ""})
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            self.assertIn("is missing", self.kist("user", "ls", status=1, env={**root, name: ""}))
+
+    def test_no_proxy(self):
+        """Hosts that the environment keeps from its proxy are asked without it."""
+        with kist_server.Server(flags=("--listen", "127.0.0.2:0")) as server:
+            proxy = {"AWS_ENDPOINT_URL": server.endpoint, "http_proxy": "http://127.0.0.1:1"}
+            self.kist("user", "ls", env={**proxy, "no_proxy": ""}, status=1)
+            self.kist("user", "ls", env={**proxy, "no_proxy": "example.org,127.0.0.2"})
+            self.kist("user", "ls", env={**proxy, "no_proxy": "*"})
 
     def test_tries_again(self):
         """A server that is unwell for two answers; what must not happen twice is asked once."""

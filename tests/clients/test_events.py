@@ -78,6 +78,20 @@ class Events(TwoAccounts):
         self.next_key()
         self.until(lambda: not self.waiting() and not self.waiting("--parked"))
 
+    def test_keys_are_no_lines(self):
+        """A key with a line break in it makes no line that looks like another event."""
+        self.target()
+        self.events("pause", self.name)
+        self.put("a\nffff  \x1b[31mb", "c\u009bd", "ü")
+        self.until(lambda: len(self.waiting()) == 3)
+        keys = sorted(line.split("/", 1)[1] for line in self.waiting())
+        self.assertEqual([k.rsplit("  ", 1)[0] for k in keys],
+                         ["a\\x0affff  \\x1b[31mb", "c\\xc2\\x9bd", "ü"])
+
+    def test_messages_are_whole(self):
+        self.assertIn('0:t"x: no such row',
+                      self.events("show", 'arn:aws:kist:us-east-1:0:t"x', "y", status=1))
+
     def test_pause(self):
         self.target()
         self.events("pause", self.arn)

@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import kist_server
 from semantics import Semantics
+from workflow import aws_client
 
 COPY = '''
 import json, os, sys
@@ -55,7 +57,8 @@ class Fn(Semantics):
                 "AWS_SECRET_ACCESS_KEY": kist_server.SECRET_KEY, "AWS_REGION": "us-east-1"}
 
     def command(self, *words):
-        return [kist_server.BIN, "fn", *map(str, words), "--endpoint", self.server.endpoint]
+        words = [w if isinstance(w, bytes) else str(w) for w in words]
+        return [kist_server.BIN, "fn", *words, "--endpoint", self.server.endpoint]
 
     def kist(self, *words, status=0, stdin=""):
         run = subprocess.run(self.command(*words), capture_output=True, text=True, timeout=60,
@@ -81,10 +84,19 @@ class Fn(Semantics):
         self.assertIn("made, python3.11, echo.handler",
                       self.deploy("fn-echo", path, "--env", "WHO=me", "--memory", "256"))
         self.assertIn("as it was", self.deploy("fn-echo", path))
+        long = "N" * 300
+        self.deploy("fn-long", path, "--env", f"{long}=1")
+        self.assertEqual(aws_client("lambda", self.server).get_function_configuration(
+            FunctionName="fn-long")["Environment"]["Variables"], {long: "1"})
         self.assertEqual(json.loads(self.kist("invoke", "fn-echo", '{"a": 1}')),
                          {"event": {"a": 1}, "who": "me"})
         self.assertEqual(json.loads(self.kist("invoke", "fn-echo", "-", stdin="[2]"))["event"],
                          [2])
+        # An ARN, whose colons are encoded in the path, and once more where it is signed.
+        arn = aws_client("lambda", self.server).get_function_configuration(
+            FunctionName="fn-echo")["FunctionArn"]
+        self.assertEqual(json.loads(self.kist("invoke", arn, "4"))["event"], 4)
+        self.assertIn("no ARN", self.kist("rm", arn, status=2))
         payload = self.file("payload.json", "3")
         self.assertEqual(json.loads(self.kist("invoke", "fn-echo", f"@{payload}"))["event"], 3)
         self.kist("invoke", "fn-echo", "1", "--log")
@@ -133,6 +145,61 @@ class Fn(Semantics):
         self.assertEqual([r["Id"] for r in rules["LambdaFunctionConfigurations"]],
                          ["kist-fn-fn-trig2-1"])
 
+    def test_names_that_begin_alike(self):
+        """fn-like's rules are not those of fn-like-2, whose Ids begin with its own."""
+        path = self.file("main.py", COPY)
+        def ids():
+            rules = self.s3.get_bucket_notification_configuration(Bucket=self.bucket)
+            return sorted(r["Id"] for r in rules.get("LambdaFunctionConfigurations", [])
+                          if "fn-like" in r["Id"])
+        self.deploy("fn-like-2", path, "--on", f"s3://{self.bucket}/two/")
+        self.deploy("fn-like", path, "--on", f"s3://{self.bucket}/one/")
+        self.assertEqual(ids(), ["kist-fn-fn-like-1", "kist-fn-fn-like-2-1"])
+        self.kist("rm", "fn-like")
+        self.assertEqual(ids(), ["kist-fn-fn-like-2-1"])
+
+    def test_logs_end_with_their_reader(self):
+        """kist fn logs -f | head: with the first line that nobody takes."""
+        self.deploy("fn-tail", self.file("echo.py", ECHO))
+        watch = subprocess.Popen(self.command("logs", "fn-tail", "-f"), stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True, env=self.environment())
+        self.addCleanup(watch.kill)
+        self.kist("invoke", "fn-tail")
+        self.assertIn("START", watch.stdout.readline())
+        watch.stdout.close()
+        for _ in range(2):         # what was written before the pipe was closed may still fit in
+            self.kist("invoke", "fn-tail")
+        self.assertEqual(watch.wait(timeout=60), -signal.SIGPIPE)
+        self.assertEqual(watch.stderr.read(), "")
+        watch.stderr.close()
+
+    def test_payloads_that_cannot_be_read(self):
+        """A payload that is not there whole is not sent, and said by its name."""
+        self.deploy("fn-load", self.file("echo.py", ECHO))
+        self.assertIn(f"kist: @{self.dir}: Is a directory",
+                      self.kist("invoke", "fn-load", f"@{self.dir}", status=1))
+        large = self.file("large.json", '"' + "x" * (7 << 20) + '"')
+        self.assertIn(f"kist: @{large}: it is larger than 6 MiB",
+                      self.kist("invoke", "fn-load", f"@{large}", status=1))
+
+    def test_what_a_directory_may_not_hold(self):
+        """Links lead to what is in the directory; a pipe is no file, and nobody waits for it."""
+        self.file("outside", "a secret")
+        self.file("app/main.py", COPY)
+        self.file("app/real/more.txt", "x")
+        Path(self.dir, "app/inside").symlink_to("real")
+        self.deploy("fn-links", self.dir / "app")
+        for target in ("../outside", "..", "/etc"):
+            link = Path(self.dir, "app/link")
+            link.symlink_to(target)
+            self.assertIn(f"{link}: a symbolic link that leads out of the directory",
+                          self.deploy("fn-links", self.dir / "app", status=1))
+            link.unlink()
+        pipe = self.dir / "app" / "pipe"
+        os.mkfifo(pipe)
+        self.assertIn(f"{pipe}: is no file", self.deploy("fn-links", self.dir / "app", status=1))
+        self.assertIn("neither a file nor a directory", self.deploy("fn-links", pipe, status=1))
+
     def test_exactly_what_is_allowed(self):
         path = self.file("may.py", MAY)
         self.assertIn(f"may read s3://{self.bucket}/in/, write s3://{self.bucket}/out/",
@@ -180,3 +247,8 @@ class Fn(Semantics):
         self.assertIn("bucket does not exist", self.deploy(
             "fn-nowhere", path, "--on", "s3://no-such-bucket-here/", status=1))
         self.assertIn("Function not found", self.kist("rm", "fn-none", status=1))
+        self.assertIn("--memory: a number", self.kist("deploy", "x", path, "--memory", "no",
+                                                      status=2))
+        # A variable that JSON has no place for is refused, not left out.
+        self.assertIn("--env: not UTF-8", self.kist("deploy", "x", path, "--env", b"K=\xff",
+                                                    status=2))

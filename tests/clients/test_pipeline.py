@@ -172,6 +172,8 @@ class Pipeline(unittest.TestCase):
         lineage = kist("lineage", "s3://pipe/out/a b+ü.txt", server=self.server)
         self.assertEqual([line.split()[1] for line in lineage.splitlines() if "<-" in line],
                          [f"{mark}:$LATEST", f"{upper}:$LATEST"])
+        self.assertIn("kist: pipe/none: not found",
+                      kist("lineage", "s3://pipe/none", server=self.server, status=1))
         trace = re.search(r"trace (\w{32})", lineage)[1]
         shown = self.until(lambda: [t for t in [self.trace(trace)] if t.count(" ms ") == 2])[0]
         order = [shown.index(part) for part in ("pipe/in/", upper, "pipe/middle/", mark,

@@ -67,6 +67,24 @@ class Site(Semantics):
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
         return [o["Key"] for page in pages for o in page.get("Contents", ())]
 
+    def test_names_that_are_no_release(self):
+        """What somebody else put beside the releases stays, and is in nobody's way."""
+        self.write({"index.html": b"<h1>home</h1>"})
+        self.s3.create_bucket(Bucket=self.name)
+        others = [f".kist/{where}/{name}" for where in ("site", "manifest")
+                  for name in ("a&b/x", "a?b/x", "a%2Fb/x", "<c>", "ä", "l" * 70 + "/x")]
+        for key in others:
+            self.s3.put_object(Bucket=self.name, Key=key, Body=b"theirs")
+        for text in (b"one", b"two"):
+            self.write({"page.html": text})
+            self.deploy("--keep", "1")
+            self.assertNotIn("never completed", self.said)
+        self.assertEqual(len(self.releases()), 2)
+        self.assertIn("no such release",
+                      self.kist("rollback", f"s3://{self.name}", "a?b", status=1))
+        self.kist("rollback", f"s3://{self.name}")
+        self.assertLessEqual(set(others), set(self.keys(".kist/")))
+
     def test_first_deployment(self):
         self.write(PAGES)
         made = self.deploy()
