@@ -358,30 +358,36 @@ static void txn_give(struct kv *kv, MDB_txn *txn)
         mdb_txn_abort(txn);
 }
 
-/* The view first: a flush between the two is then seen twice, never missed. The index last: what
- * LMDB holds is no later. */
+void kv_read_end(struct kv_read *read)
+{
+    txn_give(read->kv, read->txn);
+    view_unref(read->view);
+}
+
+/* The view first: a flush between the two is then seen twice, never missed. But of the flush
+ * after that the view knows nothing, so that both are taken again when one has ended meanwhile.
+ * The index last: what LMDB holds is no later. */
 enum kist_err kv_read_begin(struct kv *kv, struct kv_read *read)
 {
-    struct kv_view *v = view_take(kv);
-    MDB_txn *txn = NULL;
-    enum kist_err err = txn_take(kv, &txn);
-    if (err != KIST_OK) {
-        view_unref(v);
-        return err;
+    for (;;) {
+        uint64_t flushes = kv->flushes;
+        struct kv_view *v = view_take(kv);
+        MDB_txn *txn = NULL;
+        enum kist_err err = txn_take(kv, &txn);
+        if (err != KIST_OK) {
+            view_unref(v);
+            return err;
+        }
+        *read = (struct kv_read){ kv, v, txn, kv->index };
+        if (kv->flushes == flushes)
+            return KIST_OK;
+        kv_read_end(read);
     }
-    *read = (struct kv_read){ kv, v, txn, kv->index };
-    return KIST_OK;
 }
 
 void kv_read_own(struct kv_read *read)
 {
     read->upto = UINT64_MAX;
-}
-
-void kv_read_end(struct kv_read *read)
-{
-    txn_give(read->kv, read->txn);
-    view_unref(read->view);
 }
 
 /* The newest layer that knows the key decides. */
