@@ -310,9 +310,10 @@ static bool resource_key(struct question *q, struct bytes name, struct policy_va
 {
     if (bytes_equal_nocase(name, BYTES_LIT("ResourceAccount")))
         return q->account.len && give(q, q->account, out);
+    uint64_t version = q->id.version;
     if (bytes_equal_nocase(name, BYTES_LIT("VersionId")))
-        return q->id.version != VERSION_CURRENT &&
-               give(q, s3_version_text(q->r->arena, q->id.version), out);
+        return version != VERSION_CURRENT &&
+               give(q, s3_version_text(q->r->arena, version == VERSION_NULL ? 0 : version), out);
     return bytes_equal_nocase(name, BYTES_LIT("ObjectCreationOperation")) && q->puts &&
            give_bool(q, creates_object(q->r), out);
 }

@@ -219,6 +219,11 @@ class Access(Semantics):
         reply = self.s3.delete_objects(Bucket=bucket, Delete={"Objects": [exact]})
         self.assertEqual([e["Code"] for e in reply.get("Errors", [])], ["AccessDenied"])
         self.s3.get_object(Bucket=bucket, Key="k")
+        self.set_policy(bucket, statement(bucket, "Deny", action="s3:GetObjectVersion", Condition={
+            "StringNotEquals": {"s3:VersionId": "null"}}))
+        self.fails("AccessDenied", 403, self.s3.get_object, Bucket=bucket, **exact)
+        self.fails("NoSuchVersion", 404, self.s3.get_object, Bucket=bucket, Key="k",
+                   VersionId="null")
 
     def test_conditions_about_bodies(self):
         """What a body asks for is what a header would ask for."""
