@@ -85,23 +85,20 @@ enum kist_err pack_lanes_save(struct pack_store *s)
 }
 
 /* The lanes file is durable before the pack takes its first byte, so that a crash never leaves
- * reserved bytes in a pack that the sweep does not know of. */
+ * reserved bytes in a pack that the sweep does not know of. From then on there is no way back to
+ * the one before, which the file does not name any more: pack_hold() makes the new one, now or
+ * when there is room for it. */
 static enum kist_err lane_begin_pack(struct pack_store *s, struct pack_lane *lane)
 {
     pthread_mutex_lock(&s->lanes_lock);
     uint32_t before = lane->pack;
     lane->pack = s->next_pack++;
     enum kist_err err = pack_lanes_save(s);
-    struct pack *p = NULL;
     if (err == KIST_OK)
-        err = pack_get(s, lane->pack, true, &p);
-    if (err == KIST_OK)
-        pack_put(s, p);
+        lane->end = 0;
     else
         lane->pack = before;
     pthread_mutex_unlock(&s->lanes_lock);
-    if (err == KIST_OK)
-        lane->end = 0;
     return err;
 }
 

@@ -1,4 +1,7 @@
 /* Packs: where bytes are reserved, what reads find, what a reopened store knows. */
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -83,6 +86,46 @@ START_TEST(test_what_came_to_nothing_is_reserved_again)
     ck_assert_uint_eq(again.offset, b.offset);
     pack_unreserve(store, 1, a.pack + 100, 0); /* of a pack that the lane has left */
     ck_assert_uint_eq(pack_lane_end(store, 1), again.offset + PACK_ALIGN);
+}
+END_TEST
+
+static bool is_swept(uint32_t pack)
+{
+    for (size_t i = 0; i < pack_sweep_count(store); i++)
+        if (pack_sweep_at(store, i) == pack)
+            return true;
+    return false;
+}
+
+/* The lanes file names the new pack, which cannot be made: the old one takes no more. */
+START_TEST(test_no_room_for_a_pack)
+{
+    char path[100];
+    pack_store_close(store);
+    store = NULL;
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", dir, "tmpfs", 0, "nr_inodes=4") != 0) {
+        puts("nothing may be mounted here: left out");
+        return;
+    }
+    reopen();
+    struct place old = reserve(1, 100), small;
+    snprintf(path, sizeof(path), "%s/lanes", dir);
+    int fd =
+        open(path, O_RDONLY); /* of four files: the directory, this, the pack, the next one */
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(pack_reserve(store, 1, PACK_BYTES_MAX, &small.pack, &small.offset),
+                     KIST_E_NOSPC);
+    close(fd);
+    small = reserve_and_hold(1, 100);
+    uint32_t pack = small.pack;
+    ck_assert_uint_ne(pack, old.pack);
+    pack_unhold(store, pack);
+    reopen();
+    ck_assert(is_swept(pack));
+    pack_store_close(store);
+    store = NULL;
+    umount2(dir, MNT_DETACH);
 }
 END_TEST
 
@@ -303,9 +346,11 @@ int main(void)
 {
     Suite *suite = suite_create("pack");
     TCase *tcase = tcase_create("pack");
+    tcase_set_timeout(tcase, 60); /* 600 syncs on a busy disk */
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_reservations_append);
     tcase_add_test(tcase, test_what_came_to_nothing_is_reserved_again);
+    tcase_add_test(tcase, test_no_room_for_a_pack);
     tcase_add_test(tcase, test_a_full_pack_is_left);
     tcase_add_test(tcase, test_write_and_read);
     tcase_add_test(tcase, test_write_blocks);
