@@ -91,20 +91,19 @@ static bool update(struct fn_cli *f, const struct fn_deploy *how, const struct f
     json_t *in = configuration(how, p, role, false);
     bool settings = json_object_size(in) > 0, code = !same_code(there, p);
     const char *said = code && settings ? "code and settings" : code ? "code" : "settings";
-    *made = json_incref((json_t *)there);
-    if (!settings) {
+    if (!settings)
         json_decref(in);
-    } else {
-        json_decref(*made);
-        if (!fn_ask(f, "PUT", fn_path(f, how->name, "/configuration"), in, made, NULL))
-            return false;
-    }
+    else if (!fn_ask(f, "PUT", fn_path(f, how->name, "/configuration"), in, made, NULL))
+        return false;
     if (code) {
-        json_decref(*made);
+        json_decref(*made); /* a refusal leaves what stands there */
+        *made = NULL;
         if (!fn_ask(f, "PUT", fn_path(f, how->name, "/code"),
                     json_pack("{s:o?}", "ZipFile", zip_json(p)), made, NULL))
             return false;
     }
+    if (!*made)
+        *made = json_incref((json_t *)there);
     if (code || settings)
         printf("function %s: new %s\n", how->name, said);
     else

@@ -97,6 +97,9 @@ class Fn(Semantics):
             FunctionName="fn-echo")["FunctionArn"]
         self.assertEqual(json.loads(self.kist("invoke", arn, "4"))["event"], 4)
         self.assertIn("no ARN", self.kist("rm", arn, status=2))
+        # Refused settings; and nothing of the answer before is used any more.
+        self.assertIn("'20000' at 'MemorySize'",
+                      self.deploy("fn-echo", path, "--memory", "20000", status=1))
         payload = self.file("payload.json", "3")
         self.assertEqual(json.loads(self.kist("invoke", "fn-echo", f"@{payload}"))["event"], 3)
         self.kist("invoke", "fn-echo", "1", "--log")
