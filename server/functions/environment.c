@@ -306,7 +306,9 @@ void env_kill(struct fn_env *e)
 
 static void store_gone(void *tag)
 {
-    env_unref(tag);
+    struct fn_env *e = tag;
+    atomic_fetch_sub(&e->store_conns, 1);
+    env_unref(e);
 }
 
 void env_accept_store(struct fn_env *e)
@@ -314,11 +316,13 @@ void env_accept_store(struct fn_env *e)
     int fd = accept4(e->store.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return;
-    if (!e->f->s3 || !sandbox_owns_peer(e->box, fd)) {
+    if (!e->f->s3 || atomic_load(&e->store_conns) >= STORE_CONNECTIONS_MAX ||
+        !sandbox_owns_peer(e->box, fd)) {
         close(fd);
         return;
     }
     env_ref(e);
+    atomic_fetch_add(&e->store_conns, 1);
     /* When that fails, fd is closed and store_gone() has been called. */
     enum kist_err err = http_server_adopt(e->f->s3, fd, e, "127.0.0.1", store_gone);
     if (err != KIST_OK)

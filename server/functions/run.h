@@ -33,9 +33,10 @@
 #define FREEZE_AFTER_NS (100 * UINT64_C(1000000))
 #define SHARDS 64
 #define LOOPS_MAX 4
-#define FLEET_WAITING_MAX 256  /* events that wait for an environment */
-#define CONNECTIONS_MAX 16     /* of one environment, to the Runtime API */
-#define STREAM_MAX (20U << 20) /* answers that are streamed: Lambda's first limit */
+#define FLEET_WAITING_MAX 256     /* events that wait for an environment */
+#define CONNECTIONS_MAX 16        /* of one environment, to the Runtime API */
+#define STORE_CONNECTIONS_MAX 256 /* of one, to the store */
+#define STREAM_MAX (20U << 20)    /* answers that are streamed: Lambda's first limit */
 #define TRACE_HEADER_MAX 80
 #define ACCESS_KEY_LEN 20
 
@@ -110,7 +111,7 @@ struct fn_env {
     struct functions *f;
     struct fleet *fleet; /* a reference */
     struct fn_loop *loop;
-    atomic_uint refs;
+    atomic_uint refs, store_conns;
     struct job job;
     struct code_entry *code[1 + SANDBOX_LAYERS_MAX];
     struct sandbox *box;

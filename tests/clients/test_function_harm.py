@@ -94,6 +94,17 @@ def many_connections(event, context):
     host, port = os.environ["AWS_LAMBDA_RUNTIME_API"].split(":")
     held = [socket.create_connection((host, int(port))) for _ in range(100)]
     return len(held)
+
+def many_to_the_store(event, context):
+    host, port = os.environ["AWS_ENDPOINT_URL"].rpartition("/")[2].split(":")
+    held, answered = [socket.create_connection((host, int(port))) for _ in range(400)], 0
+    for s in held:
+        try:
+            s.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+            answered += bool(s.recv(4096))
+        except OSError:
+            pass
+    return answered
 """
 
 
@@ -195,6 +206,9 @@ class FunctionHarm(unittest.TestCase):
     def test_many_connections(self):
         self.assertEqual(self.call("many_connections"), 100)
         self.assertEqual(self.call("many_connections"), 100)
+
+    def test_many_connections_to_the_store(self):
+        self.assertEqual(self.call("many_to_the_store"), 256)
 
 
 if __name__ == "__main__":
