@@ -29,7 +29,7 @@ static uint64_t create(void)
     return result.index;
 }
 
-static enum kist_err put(uint64_t upload, uint32_t number, const char *body, bool counted)
+static enum kist_err put_counted(uint64_t upload, uint32_t number, const char *body, bool counted)
 {
     Kist__Command command = KIST__COMMAND__INIT;
     Kist__PutPart request = KIST__PUT_PART__INIT;
@@ -48,13 +48,13 @@ static enum kist_err put(uint64_t upload, uint32_t number, const char *body, boo
 
 static enum kist_err put_part(uint64_t upload, uint32_t number, const char *body)
 {
-    return put(upload, number, body, true);
+    return put_counted(upload, number, body, true);
 }
 
 /* As programs did before parts were counted. */
 static enum kist_err put_uncounted(uint64_t upload, uint32_t number, const char *body)
 {
-    return put(upload, number, body, false);
+    return put_counted(upload, number, body, false);
 }
 
 static enum kist_err complete(uint64_t upload, uint32_t number, const uint8_t etag[16])
