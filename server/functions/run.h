@@ -33,21 +33,14 @@
 #define FREEZE_AFTER_NS (100 * UINT64_C(1000000))
 #define SHARDS 64
 #define LOOPS_MAX 4
-#define FLEET_WAITING_MAX 256 /* events that wait for an environment */
-#define CONNECTIONS_MAX 16    /* of one environment, to the Runtime API */
-<<<<<<< HEAD
-#define STORE_CONNECTIONS_MAX                                                                    \
-    256 /* of one, to the store: others have a right to those as well                            \
-         */
-    == == ==
-    =
+#define FLEET_WAITING_MAX 256     /* events that wait for an environment */
+#define CONNECTIONS_MAX 16        /* of one environment, to the Runtime API */
 #define STORE_CONNECTIONS_MAX 256 /* of one, to the store */
-        >>>>>>> h - fn
-#define STREAM_MAX (20U << 20) /* answers that are streamed: Lambda's first limit */
+#define STREAM_MAX (20U << 20)    /* answers that are streamed: Lambda's first limit */
 #define TRACE_HEADER_MAX 80
 #define ACCESS_KEY_LEN 20
 
-                    struct fn_loop;
+struct fn_loop;
 struct fn_env;
 struct fn_conn;
 struct log_stream;
