@@ -231,8 +231,8 @@ bool queue_turn(struct queue *q);
 /* When it is to be asked next, if nothing else happens; UINT64_MAX: never. */
 uint64_t queue_next_ns(struct queue *q, int64_t now_ms, uint64_t now_ns);
 void queue_free(struct queue *q);
-/* Its target is not there: until it listens again, what the store gets for it is no news. A
- * client that puts must not pay for waking a thread that can do nothing with it. */
+/* Its target is not there, or it is paused: until it listens again, what the store gets for it is
+ * no news. A client that puts must not pay for waking a thread that can do nothing with it. */
 void queue_deafen(struct queue *q);
 /* From now on it hears, and what it has not heard of may be there. */
 void queue_listen(struct queue *q);

@@ -163,6 +163,8 @@ static bool discover_row(void *ctx, const Kist__EventQueue *row)
         return true; /* at the next look */
     q->listed = true;
     q->paused = row->paused;
+    if (q->paused && !q->deaf)
+        queue_deafen(q);
     if (row->waiting)
         q->new_maybe = q->later_maybe = true;
     return true;

@@ -1,6 +1,5 @@
 /* The dispatcher on a real store: nothing is lost, nothing waits for the wrong reason. */
-#include "fixture.h"
-#include "server/events/internal.h"
+#include "deaf.h"
 
 /* How often a key was delivered, with success or not. */
 static size_t times_seen(const char *key)
@@ -270,29 +269,11 @@ static enum event_outcome is_not_there(const Kist__Event *event, unsigned attemp
     return EVENT_ABSENT;
 }
 
-/* Under the dispatcher's lock; false: it is deaf to nobody. */
-static bool hears_all(void)
-{
-    uint64_t any = 0;
-    for (size_t i = 0; i < DEAF_MAX; i++)
-        any |= fix.events->deaf[i];
-    return any == 0;
-}
-
-static bool has_news(bool *hears)
-{
-    pthread_mutex_lock(&fix.events->lock);
-    bool noted = fix.events->noted;
-    *hears = hears_all();
-    pthread_mutex_unlock(&fix.events->lock);
-    return noted;
-}
-
 /* While an absent target is tried, its events are stored and nobody is woken; another target's
  * are delivered; and when it is there, it gets what nobody was woken for. */
 START_TEST(events_of_an_absent_target_wake_nobody)
 {
-    bool hears = true;
+    bool hears;
     Kist__NotificationRule a = rule(target_a, "a"), b = rule(target_b, "b"),
                            *rules[] = { &a, &b };
     set_rules(rules, 2);
@@ -305,13 +286,12 @@ START_TEST(events_of_an_absent_target_wake_nobody)
     fix.answer = NULL;
     pthread_mutex_unlock(&fix.lock);
     wait_held(1);
-    for (unsigned i = 0; i < PATIENCE_S * 1000 && (has_news(&hears) || hears); i++)
-        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
-    ck_assert(!hears);
+    wait_deaf();
     put_object("a2");
     ck_assert(!has_news(&hears));
     put_object("b1");
     wait_queues(2, 0);
+    has_news(&hears);
     ck_assert(!hears);
     pthread_mutex_lock(&fix.lock);
     fix.hold = NULL;

@@ -1,6 +1,5 @@
 /* What people do to events that wait, or that they want once more: pauses, redrives, replays. */
-#include "fixture.h"
-#include "server/events/internal.h"
+#include "deaf.h"
 #include "storage/index/rows.h"
 
 /* ---- pauses and redrives ---- */
@@ -30,6 +29,23 @@ START_TEST(a_paused_target_gets_none)
     pause_target(target_a, false);
     wait_queues(0, 0);
     ck_assert_uint_eq(fix.seen_count, 20);
+}
+END_TEST
+
+START_TEST(events_of_a_paused_target_wake_nobody)
+{
+    bool hears;
+    set_one_rule(target_a);
+    pause_target(target_a, true);
+    put_object("x1");
+    start_events(0);
+    wait_deaf();
+    put_object("x2");
+    ck_assert(!has_news(&hears));
+    pause_target(target_a, false);
+    wait_queues(0, 0);
+    has_news(&hears);
+    ck_assert(hears);
 }
 END_TEST
 
@@ -306,6 +322,7 @@ int main(void)
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_set_timeout(c, 300);
     tcase_add_test(c, a_paused_target_gets_none);
+    tcase_add_test(c, events_of_a_paused_target_wake_nobody);
     tcase_add_test(c, too_old_until_redriven);
     tcase_add_test(c, ordered_ones_are_redriven);
     tcase_add_test(c, a_replay_goes_on_where_it_was);
