@@ -248,9 +248,9 @@ void tls_certs_unref(struct tls_certs *c);
 /* MHD_OPTION_HTTPS_CERT_CALLBACK2's argument, without GnuTLS types. */
 void *tls_cert_callback(void);
 const char *tls_priorities(void);
-/* Bytes written or -1. */
 /* "1.2"; NULL when the session cannot tell. */
 const char *tls_version(struct MHD_Connection *mhd);
+/* Bytes written or -1. */
 ptrdiff_t tls_write(struct MHD_Connection *mhd, const void *data, size_t len);
 
 #endif
