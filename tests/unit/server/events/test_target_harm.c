@@ -13,7 +13,7 @@
 #define SECOND_NS 1000000000ULL
 #define LARGE ((size_t)7 << 20)
 
-static const char *script; /* what this one does */
+static const char *_Atomic script; /* what this one does */
 static atomic_size_t sent;
 
 /* ---- a name server that does not answer ---- */
@@ -154,7 +154,7 @@ static void amqp(int fd)
     }
 }
 
-static void (*listener)(int fd);
+static void (*_Atomic listener)(int fd);
 
 static void *serve(void *arg)
 {
