@@ -64,7 +64,7 @@ static bool take(int fd, void *data, size_t len)
 /* Without end: a reply that is one string, or a list of small ones. */
 static void redis(int fd)
 {
-    static char block[1 << 16];
+    static _Thread_local char block[1 << 16];
     char command[4096];
     if (recv(fd, command, sizeof(command), 0) <= 0)
         return;
@@ -129,7 +129,7 @@ static void amqp_return(int fd)
 
 static void amqp(int fd)
 {
-    static uint8_t payload[1 << 20];
+    static _Thread_local uint8_t payload[1 << 20];
     uint8_t head[8];
     if (!take(fd, head, 8))
         return;
