@@ -52,7 +52,7 @@ class AccessLog(Semantics):
         return [o["Key"] for o in page.get("Contents", [])]
 
     def lines(self, prefix, enough, bucket="logs"):
-        """Waits until so many lines were delivered."""
+        """Waits until so many lines were delivered. Those of one connection are in order."""
         until = time.monotonic() + 30
         while True:
             found = [parse(line) for key in self.keys(prefix, bucket)
@@ -68,6 +68,7 @@ class AccessLog(Semantics):
         key = 'a b"ä.txt'
         reply = self.raw.request("PUT", "/fields/" + quote(key), body=b"12345", headers={
             "User-Agent": 'quo"ted agent', "Referer": "http://x/y"})
+        self.lines("f/", 1)
         self.assertEqual(self.s3.get_object(Bucket="fields", Key=key)["Body"].read(), b"12345")
         self.s3.head_object(Bucket="fields", Key=key)
         self.fails("NoSuchKey", 404, self.s3.get_object, Bucket="fields", Key="none")
@@ -103,7 +104,7 @@ class AccessLog(Semantics):
         caught.exception.close()
         self.raw_fails("SignatureDoesNotMatch", 403, "GET", "/strangers/y",
                        signature=Signature(secret="wrong" * 8))
-        first, second = self.lines("s/", 2)
+        first, second = sorted(self.lines("s/", 2), key=lambda line: line["uri"])
         self.assertEqual((first["requester"], first["error"], first["signature"], first["auth"]),
                          ("-", "AccessDenied", "-", "-"))
         self.assertEqual((second["requester"], second["error"]), ("-", "SignatureDoesNotMatch"))
@@ -122,7 +123,8 @@ class AccessLog(Semantics):
             for version in ("s3v4", "s3")]
         urls.append(urls[1].replace("Signature=", "Sig%6Eature=") + "&a=b&"
                     "x-amz-server-side-encryption-customer-key=c2VjcmV0LWtleQ%3D%3D")
-        for url in urls:
+        for before, url in enumerate(urls, 1):
+            self.lines("u/", before)
             request = urllib.request.Request(url, headers={"Referer": url})
             try:
                 urllib.request.urlopen(request).close()
@@ -188,8 +190,10 @@ class AccessLog(Semantics):
         self.raw_fails("InvalidTargetBucketForLogging", 400, "PUT", "/accounts?logging", body=(
             b"<BucketLoggingStatus><LoggingEnabled><TargetBucket>of-b</TargetBucket>"
             b"<TargetPrefix/></LoggingEnabled></BucketLoggingStatus>"))
+        self.lines("acc/", 1)
         user = a.user("reader", {"Effect": "Allow", "Action": "s3:*", "Resource": "*"})
         user.s3.list_objects_v2(Bucket="accounts")
+        self.lines("acc/", 2)
         self.fails("AccessDenied", 403, b.s3.list_objects_v2, Bucket="accounts")
         refused, mine, theirs = self.lines("acc/", 3)
         self.assertEqual(refused["error"], "InvalidTargetBucketForLogging")
