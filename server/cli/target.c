@@ -231,9 +231,9 @@ int cli_target(int argc, char **argv)
         }
     while (v < ARRAY_LEN(verbs) && strcmp(verb, verbs[v].verb) != 0)
         v++;
-    json_t *in = json_object();
     if (v == ARRAY_LEN(verbs))
         cli_mistake("target", *verb ? verb : NULL, "which? add, ls, show, test or rm");
+    json_t *in = json_object();
     if (take_arguments(argc, argv, v == 0, &options, in, names) != verbs[v].names)
         cli_mistake("target", verb, "wrong number of words");
     int rc = client_open(&options, NULL, &c);
