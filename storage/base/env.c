@@ -67,18 +67,8 @@ uint64_t mono_ns(void)
 
 enum kist_err file_pwrite(int fd, const void *data, size_t len, uint64_t offset)
 {
-    const uint8_t *p = data;
-    while (len) {
-        ssize_t n = pwrite(fd, p, len, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n == 0 ? KIST_E_IO : kist_err_from_errno(errno);
-        p += n;
-        len -= (size_t)n;
-        offset += (uint64_t)n;
-    }
-    return KIST_OK;
+    struct iovec part = { (void *)(uintptr_t)data, len };
+    return file_pwritev(fd, &part, 1, offset);
 }
 
 enum kist_err file_pwritev(int fd, struct iovec *parts, size_t count, uint64_t offset)
