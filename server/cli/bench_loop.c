@@ -12,14 +12,12 @@
 #include <netinet/tcp.h>
 
 #include "server/cli/bench_internal.h"
+#include "server/http/server.h"
 #include "storage/base/env.h"
 
 #define RANDOM_BYTES ((size_t)1 << 20) /* bodies begin anywhere in so many, all different */
 #define READ_BYTES ((size_t)512 << 10)
 #define HEAD_MAX 8192
-/* To a server on this machine. Left alone, the kernel lets megabytes wait in each connection,
- * which have left the processor's cache by the time that the server reads them. */
-#define LOOPBACK_BUFFER_BYTES (256 << 10)
 
 struct connection {
     int fd;
@@ -155,17 +153,9 @@ static bool send_some(struct run *r, struct connection *c)
 
 /* ---- connections ---- */
 
-static bool is_loopback(const struct sockaddr_storage *address)
-{
-    const struct sockaddr_in *in4 = (const struct sockaddr_in *)(const void *)address;
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)address;
-    return address->ss_family == AF_INET6 ? IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr)
-                                          : ntohl(in4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-}
-
 static bool connect_to(struct run *r, struct connection *c)
 {
-    const int one = 1, buffer = LOOPBACK_BUFFER_BYTES;
+    int one = 1;
     struct epoll_event e = { .events = EPOLLIN, .data.ptr = c };
     c->fd = socket(r->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
@@ -177,8 +167,7 @@ static bool connect_to(struct run *r, struct connection *c)
         return false;
     }
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (is_loopback(&r->address))
-        setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+    http_shorten_loopback(c->fd, address);
     c->waits_for_write = false;
     return epoll_ctl(r->epoll, EPOLL_CTL_ADD, c->fd, &e) == 0;
 }

@@ -25,6 +25,7 @@ static void *run(void *arg)
         int fd = accept4(server->listen_fd, peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             peer_text(peer, text, sizeof(text));
+            http_shorten_loopback(fd, peer);
             (void)loops_give(server, fd, text, NULL);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             nanosleep(&pause, NULL);

@@ -231,8 +231,6 @@ void lingerer_take(struct lingerer *l, int fd);
 enum kist_err listen_open(const char *listen_text, int *fd, char *address, size_t address_size,
                           const char **reason) MUST_CHECK;
 void peer_text(const struct sockaddr *addr, char *out, size_t size);
-/* A smaller send buffer for a peer on this machine. */
-void shorten_loopback(int fd, const char *peer);
 void raise_file_limit(unsigned connections_max);
 
 /* accept.c: a thread that gives what comes to server->listen_fd to the loops. */

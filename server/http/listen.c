@@ -119,13 +119,24 @@ void peer_text(const struct sockaddr *addr, char *out, size_t size)
 
 /* A window of 256 KiB is more than loopback's round trip asks for; and what is sent is still in
  * the processor's cache when it is read. Left alone, the kernel grows the buffer to megabytes: a
- * large GET then costs 0.45 s of processor time per GB, both sides together, instead of 0.27. */
+ * large GET then costs 0.45 s of processor time per GB, both sides together, instead of 0.27; of
+ * a large PUT, the server's part is 95 ms for 64 MiB instead of 81. */
 #define LOOPBACK_BUFFER_BYTES (256 << 10)
 
-void shorten_loopback(int fd, const char *peer)
+static bool is_loopback(const struct sockaddr *addr)
+{
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)addr;
+    const struct sockaddr_in *in4 = (const struct sockaddr_in *)(const void *)addr;
+    if (addr->sa_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) ||
+               (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && in6->sin6_addr.s6_addr[12] == 127);
+    return addr->sa_family == AF_INET && ntohl(in4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+void http_shorten_loopback(int fd, const struct sockaddr *peer)
 {
     const int bytes = LOOPBACK_BUFFER_BYTES;
-    if (strncmp(peer, "127.", 4) == 0 || strcmp(peer, "::1") == 0)
+    if (is_loopback(peer))
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 }
 

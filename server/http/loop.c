@@ -121,8 +121,6 @@ static void on_connection_start(struct http_server *server, struct MHD_Connectio
         conn->tag = adopted->tag;
         conn->on_gone = adopted->on_gone;
         free(adopted);
-    } else {
-        shorten_loopback(conn->fd, conn->peer);
     }
     deadlines_add(server->deadlines, conn);
     if (!server->tls)

@@ -34,6 +34,10 @@ enum kist_err http_server_reload_tls(struct http_server *server) MUST_CHECK;
 /* Stops accepting, lets running exchanges end for at most grace_ms, then closes. */
 void http_server_stop(struct http_server *server, unsigned grace_ms);
 
+/* A smaller send buffer where the peer is on this machine: for either end of a connection. */
+struct sockaddr;
+void http_shorten_loopback(int fd, const struct sockaddr *peer);
+
 struct http_stats {
     uint64_t connections, connections_active, requests, refused, bytes_in, bytes_out;
 };
