@@ -136,29 +136,28 @@ static struct timespec patience(void)
     return t;
 }
 
-static UNUSED_OK void wait_seen(size_t count)
+/* One of fix's counters, until it is as high. */
+static void wait_counter(const size_t *counter, size_t count)
 {
     struct timespec until = patience();
     int rc = 0;
     pthread_mutex_lock(&fix.lock);
-    while (fix.seen_count < count && rc == 0)
+    while (*counter < count && rc == 0)
         rc = pthread_cond_timedwait(&fix.changed, &fix.lock, &until);
-    size_t seen = fix.seen_count;
+    size_t reached = *counter;
     pthread_mutex_unlock(&fix.lock);
-    ck_assert_uint_ge(seen, count);
+    ck_assert_uint_ge(reached, count);
+}
+
+static UNUSED_OK void wait_seen(size_t count)
+{
+    wait_counter(&fix.seen_count, count);
 }
 
 /* Until so many are held. */
 static UNUSED_OK void wait_held(size_t count)
 {
-    struct timespec until = patience();
-    int rc = 0;
-    pthread_mutex_lock(&fix.lock);
-    while (fix.held_count < count && rc == 0)
-        rc = pthread_cond_timedwait(&fix.changed, &fix.lock, &until);
-    size_t held = fix.held_count;
-    pthread_mutex_unlock(&fix.lock);
-    ck_assert_uint_ge(held, count);
+    wait_counter(&fix.held_count, count);
 }
 
 static bool sum_queue(void *ctx, const Kist__EventQueue *q)

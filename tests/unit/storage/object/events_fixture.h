@@ -62,6 +62,27 @@ static inline enum kist_err put(const char *key, const char *body)
     return put_if(key, body, false);
 }
 
+/* An object whose row is as large as a header's value. body NULL: none. */
+static inline enum kist_err put_header(const char *key, char *value, const char *body)
+{
+    static char name[] = "Content-Disposition";
+    Kist__Command command = KIST__COMMAND__INIT;
+    Kist__PutObject request = KIST__PUT_OBJECT__INIT;
+    Kist__Object object = KIST__OBJECT__INIT;
+    Kist__Pair header = KIST__PAIR__INIT, *headers[] = { &header };
+    command.of_case = KIST__COMMAND__OF_PUT_OBJECT;
+    command.put_object = &request;
+    request.bucket = bucket_name;
+    request.key = data_of(key);
+    request.object = &object;
+    object.mtime_ms = 1000;
+    object.n_headers = 1;
+    object.headers = headers;
+    header.name = name;
+    header.value = value;
+    return body ? commit_body(&command, body) : store_commit(store, &command);
+}
+
 static inline enum kist_err append(const char *key, uint64_t offset, const char *body)
 {
     Kist__Command command = KIST__COMMAND__INIT;

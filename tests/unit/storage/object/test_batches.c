@@ -27,22 +27,8 @@ static void teardown(void)
 /* An object with a header of so many bytes. */
 static void put_large(const char *key, size_t header_bytes)
 {
-    static char name[] = "Content-Disposition";
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutObject request = KIST__PUT_OBJECT__INIT;
-    Kist__Object object = KIST__OBJECT__INIT;
-    Kist__Pair header = KIST__PAIR__INIT, *headers[] = { &header };
-    command.of_case = KIST__COMMAND__OF_PUT_OBJECT;
-    command.put_object = &request;
-    request.bucket = bucket_name;
-    request.key = data_of(key);
-    request.object = &object;
-    object.mtime_ms = 1000;
-    object.n_headers = 1;
-    object.headers = headers;
-    header.name = name;
-    header.value = large + LARGE_BYTES - header_bytes;
-    ck_assert_int_eq(commit_body(&command, "some bytes"), KIST_OK);
+    char *value = large + LARGE_BYTES - header_bytes;
+    ck_assert_int_eq(put_header(key, value, "some bytes"), KIST_OK);
 }
 
 static void delete_all(struct delete_result *results)

@@ -198,24 +198,9 @@ END_TEST
 /* An object whose row is so large. */
 static enum kist_err put_large(int i)
 {
-    static char name[] = "Content-Disposition";
     char key[16];
-    Kist__Command command = KIST__COMMAND__INIT;
-    Kist__PutObject request = KIST__PUT_OBJECT__INIT;
-    Kist__Object object = KIST__OBJECT__INIT;
-    Kist__Pair header = KIST__PAIR__INIT, *headers[] = { &header };
     snprintf(key, sizeof(key), "k%d", i);
-    command.of_case = KIST__COMMAND__OF_PUT_OBJECT;
-    command.put_object = &request;
-    request.bucket = bucket_name;
-    request.key = data_of(key);
-    request.object = &object;
-    object.mtime_ms = 1000;
-    object.n_headers = 1;
-    object.headers = headers;
-    header.name = name;
-    header.value = body_of('x', 300000);
-    return store_commit(store, &command);
+    return put_header(key, body_of('x', 300000), NULL);
 }
 
 /* The index cannot grow, the log can: at the overlay's ceiling requests are refused. They do not
